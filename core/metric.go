@@ -1,0 +1,100 @@
+package core
+
+import "context"
+
+// Profile is a whole way of judging.
+type Profile string
+
+const (
+	// Strict follows the report's text: the first whole-word match, clipped,
+	// failures counted as wrong.
+	Strict Profile = "strict"
+	// Bakeoff follows the published evaluator, with its quirks.
+	Bakeoff Profile = "bakeoff"
+)
+
+// A Metric judges answers. It is made for one profile by a factory; it may be
+// used by one goroutine at a time.
+type Metric interface {
+	// Info describes the metric; it never changes.
+	Info() MetricInfo
+	// Score judges each item on its own, in the order given: result i belongs
+	// to item i. An error is a failure of the metric itself (no isolation, no
+	// process), never of an item.
+	Score(ctx context.Context, items []Item) ([]Score, error)
+	// Aggregate combines scores, in sample order, to the task's number.
+	Aggregate(scores []Score) Aggregate
+}
+
+// MetricInfo describes a metric.
+type MetricInfo struct {
+	Name    string
+	Profile Profile
+	// Low and High bound the score of an item; −Inf and +Inf where unbounded.
+	Low, High float64
+	// HigherIsBetter is false for losses.
+	HigherIsBetter bool
+	// Binary says that an item scores Low or High and nothing between.
+	Binary bool
+	// Needs lists what a request must ask for: "scores" (log-likelihoods).
+	Needs []string
+	// Notes are sentences that belong beside the number (isolation layers …).
+	Notes []string
+}
+
+// An Item is one answer with what it takes to judge it.
+type Item struct {
+	ID string
+	// Task gives labels and the like; Fields the row.
+	Task   *Task
+	Fields map[string]any
+	Prompt string
+	// Raw is the answer as given, Text what the task's extraction made of it.
+	Raw, Text string
+	// ExtractFailed says that the task's extraction found nothing.
+	ExtractFailed bool
+	Targets       []string
+	Scores        []Likelihood
+	// Judged holds the answers to the requests of an earlier Score of this
+	// item, in their order.
+	Judged []Response
+}
+
+// A Score is the verdict on one item.
+type Score struct {
+	Value float64
+	// Extracted is what was taken for the answer.
+	Extracted string
+	// Failed says that no answer could be made out; Value is then what the
+	// profile gives for that.
+	Failed bool
+	// Dropped keeps the item out of the mean (the published evaluator drops
+	// failed responses).
+	Dropped bool
+	// Skipped, when not empty, says why the item could not be judged at all;
+	// it is no verdict on the model.
+	Skipped string
+	// Note is a short text for the reader ("timed out", "failed: …").
+	Note  string
+	Parts map[string]float64
+	// Requests asks the runner for judgements; the item is then scored again
+	// with their answers.
+	Requests []Request
+}
+
+// An Aggregate is a task's number.
+type Aggregate struct {
+	Score float64
+	// N is the number of items in the mean.
+	N int
+	// Low95 and High95 bound the score at 95 %; Method names how.
+	Low95, High95 float64
+	Method        string
+	// Failed, Dropped and Skipped count items.
+	Failed, Dropped, Skipped int
+	// NonFinite counts items whose value was NaN or infinite: they are kept
+	// out of the mean.
+	NonFinite int
+	// Skip, when not empty, says why there is no score at all.
+	Skip string
+}

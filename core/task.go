@@ -1,0 +1,185 @@
+package core
+
+import "slices"
+
+// A Task is one question asked of a model over many rows, as its YAML file
+// says it. It is plain data: package tasks reads and checks it.
+type Task struct {
+	// Name identifies the task in tables, folders and flags.
+	Name        string
+	Description string
+	Category    string
+
+	Dataset Dataset
+	// Columns are derived, in this order, before the prompt is rendered; a
+	// later one sees the earlier ones, and replaces a column of its name.
+	Columns []Column
+
+	// Prompt is the template: {column} takes a row's value as data, {{ and }}
+	// are literal braces.
+	Prompt string
+	Chat   Chat
+	// Target names the column that holds the right answer.
+	Target string
+	// Labels lists the possible answers where there is a closed list.
+	Labels []string
+
+	Generation Generation
+	// Extract is the pipeline from a raw answer to the text that the metrics
+	// judge; empty means the raw answer.
+	Extract []Step
+	Metrics []MetricSpec
+	// Threshold is the least acceptable score of the first metric; nil is none.
+	Threshold *float64
+	Fewshot   Fewshot
+	Paper     Paper
+
+	// Path is the file the task came from, or "embedded:NAME.yaml".
+	Path string
+	// Source is the text of that file: its hash goes into the manifest.
+	Source []byte
+}
+
+// A Dataset says where rows come from.
+type Dataset struct {
+	// Source is hf://owner/name, or a path or glob of .jsonl, .csv or .parquet
+	// files (also .gz and .zst).
+	Source   string
+	Config   string
+	Revision string
+	// Split is evaluated, TrainSplit is for few-shot examples and training.
+	Split      string
+	TrainSplit string
+	// Limit is the number of rows taken when the user names none; 0 is all.
+	Limit int
+	// Filter is an expression over the columns; rows for which it is false
+	// are left out before Limit counts.
+	Filter string
+	// Local names folder and splits in a data folder laid out as
+	// DIR/<folder>/<split>.jsonl, where they differ from Name and Split.
+	Local LocalLayout
+}
+
+// LocalLayout is where a data folder keeps the task's rows.
+type LocalLayout struct {
+	Folder, Split, TrainSplit string
+}
+
+// A Column is a derived column: an expression over the columns before it.
+type Column struct {
+	Name, Expr string
+}
+
+// Chat is the form in which a chat model gets the prompt.
+type Chat struct {
+	System string
+	// User is a template over {prompt} and the columns; empty means {prompt}.
+	User string
+	// Families overrides System and User where the model's family begins with
+	// the key (gpt, llama, mistral, gemma …); the longest key wins.
+	Families map[string]ChatForm
+}
+
+// ChatForm is one family's system text and user template.
+type ChatForm struct {
+	System, User string
+}
+
+// Generation holds what is asked of the sampler. The zero value means greedy.
+type Generation struct {
+	MaxTokens         int
+	Temperature       float64
+	TopP              float64 // 0 means 1
+	TopK              int     // 0 means all
+	MinP              float64
+	RepetitionPenalty float64 // 0 means 1
+	FrequencyPenalty  float64
+	PresencePenalty   float64
+	Seed              uint64
+	// Stop ends an answer before the first of these texts, which is not part
+	// of it.
+	Stop []string
+}
+
+// A Step is one step of an extraction pipeline: exactly one field is set, or
+// for Regex its companions too.
+type Step struct {
+	// Op is regex, strip, lower, first_line, before, after, map or default.
+	Op string
+	// Pattern, Flags, Group and Select belong to regex: Python's re syntax;
+	// the match number Select (from 0, −1 the last) and its group.
+	Pattern string
+	Flags   string
+	Group   int
+	Select  int
+	// Text belongs to before, after and default.
+	Text string
+	// Map belongs to map: what is found is replaced, anything else fails.
+	Map map[string]string
+	// Line and Column locate the step in the task's file, for errors.
+	Line, Column int
+}
+
+// MetricSpec names a metric and its parameters.
+type MetricSpec struct {
+	Name   string
+	Params map[string]any
+}
+
+// Fewshot puts worked examples before the prompt.
+type Fewshot struct {
+	Count int
+	// Sampler is first or random (seeded, never the row itself).
+	Sampler string
+	Seed    uint64
+	// Separator stands between examples; empty means a blank line.
+	Separator string
+}
+
+// Paper ties a task to the published scores in results/reference.
+type Paper struct {
+	// Task is the row of the published tables; empty means none.
+	Task   string
+	Metric string
+	// Prompt is own or published: whether the template is the report's.
+	Prompt string
+}
+
+// Family of the model decides the chat form: the longest key that the model's
+// family begins with.
+func (c Chat) Family(family string) ChatForm {
+	form := ChatForm{System: c.System, User: c.User}
+	best := -1
+	for key, f := range c.Families {
+		if len(key) > best && len(family) >= len(key) && family[:len(key)] == key {
+			best = len(key)
+			form = f
+			if form.System == "" {
+				form.System = c.System
+			}
+			if form.User == "" {
+				form.User = c.User
+			}
+		}
+	}
+	return form
+}
+
+// HasLabel tells whether the answer is one of the task's closed list; a task
+// without a list accepts anything.
+func (t *Task) HasLabel(answer string) bool {
+	return len(t.Labels) == 0 || slices.Contains(t.Labels, answer)
+}
+
+// A Sample is one row made ready: its prompt rendered, its target read.
+type Sample struct {
+	// ID is stable for one data set and split: the row's index there.
+	ID string
+	// Index is the position in the run, from 0.
+	Index int
+	// Fields are the row's columns, the derived ones included.
+	Fields map[string]any
+	Prompt string
+	// Targets are the accepted answers, the first one the task's own.
+	Targets []string
+}
