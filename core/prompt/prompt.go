@@ -1,0 +1,221 @@
+// Package prompt turns a row into what a model is sent.
+//
+// A template is Python's str.format reduced to what prompts use: {column}
+// takes the column's value, {{ and }} are literal braces. Substitution is one
+// pass: a value is data, whatever braces or signs it holds.
+package prompt
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/text"
+)
+
+// A Template is a parsed prompt template. It is immutable and safe for use by
+// several goroutines.
+type Template struct {
+	parts []part
+	size  int
+}
+
+// A part is literal text, or a column when name is not empty.
+type part struct {
+	text, name string
+	offset     int
+}
+
+// A SyntaxError says where in the template's text something is wrong.
+type SyntaxError struct {
+	Offset  int // bytes from the start of the template
+	Message string
+	Hint    string
+}
+
+// Error gives the message.
+func (e *SyntaxError) Error() string { return e.Message }
+
+// Parse reads a template. Errors are *SyntaxError.
+func Parse(s string) (*Template, error) {
+	t := &Template{}
+	var lit strings.Builder
+	flush := func() {
+		if lit.Len() > 0 {
+			t.parts = append(t.parts, part{text: lit.String()})
+			t.size += lit.Len()
+			lit.Reset()
+		}
+	}
+	for i := 0; i < len(s); {
+		switch c := s[i]; {
+		case c == '{' && i+1 < len(s) && s[i+1] == '{', c == '}' && i+1 < len(s) && s[i+1] == '}':
+			lit.WriteByte(c)
+			i += 2
+		case c == '}':
+			return nil, &SyntaxError{i, "single } in the template", "write }} for a literal brace"}
+		case c == '{':
+			end := strings.IndexAny(s[i+1:], "{}\n")
+			if end < 0 || s[i+1+end] != '}' {
+				return nil, &SyntaxError{i, "{ without its }", "write {{ for a literal brace"}
+			}
+			name := s[i+1 : i+1+end]
+			if err := checkName(name, i); err != nil {
+				return nil, err
+			}
+			flush()
+			t.parts = append(t.parts, part{name: name, offset: i})
+			i += end + 2
+		default:
+			lit.WriteByte(c)
+			i++
+		}
+	}
+	flush()
+	return t, nil
+}
+
+func checkName(name string, at int) error {
+	switch {
+	case strings.TrimSpace(name) == "":
+		return &SyntaxError{at, "{} names no column", "name a column: {column}, or write {{}} for literal braces"}
+	case strings.ContainsAny(name, ":!"):
+		return &SyntaxError{at, fmt.Sprintf("{%s} has a format or conversion", name), "a template takes plain {column}; derive a column under columns: for anything else"}
+	case strings.ContainsAny(name, "[]"):
+		return &SyntaxError{at, fmt.Sprintf("{%s} looks inside a value", name), "a template takes plain {column}; derive a column under columns: for anything else"}
+	case strings.TrimSpace(name) != name:
+		return &SyntaxError{at, fmt.Sprintf("{%s} has spaces around the name", name), fmt.Sprintf("write {%s}", strings.TrimSpace(name))}
+	}
+	return nil
+}
+
+// A Ref is a column that a template takes, and where it first does.
+type Ref struct {
+	Name   string
+	Offset int
+}
+
+// Columns lists the columns that the template takes, each once, in order.
+func (t *Template) Columns() []Ref {
+	var refs []Ref
+	seen := map[string]bool{}
+	for _, p := range t.parts {
+		if p.name != "" && !seen[p.name] {
+			seen[p.name] = true
+			refs = append(refs, Ref{p.name, p.offset})
+		}
+	}
+	return refs
+}
+
+// Render fills the template. A column that is absent is an error that names
+// it; a value that is not text is written as Python's str does. Bytes that are
+// no UTF-8 become U+FFFD.
+func (t *Template) Render(fields map[string]any) (string, error) {
+	var b strings.Builder
+	b.Grow(t.size + 256)
+	for _, p := range t.parts {
+		if p.name == "" {
+			b.WriteString(p.text)
+			continue
+		}
+		v, ok := fields[p.name]
+		if !ok {
+			return "", &MissingError{Column: p.name}
+		}
+		if s, ok := v.(string); ok {
+			b.WriteString(s)
+		} else {
+			b.WriteString(text.Str(v))
+		}
+	}
+	s := b.String()
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "\uFFFD")
+	}
+	return s, nil
+}
+
+// MissingError says that a row lacks a column.
+type MissingError struct{ Column string }
+
+// Error names the column.
+func (e *MissingError) Error() string { return fmt.Sprintf("column %q is not in the row", e.Column) }
+
+// Target reads a row's accepted answers: a list column gives several, anything
+// else one, written as Python's str does.
+func Target(fields map[string]any, column string) ([]string, error) {
+	v, ok := fields[column]
+	if !ok {
+		return nil, &MissingError{Column: column}
+	}
+	if list, ok := v.([]any); ok {
+		targets := make([]string, len(list))
+		for i, e := range list {
+			targets[i] = text.Str(e)
+		}
+		return targets, nil
+	}
+	return []string{text.Str(v)}, nil
+}
+
+// A Shot is one worked example.
+type Shot struct{ Prompt, Target string }
+
+// WithShots puts worked examples before a prompt. A blank stands between an
+// example's prompt and its answer unless one of them brings white space.
+func WithShots(shots []Shot, separator, prompt string) string {
+	if len(shots) == 0 {
+		return prompt
+	}
+	if separator == "" {
+		separator = "\n\n"
+	}
+	var b strings.Builder
+	for _, s := range shots {
+		b.WriteString(s.Prompt)
+		if !endsInSpace(s.Prompt) && !startsWithSpace(s.Target) {
+			b.WriteByte(' ')
+		}
+		b.WriteString(s.Target)
+		b.WriteString(separator)
+	}
+	b.WriteString(prompt)
+	return b.String()
+}
+
+func endsInSpace(s string) bool {
+	r, _ := utf8.DecodeLastRuneInString(s)
+	return s != "" && text.IsSpace(r)
+}
+
+func startsWithSpace(s string) bool {
+	r, _ := utf8.DecodeRuneInString(s)
+	return s != "" && text.IsSpace(r)
+}
+
+// Chat gives the messages of a chat form. User is a template over the columns
+// and {prompt}.
+func Chat(form core.ChatForm, fields map[string]any, prompt string) ([]core.Message, error) {
+	user := prompt
+	if form.User != "" && form.User != "{prompt}" {
+		t, err := Parse(form.User)
+		if err != nil {
+			return nil, err
+		}
+		with := make(map[string]any, len(fields)+1)
+		for k, v := range fields {
+			with[k] = v
+		}
+		with["prompt"] = prompt
+		if user, err = t.Render(with); err != nil {
+			return nil, err
+		}
+	}
+	var messages []core.Message
+	if form.System != "" {
+		messages = append(messages, core.Message{Role: "system", Content: form.System})
+	}
+	return append(messages, core.Message{Role: "user", Content: user}), nil
+}
