@@ -1,0 +1,132 @@
+package text
+
+// tokenTable cuts texts into ROUGE tokens and numbers them 0, 1, 2 … in the
+// order of first appearance. Tokens live lower-cased in one byte buffer; the
+// index is open addressing with stamps, so that a reset costs nothing.
+type tokenTable struct {
+	bytes   []byte
+	entries []tokenEntry
+	slots   []tokenSlot // a power of two of them
+	stamp   uint32
+	stem    bool
+}
+
+type tokenEntry struct {
+	start, end int
+	hash       uint32
+}
+
+type tokenSlot struct {
+	stamp uint32 // the slot is taken if this is the table's stamp
+	id    int32
+}
+
+func (t *tokenTable) reset() {
+	t.bytes, t.entries = t.bytes[:0], t.entries[:0]
+	t.stamp++
+	if t.slots == nil || t.stamp == 0 { // stamps have run round: old ones could match
+		t.slots = make([]tokenSlot, max(256, len(t.slots)))
+		t.stamp = 1
+	}
+}
+
+// scan appends the tokens of s to the byte buffer and hands each one's place
+// and hash to emit.
+func (t *tokenTable) scan(s string, emit func(start, end int, hash uint32)) {
+	const fnvOffset, fnvPrime = 2166136261, 16777619 // FNV-1a, 32 bit
+	start, hash := len(t.bytes), uint32(fnvOffset)
+	flush := func() {
+		if end := len(t.bytes); end > start {
+			if t.stem && end-start > 3 {
+				stemmed := porterStem(t.bytes[start:end])
+				t.bytes = append(t.bytes[:start], stemmed...)
+				hash = fnvOffset
+				for _, c := range t.bytes[start:] {
+					hash = (hash ^ uint32(c)) * fnvPrime
+				}
+			}
+			emit(start, len(t.bytes), hash)
+			start, hash = len(t.bytes), fnvOffset
+		}
+	}
+	for i := 0; i < len(s); {
+		c := s[i]
+		width := 1
+		if c >= 0x80 {
+			c, width = asciiLower(s, i)
+		} else if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
+			t.bytes = append(t.bytes, c)
+			hash = (hash ^ uint32(c)) * fnvPrime
+			if width == 2 { // U+0130: the combining dot behind the i separates
+				flush()
+			}
+		} else {
+			flush()
+		}
+		i += width
+	}
+	flush()
+}
+
+// asciiLower knows the two runes beyond ASCII whose lower case is, or begins
+// with, an ASCII letter: U+0130 becomes "i" and a combining dot, the Kelvin
+// sign U+212A becomes "k". For any other byte it gives 0 and 1.
+func asciiLower(s string, i int) (c byte, width int) {
+	if s[i] == 0xc4 && i+1 < len(s) && s[i+1] == 0xb0 {
+		return 'i', 2
+	}
+	if s[i] == 0xe2 && i+2 < len(s) && s[i+1] == 0x84 && s[i+2] == 0xaa {
+		return 'k', 3
+	}
+	return 0, 1
+}
+
+// intern gives the token at bytes[start:end] its number.
+func (t *tokenTable) intern(start, end int, hash uint32) int32 {
+	slot, id := t.lookup(start, end, hash)
+	if id >= 0 {
+		t.bytes = t.bytes[:start]
+		return id
+	}
+	id = int32(len(t.entries))
+	t.entries = append(t.entries, tokenEntry{start, end, hash})
+	t.slots[slot] = tokenSlot{t.stamp, id}
+	if 2*len(t.entries) > len(t.slots) {
+		t.grow()
+	}
+	return id
+}
+
+// find gives the number of the token at bytes[start:end], or -1, and takes its
+// bytes out of the buffer again.
+func (t *tokenTable) find(start, end int, hash uint32) int32 {
+	_, id := t.lookup(start, end, hash)
+	t.bytes = t.bytes[:start]
+	return id
+}
+
+func (t *tokenTable) lookup(start, end int, hash uint32) (slot uint32, id int32) {
+	mask := uint32(len(t.slots) - 1)
+	for slot = (hash ^ hash>>15) & mask; t.slots[slot].stamp == t.stamp; slot = (slot + 1) & mask {
+		e := t.entries[t.slots[slot].id]
+		if e.hash == hash && string(t.bytes[e.start:e.end]) == string(t.bytes[start:end]) {
+			return slot, t.slots[slot].id
+		}
+	}
+	return slot, -1
+}
+
+func (t *tokenTable) grow() {
+	t.slots = make([]tokenSlot, 2*len(t.slots))
+	mask := uint32(len(t.slots) - 1)
+	for id, e := range t.entries {
+		slot := (e.hash ^ e.hash>>15) & mask
+		for t.slots[slot].stamp == t.stamp {
+			slot = (slot + 1) & mask
+		}
+		t.slots[slot] = tokenSlot{t.stamp, int32(id)}
+	}
+}
