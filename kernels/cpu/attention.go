@@ -1,0 +1,220 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/evalrun/evalrun/kernels"
+)
+
+const page = kernels.PageTokens
+
+// cache is a layer's keys and values in the form of packed weights: within a
+// page and head the keys are two panels of 16 positions, [2][dim][16], so that
+// scores are a product with them, and the values are panels of 16 dimensions,
+// [wide/16][page][16], wide being dim rounded up, for the sum over positions.
+type cache struct {
+	pages, heads, dim, wide int
+	k, v                    []float32
+}
+
+func (c *cache) Bytes() int64 { return 4 * int64(len(c.k)+len(c.v)) }
+
+func (c *cache) keys(p int32, h int) []float32 {
+	size := page * c.dim
+	return c.k[(int(p)*c.heads+h)*size:][:size]
+}
+
+func (c *cache) values(p int32, h int) []float32 {
+	size := page * c.wide
+	return c.v[(int(p)*c.heads+h)*size:][:size]
+}
+
+func (d *Device) AllocKV(pages, heads, dim int) (kernels.KV, error) {
+	if pages <= 0 || heads <= 0 || dim <= 0 {
+		return nil, fmt.Errorf("allocate key-value cache: %d pages of %d heads of size %d", pages, heads, dim)
+	}
+	c := &cache{pages: pages, heads: heads, dim: dim, wide: (dim + lanes - 1) / lanes * lanes}
+	c.k = make([]float32, pages*heads*page*c.dim)
+	c.v = make([]float32, pages*heads*page*c.wide)
+	return c, nil
+}
+
+func (d *Device) StoreKV(kv kernels.KV, k, v kernels.Buffer, spans []kernels.Span) {
+	c := kv.(*cache)
+	width := c.heads * c.dim
+	kernels.CheckSpans(spans, k.Len()/width, c.pages)
+	ks, vs := kernels.Host(k, k.Len(), "k"), kernels.Host(v, v.Len(), "v")
+	total := 0
+	for _, s := range spans {
+		total += s.N
+	}
+	d.pool.do(len(spans)*c.heads, total*width > 2*chunkFloats, func(task, _ int) {
+		s, h := spans[task/c.heads], task%c.heads
+		for i := range s.N {
+			p := s.Pos + i
+			at, place := (s.Row+i)*width+h*c.dim, p%page
+			keys := c.keys(s.Pages[p/page], h)[place/lanes*lanes*c.dim+place%lanes:]
+			for j, x := range ks[at:][:c.dim] {
+				keys[j*lanes] = x
+			}
+			values := c.values(s.Pages[p/page], h)[place*lanes:]
+			row := vs[at:][:c.dim]
+			for j := 0; j < len(row); j += lanes {
+				copy(values[j*page:][:lanes], row[j:])
+			}
+		}
+	})
+}
+
+func (d *Device) CopyPage(kv kernels.KV, dst, src int32, n int) {
+	c := kv.(*cache)
+	for h := range c.heads { // the places from n on hold nothing yet
+		copy(c.keys(dst, h), c.keys(src, h))
+		copy(c.values(dst, h), c.values(src, h))
+	}
+}
+
+// queryTokens is the number of tokens whose heads go through a page together.
+const queryTokens = 32
+
+// Attention is cut into tasks of up to 32 tokens of one sequence and one head
+// of the cache with all the query heads that share it.
+func (d *Device) Attention(dst, q kernels.Buffer, kv kernels.KV, spans []kernels.Span, heads int, scale float32) {
+	c := kv.(*cache)
+	width := heads * c.dim
+	if heads%c.heads != 0 {
+		panic(fmt.Sprintf("BUG: %d query heads on %d key heads", heads, c.heads))
+	}
+	kernels.CheckSpans(spans, q.Len()/width, c.pages)
+	qs, out := kernels.Host(q, q.Len(), "q"), kernels.Host(dst, q.Len(), "dst")
+
+	type part struct {
+		span kernels.Span
+		head int
+	}
+	var parts []part
+	work := 0
+	for _, s := range spans {
+		work += s.N * (s.Pos + s.N) * width
+		for from := 0; from < s.N; {
+			n := min(s.N-from, queryTokens-(s.Pos+from)%queryTokens)
+			for h := range c.heads {
+				parts = append(parts, part{kernels.Span{Row: s.Row + from, N: n, Pos: s.Pos + from, Pages: s.Pages}, h})
+			}
+			from += n
+		}
+	}
+	d.pool.do(len(parts), work > smallWork, func(task, thread int) {
+		p := parts[task]
+		d.attend(out, qs, c, p.span, p.head, heads, scale, &d.work[thread])
+	})
+}
+
+// attend computes the rows of span s for the query heads of cache head h. Row
+// r = i·group + g of its tiles is token i, head h·group + g.
+func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int, scale float32, w *scratch) {
+	group := heads / c.heads
+	rows := s.N * group
+	mem := w.take(rows * (c.dim + page + 2*c.wide + 2))
+	cut := func(n int) (part []float32) { part, mem = mem[:n:n], mem[n:]; return part }
+	qt, scores := cut(rows*c.dim), cut(rows*page)
+	add, acc := cut(rows*c.wide), cut(rows*c.wide)
+	top, total := cut(rows), cut(rows)
+
+	at := func(i int) int { return ((s.Row+i)*heads + h*group) * c.dim }
+	for i := range s.N {
+		for j, x := range q[at(i):][:group*c.dim] {
+			qt[i*group*c.dim+j] = x * scale
+		}
+	}
+	clear(acc)
+	clear(total)
+	for r := range top {
+		top[r] = float32(math.Inf(-1))
+	}
+
+	last := s.Pos + s.N - 1
+	for b := 0; b <= last/page; b++ {
+		keys, values := c.keys(s.Pages[b], h), c.values(s.Pages[b], h)
+		// The tokens below first see nothing of this block; those from whole on
+		// see all of it.
+		first := max(0, b*page-s.Pos)
+		whole := min(s.N, max(first, b*page+page-1-s.Pos))
+		from := first * group
+		d.path.tile(scores[from*page:], page, qt[from*c.dim:], c.dim, rows-from, keys, c.dim, page/lanes)
+		for i := first; i < s.N; i++ {
+			count := min(page, s.Pos+i+1-b*page)
+			for r := i * group; r < (i+1)*group; r++ {
+				shrink := d.path.softmax(scores[r*page:(r+1)*page], count, &top[r], &total[r])
+				if shrink != 1 {
+					scaleRow(acc[r*c.wide:(r+1)*c.wide], shrink)
+				}
+			}
+			if i < whole {
+				d.sumValues(acc, add, scores, values, c, i*group, (i+1)*group, count)
+			}
+		}
+		d.sumValues(acc, add, scores, values, c, whole*group, rows, page)
+	}
+	for i := range s.N {
+		for g := range group {
+			r := i*group + g
+			o, inv := dst[at(i)+g*c.dim:][:c.dim], 1/total[r]
+			for j, x := range acc[r*c.wide:][:c.dim] {
+				o[j] = x * inv
+			}
+		}
+	}
+}
+
+// sumValues adds the weighted values of the first count positions of a block
+// to rows from to to-1 of acc: the block's sum first, from zero, then one
+// addition.
+func (d *Device) sumValues(acc, add, p, values []float32, c *cache, from, to, count int) {
+	if from >= to {
+		return
+	}
+	for j := 0; j < c.wide; j += lanes {
+		d.path.tile(add[from*c.wide+j:], c.wide, p[from*page:], page, to-from, values[j*page:], count, 1)
+	}
+	a, b := acc[from*c.wide:to*c.wide], add[from*c.wide:to*c.wide]
+	for i, x := range b {
+		a[i] += x
+	}
+}
+
+func scaleRow(x []float32, by float32) {
+	for i := range x {
+		x[i] *= by
+	}
+}
+
+// softmaxGo turns the first count of a block's scores into exp(score - top),
+// the rest into 0, where top is the largest score so far, and adds them to
+// total. It returns the factor by which what was summed before shrinks.
+func softmaxGo(s []float32, count int, top, total *float32) (shrink float32) {
+	m := *top
+	for _, x := range s[:count] {
+		if x > m {
+			m = x
+		}
+	}
+	shrink = 1
+	if m > *top {
+		shrink = exp32(*top - m)
+		if math.IsInf(float64(*top), -1) {
+			shrink = 0
+		}
+	}
+	var sum [8]float32
+	for i, x := range s[:count] {
+		e := exp32(x - m)
+		s[i] = e
+		sum[i%8] += e
+	}
+	clear(s[count:])
+	*total = float32(*total*shrink) + sum8(&sum)
+	*top = m
+	return shrink
+}

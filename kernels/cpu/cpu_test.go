@@ -1,0 +1,112 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
+	"github.com/evalrun/evalrun/kernels/kerneltest"
+)
+
+func open(t testing.TB, threads int, path string) *Device {
+	t.Helper()
+	d, err := New(Options{Threads: threads, Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestContract(t *testing.T) {
+	for _, p := range Paths() {
+		for _, threads := range []int{1, 2} {
+			t.Run(fmt.Sprintf("%s/%d", p, threads), func(t *testing.T) {
+				d := open(t, threads, p)
+				defer d.Close()
+				kerneltest.Run(t, d)
+			})
+		}
+	}
+}
+
+func TestSameBits(t *testing.T) {
+	for _, p := range Paths() {
+		t.Run(p, func(t *testing.T) {
+			kerneltest.SameBits(t, func(threads int) kernels.Device { return open(t, threads, p) })
+		})
+	}
+}
+
+func TestExp(t *testing.T) {
+	for x := float32(-87.3); x < 88.3; x += 0.01037 {
+		want := math.Exp(float64(x))
+		if got := float64(exp32(x)); math.Abs(got-want) > 2.5e-7*want {
+			t.Fatalf("exp(%g) = %g, want %g", x, got, want)
+		}
+	}
+	if exp32(0) != 1 {
+		t.Errorf("exp(0) = %v", exp32(0))
+	}
+	if got := exp32(float32(math.NaN())); got == got {
+		t.Errorf("exp(NaN) = %v", got)
+	}
+}
+
+func TestChoosePath(t *testing.T) {
+	if _, err := New(Options{Path: "mmx"}); err == nil {
+		t.Error("an unknown path was accepted")
+	}
+	if _, err := New(Options{Threads: -1}); err == nil {
+		t.Error("a negative number of threads was accepted")
+	}
+	t.Setenv(PathVariable, "go")
+	d := open(t, 1, "")
+	defer d.Close()
+	if d.Path() != "go" {
+		t.Errorf("path %q although the environment says go", d.Path())
+	}
+}
+
+func BenchmarkMatMul(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, p := range Paths() {
+		for _, s := range []struct{ m, n, k int }{{1, 768, 256}, {8, 768, 256}, {256, 768, 256}, {256, 2048, 2048}, {1, 2048, 2048}} {
+			for _, threads := range []int{1, 2} {
+				b.Run(fmt.Sprintf("%s/%dx%dx%d/%d", p, s.m, s.n, s.k, threads), func(b *testing.B) {
+					d := open(b, threads, p)
+					defer d.Close()
+					data := make([]byte, 4*s.n*s.k)
+					x, dst := make(kernels.Floats, s.m*s.k), make(kernels.Floats, s.m*s.n)
+					for i := range x {
+						x[i] = rng.Float32()
+					}
+					w, err := d.Prepare(kernels.Weight{Type: format.F32, N: s.n, K: s.k, Data: data}, kernels.ForMatMul)
+					if err != nil {
+						b.Fatal(err)
+					}
+					for b.Loop() {
+						d.MatMul(dst, x, s.m, w, kernels.Store)
+					}
+					flop := 2 * float64(s.m) * float64(s.n) * float64(s.k) * float64(b.N)
+					b.ReportMetric(flop/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+				})
+			}
+		}
+	}
+}
+
+func ExampleNew() {
+	d, err := New(Options{Threads: 1, Path: "go"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer d.Close()
+	x := kernels.Floats{3, 4}
+	d.RMSNorm(x, x, kernels.Floats{1, 1}, 1, 0)
+	fmt.Printf("%s %.3f\n", d.Path(), []float32(x))
+	// Output: go [0.849 1.131]
+}

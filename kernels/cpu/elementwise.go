@@ -1,0 +1,106 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/evalrun/evalrun/kernels"
+)
+
+// chunkFloats is the part of an element-wise operation that one task does.
+const chunkFloats = 1 << 13
+
+func (d *Device) RMSNorm(dst, x, weight kernels.Buffer, rows int, eps float32) {
+	c := weight.Len()
+	w := kernels.Host(weight, c, "weight")
+	in, out := kernels.Host(x, rows*c, "x"), kernels.Host(dst, rows*c, "dst")
+	step := max(1, chunkFloats/c)
+	d.pool.do((rows+step-1)/step, rows*c > 2*chunkFloats, func(task, _ int) {
+		for t := task * step; t < min(rows, (task+1)*step); t++ {
+			row := in[t*c : (t+1)*c]
+			scale := 1 / float32(math.Sqrt(float64(d.path.sumSquares(row)/float32(c)+eps)))
+			o := out[t*c:][:len(row)]
+			for i, v := range row {
+				o[i] = float32(v*scale) * w[i]
+			}
+		}
+	})
+}
+
+// sumSquaresGo adds in eight lanes, value i to lane i%8, and then the lanes
+// pairwise: (0+4, 1+5, 2+6, 3+7), (0+2, 1+3), 0+1.
+func sumSquaresGo(x []float32) float32 {
+	var s [8]float32
+	for ; len(x) >= 8; x = x[8:] {
+		v := (*[8]float32)(x)
+		s[0] = float32(v[0]*v[0]) + s[0]
+		s[1] = float32(v[1]*v[1]) + s[1]
+		s[2] = float32(v[2]*v[2]) + s[2]
+		s[3] = float32(v[3]*v[3]) + s[3]
+		s[4] = float32(v[4]*v[4]) + s[4]
+		s[5] = float32(v[5]*v[5]) + s[5]
+		s[6] = float32(v[6]*v[6]) + s[6]
+		s[7] = float32(v[7]*v[7]) + s[7]
+	}
+	for i, v := range x {
+		s[i] = float32(v*v) + s[i]
+	}
+	return sum8(&s)
+}
+
+func sum8(s *[8]float32) float32 {
+	return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
+}
+
+func (d *Device) Rope(x kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle) {
+	width := heads * dim
+	all := kernels.Host(x, len(pos)*width, "x")
+	cs, sn := kernels.Host(cos, cos.Len(), "cos"), kernels.Host(sin, sin.Len(), "sin")
+	step := max(1, chunkFloats/width)
+	d.pool.do((len(pos)+step-1)/step, len(all) > 2*chunkFloats, func(task, _ int) {
+		for t := task * step; t < min(len(pos), (task+1)*step); t++ {
+			p := int(pos[t])
+			c, s := cs[p*half:][:half], sn[p*half:][:half]
+			for h := range heads {
+				head := all[t*width+h*dim:][:dim]
+				if style == kernels.RopePairs {
+					for i, ci := range c {
+						a, b, si := head[2*i], head[2*i+1], s[i]
+						head[2*i] = float32(a*ci) - float32(b*si)
+						head[2*i+1] = float32(b*ci) + float32(a*si)
+					}
+					continue
+				}
+				lo, hi := head[:half], head[half:][:half]
+				for i, ci := range c {
+					a, b, si := lo[i], hi[i], s[i]
+					lo[i] = float32(a*ci) - float32(b*si)
+					hi[i] = float32(b*ci) + float32(a*si)
+				}
+			}
+		}
+	})
+}
+
+func (d *Device) SwiGLU(dst, gate, up kernels.Buffer, n int) {
+	out := kernels.Host(dst, n, "dst")
+	g, u := kernels.Host(gate, n, "gate"), kernels.Host(up, n, "up")
+	const step = chunkFloats / 4
+	d.pool.do((n+step-1)/step, n > 2*step, func(task, _ int) {
+		from, to := task*step, min(n, (task+1)*step)
+		d.path.swiglu(out[from:to], g[from:to], u[from:to])
+	})
+}
+
+func swigluGo(dst, gate, up []float32) {
+	gate, up = gate[:len(dst)], up[:len(dst)]
+	for i, g := range gate {
+		dst[i] = g / (1 + exp32(-g)) * up[i]
+	}
+}
+
+func (d *Device) Gather(dst, x kernels.Buffer, rows []int32, cols int) {
+	out, in := kernels.Host(dst, len(rows)*cols, "dst"), kernels.Host(x, x.Len(), "x")
+	for i, r := range rows {
+		copy(out[i*cols:(i+1)*cols], in[int(r)*cols:(int(r)+1)*cols])
+	}
+}

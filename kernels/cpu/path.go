@@ -1,0 +1,54 @@
+package cpu
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// PathVariable is the environment variable that names the instruction-set path
+// to use in place of the fastest: the way to get the same bits on two machines.
+const PathVariable = "EVALRUN_CPU"
+
+// A path is one way to compute the inner loops. All members of a path work the
+// same way on every machine that has it.
+type path struct {
+	name string
+	// tile is described at tileGo.
+	tile func(c []float32, ldc int, a []float32, lda, rows int, b []float32, k, panels int)
+	// softmax is described at softmaxGo.
+	softmax    func(s []float32, count int, top, total *float32) float32
+	sumSquares func(x []float32) float32
+	swiglu     func(dst, gate, up []float32)
+}
+
+var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, swigluGo}
+
+// paths are those that this machine can run, the fastest first.
+func paths() []*path { return append(archPaths(), &plain) }
+
+// Paths names the instruction-set paths that this machine can run, the fastest
+// first. "go" is always among them.
+func Paths() []string {
+	var names []string
+	for _, p := range paths() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+func choosePath(name string) (*path, error) {
+	if name == "" {
+		name = os.Getenv(PathVariable)
+	}
+	all := paths()
+	if name == "" {
+		return all[0], nil
+	}
+	for _, p := range all {
+		if p.name == name {
+			return p, nil
+		}
+	}
+	return nil, fmt.Errorf("cpu path %q is not available on this machine; it has %s", name, strings.Join(Paths(), ", "))
+}

@@ -1,0 +1,261 @@
+// Package kerneltest is the contract of kernels.Device as tests: every device
+// computes what ref computes, and computes the same bits however its work is
+// cut and shared out. A device's own tests call Run and SameBits.
+package kerneltest
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
+	"github.com/evalrun/evalrun/kernels/ref"
+)
+
+// guard surrounds every output; a device that writes beyond its output changes
+// it.
+const guard = 8
+
+// bench is one test's pair of devices and its source of numbers.
+type bench struct {
+	*testing.T
+	dev  kernels.Device
+	ref  kernels.Device
+	rand *rand.Rand
+}
+
+// Run compares dev with ref on random shapes. dev stays open.
+func Run(t *testing.T, dev kernels.Device) {
+	for _, c := range []struct {
+		name string
+		test func(bench)
+	}{
+		{"Embed", embed}, {"MatMul", matmul}, {"RMSNorm", rmsNorm}, {"Rope", rope}, {"SwiGLU", swiglu},
+		{"Gather", gather}, {"Attention", attention}, {"CopyPage", copyPage}, {"Refusals", refusals},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.test(bench{t, dev, ref.New(), rand.New(rand.NewPCG(7, uint64(len(c.name))))})
+		})
+	}
+}
+
+func (b bench) normal(n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(b.rand.NormFloat64())
+	}
+	return x
+}
+
+// on puts values on a device.
+func on(t testing.TB, dev kernels.Device, values []float32) kernels.Buffer {
+	t.Helper()
+	buf, err := dev.Alloc(format.F32, len(values))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev.Write(buf, values)
+	return buf
+}
+
+// output is a buffer for n results between guards, filled with start.
+func output(t testing.TB, dev kernels.Device, n int, start []float32) (inner, whole kernels.Buffer) {
+	t.Helper()
+	fill := make([]float32, n+2*guard)
+	for i := range fill {
+		fill[i] = 12345.5
+	}
+	copy(fill[guard:], start)
+	whole = on(t, dev, fill)
+	return whole.Slice(guard, guard+n), whole
+}
+
+// result reads an output and checks its guards.
+func result(t testing.TB, dev kernels.Device, whole kernels.Buffer) []float32 {
+	t.Helper()
+	all := make([]float32, whole.Len())
+	dev.Read(all, whole)
+	n := len(all) - 2*guard
+	for i := range guard {
+		if all[i] != 12345.5 || all[guard+n+i] != 12345.5 {
+			t.Fatalf("%s wrote beyond its output", dev.Name())
+		}
+	}
+	return all[guard : guard+n]
+}
+
+// both runs f on the device and on ref and compares the n results.
+func (b bench) both(what string, n int, tolerance float64, start []float32, f func(dev kernels.Device, dst kernels.Buffer)) {
+	b.Helper()
+	var got [2][]float32
+	for i, dev := range []kernels.Device{b.dev, b.ref} {
+		dst, whole := output(b, dev, n, start)
+		f(dev, dst)
+		got[i] = result(b, dev, whole)
+	}
+	near(b, what, got[0], got[1], tolerance)
+}
+
+func near(t testing.TB, what string, got, want []float32, tolerance float64) {
+	t.Helper()
+	for i := range want {
+		diff := math.Abs(float64(got[i]) - float64(want[i]))
+		if !(diff <= tolerance*(1+math.Abs(float64(want[i])))) && got[i] != want[i] {
+			t.Fatalf("%s: value %d is %g, ref has %g", what, i, got[i], want[i])
+		}
+	}
+}
+
+// same wants equal bits.
+func same(t testing.TB, what string, got, want []float32) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d values, want %d", what, len(got), len(want))
+	}
+	for i := range want {
+		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+			t.Fatalf("%s: value %d is %v, was %v: not the same bits", what, i, got[i], want[i])
+		}
+	}
+}
+
+// weight makes a random weight of a type, with values of the size that keeps
+// products near 1.
+func (b bench) weight(typ format.Type, n, k int) kernels.Weight {
+	values := b.normal(n * k)
+	for i := range values {
+		values[i] /= float32(math.Sqrt(float64(k)))
+	}
+	size, ok := typ.Bytes(int64(n * k))
+	if !ok {
+		b.Fatalf("%d values of %v", n*k, typ)
+	}
+	data := make([]byte, size)
+	typ.Encode(data, values)
+	return kernels.Weight{Name: "w", Type: typ, N: n, K: k, Data: data}
+}
+
+// weightTypes are the formats that hold weights.
+var weightTypes = []format.Type{format.F32, format.F16, format.BF16, format.Q8_0, format.Q4_0}
+
+func prepare(t testing.TB, dev kernels.Device, w kernels.Weight, use kernels.Use) kernels.Prepared {
+	t.Helper()
+	p, err := dev.Prepare(w, use)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, k := p.Shape(); n != w.N || k != w.K {
+		t.Fatalf("prepared as [%d, %d], want [%d, %d]", n, k, w.N, w.K)
+	}
+	return p
+}
+
+func embed(b bench) {
+	for _, typ := range weightTypes {
+		w := b.weight(typ, 13, 96)
+		ids := []int32{0, 12, 5, 5}
+		b.both(typ.Name(), len(ids)*w.K, 0, nil, func(dev kernels.Device, dst kernels.Buffer) {
+			dev.Embed(dst, prepare(b, dev, w, kernels.ForEmbed|kernels.ForMatMul), ids)
+		})
+	}
+}
+
+func matmul(b bench) {
+	for _, typ := range weightTypes {
+		for _, s := range [][3]int{{1, 1, 32}, {1, 16, 32}, {2, 17, 64}, {3, 70, 96}, {7, 64, 256}, {5, 131, 352}, {25, 33, 160}, {67, 80, 64}} {
+			m, n, k := s[0], s[1], s[2]
+			b.matmulOnce(typ, m, n, k)
+		}
+	}
+	for _, k := range []int{1, 2, 3, 5, 7, 13, 31, 67, 101} { // rows of any length
+		b.matmulOnce(format.F32, 1+k%9, 1+k%37, k)
+	}
+}
+
+func (b bench) matmulOnce(typ format.Type, m, n, k int) {
+	b.Helper()
+	w, x, start := b.weight(typ, n, k), b.normal(m*k), b.normal(m*n)
+	for _, e := range []kernels.Epilogue{kernels.Store, kernels.Add} {
+		what := fmt.Sprintf("%v [%d, %d] x [%d, %d], epilogue %d", typ, m, k, n, k, e)
+		b.both(what, m*n, 1e-5, start, func(dev kernels.Device, dst kernels.Buffer) {
+			dev.MatMul(dst, on(b, dev, x), m, prepare(b, dev, w, kernels.ForMatMul), e)
+		})
+	}
+}
+
+func rmsNorm(b bench) {
+	for _, c := range []int{1, 2, 7, 16, 48, 67, 256, 1001} {
+		for _, rows := range []int{1, 3, 40} {
+			x, w := b.normal(rows*c), b.normal(c)
+			b.both(fmt.Sprintf("[%d, %d]", rows, c), rows*c, 1e-5, nil, func(dev kernels.Device, dst kernels.Buffer) {
+				dev.RMSNorm(dst, on(b, dev, x), on(b, dev, w), rows, 1e-5)
+			})
+		}
+	}
+}
+
+func rope(b bench) {
+	for _, c := range []struct{ heads, dim, half int }{{1, 2, 1}, {3, 16, 8}, {2, 16, 3}, {5, 10, 5}} {
+		pos := []int32{0, 3, 19, 2}
+		x := b.normal(len(pos) * c.heads * c.dim)
+		cos, sin := b.normal(20*c.half), b.normal(20*c.half)
+		for _, style := range []kernels.RopeStyle{kernels.RopeHalves, kernels.RopePairs} {
+			b.both(fmt.Sprint(c, style), len(x), 1e-6, x, func(dev kernels.Device, dst kernels.Buffer) {
+				dev.Rope(dst, c.heads, c.dim, on(b, dev, cos), on(b, dev, sin), c.half, pos, style)
+			})
+		}
+	}
+}
+
+func swiglu(b bench) {
+	for _, n := range []int{1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 67, 4099, 20000} {
+		gate, up := b.normal(n), b.normal(n)
+		for i := range gate {
+			gate[i] *= 10
+		}
+		gate[0] = [...]float32{-500, 500, 0, 88.5, -88.5}[n%5]
+		b.both(fmt.Sprint(n), n, 2e-6, nil, func(dev kernels.Device, dst kernels.Buffer) {
+			dev.SwiGLU(dst, on(b, dev, gate), on(b, dev, up), n)
+		})
+	}
+	// A value that is no number stays one and spoils no neighbour.
+	gate, up := b.normal(19), b.normal(19)
+	gate[3], up[11] = float32(math.NaN()), float32(math.Inf(1))
+	dst, whole := output(b, b.dev, 19, nil)
+	b.dev.SwiGLU(dst, on(b, b.dev, gate), on(b, b.dev, up), 19)
+	for i, v := range result(b, b.dev, whole) {
+		if odd := math.IsNaN(float64(v)) || math.IsInf(float64(v), 0); odd != (i == 3 || i == 11) {
+			b.Fatalf("value %d is %g", i, v)
+		}
+	}
+}
+
+func gather(b bench) {
+	x := b.normal(7 * 5)
+	rows := []int32{6, 0, 3, 3}
+	b.both("rows", 4*5, 0, nil, func(dev kernels.Device, dst kernels.Buffer) {
+		dev.Gather(dst, on(b, dev, x), rows, 5)
+	})
+}
+
+func refusals(b bench) {
+	w := b.weight(format.Q8_0, 4, 64)
+	for what, broken := range map[string]kernels.Weight{
+		"short data":  {Name: "w", Type: w.Type, N: 4, K: 64, Data: w.Data[:len(w.Data)-1]},
+		"ragged rows": {Name: "w", Type: w.Type, N: 4, K: 48, Data: w.Data},
+		"no rows":     {Name: "w", Type: w.Type, N: 0, K: 64, Data: w.Data},
+		"no type":     {Name: "w", N: 4, K: 64, Data: w.Data},
+	} {
+		if _, err := b.dev.Prepare(broken, kernels.ForMatMul); err == nil {
+			b.Errorf("%s: prepared", what)
+		}
+	}
+	if _, err := b.dev.AllocKV(0, 1, 1); err == nil {
+		b.Error("a cache without pages was given")
+	}
+	if _, err := b.dev.Alloc(format.F32, -1); err == nil {
+		b.Error("a negative buffer was given")
+	}
+}
