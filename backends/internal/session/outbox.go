@@ -31,10 +31,12 @@ func NewOutbox() *Outbox {
 }
 
 // Put hands an event to the reader. It reports false when the outbox was
-// closed, and the event is dropped.
+// closed or has ended, and the event is dropped.
 func (o *Outbox) Put(ev core.Event) bool {
 	select {
 	case <-o.closed:
+		return false
+	case <-o.ended:
 		return false
 	default:
 	}
