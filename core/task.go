@@ -107,7 +107,8 @@ type Step struct {
 	// Op is regex, strip, lower, first_line, before, after, map or default.
 	Op string
 	// Pattern, Flags, Group and Select belong to regex: Python's re syntax;
-	// the match number Select (from 0, −1 the last) and its group.
+	// the match number Select (from 0, −1 the last) and its group, where −1 is
+	// the first group if the pattern has one and the whole match if not.
 	Pattern string
 	Flags   string
 	Group   int

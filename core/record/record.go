@@ -6,6 +6,7 @@
 package record
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -154,4 +155,41 @@ func (g *Generation) Core() core.Generation {
 		RepetitionPenalty: g.RepetitionPenalty, FrequencyPenalty: g.FrequencyPenalty,
 		PresencePenalty: g.PresencePenalty, Seed: g.Seed, Stop: g.Stop,
 	}
+}
+
+// FieldMap decodes the kept columns; whole numbers stay int64.
+func (r *Record) FieldMap() map[string]any {
+	if len(r.Fields) == 0 {
+		return nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(r.Fields))
+	dec.UseNumber()
+	m := map[string]any{}
+	if dec.Decode(&m) != nil {
+		return nil
+	}
+	for k, v := range m {
+		m[k] = plain(v)
+	}
+	return m
+}
+
+func plain(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		if i, err := v.Int64(); err == nil {
+			return i
+		}
+		f, _ := v.Float64()
+		return f
+	case []any:
+		for i := range v {
+			v[i] = plain(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = plain(v[k])
+		}
+	}
+	return v
 }

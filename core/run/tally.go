@@ -1,0 +1,180 @@
+package run
+
+import (
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/record"
+)
+
+// A Tally gathers the records of one task under one model, fresh ones and
+// stored ones alike, and sums them up. It is used by one goroutine at a time.
+type Tally struct {
+	task   *core.Task
+	model  string
+	judges []Judge
+
+	scores  [][]core.Score // by judge, in sample order (index × repeats)
+	held    [][]bool
+	repeats int
+	targets []Target
+	stride  int
+
+	counts Counts
+}
+
+// Counts are the quality flags that stand beside a score.
+type Counts struct {
+	// Samples were asked; Answered got an answer.
+	Samples, Answered int
+	// APIErrors got none: they are no verdict on the model.
+	APIErrors int
+	// Truncated prompts lost tokens; Cut answers ended at the token limit.
+	Truncated, Cut int
+	// Empty answers hold nothing but blanks; Cached ones were not computed in
+	// this run.
+	Empty, Cached int
+	Usage         core.Usage
+	CostUSD       float64
+	Seconds       float64 // summed over answers
+}
+
+// Target is a row's accepted answers with its place, kept for the baseline.
+type Target struct {
+	Index   int
+	Answers []string
+}
+
+// maxTargets bounds what the baseline looks at; a longer run keeps every n-th.
+const maxTargets = 4096
+
+// NewTally starts at nothing.
+func NewTally(task *core.Task, model string, judges []Judge, repeats int) *Tally {
+	return &Tally{task: task, model: model, judges: judges, repeats: max(repeats, 1), stride: 1,
+		scores: make([][]core.Score, len(judges)), held: make([][]bool, len(judges))}
+}
+
+// Add counts a record. A record of the same place replaces an earlier API
+// error; callers pass each finished place once.
+func (t *Tally) Add(r *record.Record) {
+	t.counts.Samples++
+	if r.Error != nil {
+		t.counts.APIErrors++
+		return
+	}
+	t.counts.Answered++
+	if r.Truncated > 0 {
+		t.counts.Truncated++
+	}
+	if r.Finish == core.FinishLength {
+		t.counts.Cut++
+	}
+	if isBlank(r.Response) && len(r.Likelihoods) == 0 {
+		t.counts.Empty++
+	}
+	if r.Cached {
+		t.counts.Cached++
+	}
+	t.counts.Usage.Prompt += r.Usage.Prompt
+	t.counts.Usage.Completion += r.Usage.Completion
+	t.counts.Usage.Shared += r.Usage.Shared
+	t.counts.CostUSD += r.CostUSD
+	t.counts.Seconds += r.Seconds
+
+	place := r.Index*t.repeats + r.Repeat
+	for i, j := range t.judges {
+		for _, s := range r.Scores {
+			if s.Metric == j.Metric.Info().Name && s.Profile == j.Profile {
+				t.put(i, place, core.Score{Value: float64(s.Value), Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped})
+				break
+			}
+		}
+	}
+	if r.Repeat == 0 {
+		t.addTarget(r.Index, r.Targets)
+	}
+}
+
+func (t *Tally) put(judge, place int, s core.Score) {
+	for len(t.scores[judge]) <= place {
+		t.scores[judge] = append(t.scores[judge], core.Score{})
+		t.held[judge] = append(t.held[judge], false)
+	}
+	t.scores[judge][place] = s
+	t.held[judge][place] = true
+}
+
+// addTarget keeps every stride-th row, so that what is kept does not depend on
+// the order in which answers came.
+func (t *Tally) addTarget(index int, answers []string) {
+	if index%t.stride != 0 {
+		return
+	}
+	t.targets = append(t.targets, Target{index, answers})
+	for len(t.targets) > maxTargets {
+		t.stride *= 2
+		kept := t.targets[:0]
+		for _, x := range t.targets {
+			if x.Index%t.stride == 0 {
+				kept = append(kept, x)
+			}
+		}
+		t.targets = kept
+	}
+}
+
+// Scores gives one judge's verdicts in sample order, without the places that
+// have none.
+func (t *Tally) Scores(judge int) []core.Score {
+	out := make([]core.Score, 0, len(t.scores[judge]))
+	for i, s := range t.scores[judge] {
+		if t.held[judge][i] {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Counts gives the flags so far.
+func (t *Tally) Counts() Counts { return t.counts }
+
+// A BaselineFunc gives the score of the best constant answer, or ok false
+// where a constant answer means nothing.
+type BaselineFunc func(metric core.Metric, task *core.Task, targets [][]string) (score float64, answer string, ok bool)
+
+// Summary is a task's line in the table, and in scores.json.
+type Summary struct {
+	Task, Model, Category string
+	Results               []Result
+	Counts                Counts
+	// Cancelled says that the run ended before all samples were asked.
+	Unfinished bool
+	Total      int
+}
+
+// Result is one metric in one profile.
+type Result struct {
+	Metric    core.MetricInfo
+	Profile   core.Profile
+	Aggregate core.Aggregate
+	// Baseline is the best constant answer's score where HasBaseline.
+	Baseline       float64
+	BaselineAnswer string
+	HasBaseline    bool
+}
+
+// Sum gives the summary.
+func (t *Tally) Sum(baseline BaselineFunc) Summary {
+	s := Summary{Task: t.task.Name, Model: t.model, Category: t.task.Category, Counts: t.counts}
+	sortTargets(t.targets)
+	targets := make([][]string, len(t.targets))
+	for i, x := range t.targets {
+		targets[i] = x.Answers
+	}
+	for i, j := range t.judges {
+		r := Result{Metric: j.Metric.Info(), Profile: j.Profile, Aggregate: j.Metric.Aggregate(t.Scores(i))}
+		if baseline != nil && len(targets) > 0 {
+			r.Baseline, r.BaselineAnswer, r.HasBaseline = baseline(j.Metric, t.task, targets)
+		}
+		s.Results = append(s.Results, r)
+	}
+	return s
+}

@@ -1,0 +1,124 @@
+package results
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"runtime"
+	"time"
+)
+
+// ManifestFormat is the format that this package writes.
+const ManifestFormat = 1
+
+// A Manifest says what was run: enough to understand a number years later, and
+// to decide whether the same command goes on with this run.
+type Manifest struct {
+	Format   int        `json:"format"`
+	ID       string     `json:"id"`
+	Created  time.Time  `json:"created"`
+	Finished *time.Time `json:"finished,omitempty"`
+	Tag      string     `json:"tag,omitempty"`
+	// ConfigHash is over Config: equal means the same run.
+	ConfigHash string  `json:"config_hash"`
+	Config     Config  `json:"config"`
+	Versions   Version `json:"versions"`
+	Machine    Machine `json:"machine"`
+	// Models are filled once the backends have been asked.
+	Models map[string]Model `json:"models,omitempty"`
+	// Rows of each task, once they have been read to the end.
+	Rows map[string]Rows `json:"rows,omitempty"`
+	// Demonstration says that embedded rows or the embedded model were used.
+	Demonstration bool `json:"demonstration,omitempty"`
+	// Seconds is the wall time of all parts of the run.
+	Seconds float64 `json:"seconds,omitempty"`
+}
+
+// Config is the effective configuration: all that can change a number.
+type Config struct {
+	Tasks    []TaskConfig  `json:"tasks"`
+	Models   []ModelConfig `json:"models"`
+	Data     string        `json:"data"`
+	Limit    string        `json:"limit,omitempty"`
+	Seed     uint64        `json:"seed"`
+	Repeat   int           `json:"repeat"`
+	Fewshot  int           `json:"fewshot"`
+	Set      []string      `json:"set,omitempty"`
+	Profiles []string      `json:"profiles"`
+}
+
+// TaskConfig is one task of a run.
+type TaskConfig struct {
+	Name string `json:"name"`
+	Path string `json:"path"`
+	// SpecSHA256 is of the task file's text.
+	SpecSHA256 string `json:"spec_sha256"`
+}
+
+// ModelConfig is one column of the table.
+type ModelConfig struct {
+	Label    string            `json:"label"`
+	Backend  string            `json:"backend"`
+	Model    string            `json:"model,omitempty"`
+	Adapter  string            `json:"adapter,omitempty"`
+	BaseURL  string            `json:"base_url,omitempty"`
+	Options  map[string]string `json:"options,omitempty"`
+	Revision string            `json:"revision,omitempty"`
+}
+
+// Model is what a backend said of itself.
+type Model struct {
+	Backend   string            `json:"backend"`
+	Version   string            `json:"version"`
+	Model     string            `json:"model"`
+	Revision  string            `json:"revision,omitempty"`
+	Hash      string            `json:"hash,omitempty"`
+	Adapters  map[string]string `json:"adapters,omitempty"`
+	Device    string            `json:"device,omitempty"`
+	Context   int               `json:"context_length,omitempty"`
+	Notes     []string          `json:"notes,omitempty"`
+	PriceIn   float64           `json:"usd_per_million_in,omitempty"`
+	PriceOut  float64           `json:"usd_per_million_out,omitempty"`
+	PriceKnow bool              `json:"price_known,omitempty"`
+}
+
+// Rows says which rows a task had.
+type Rows struct {
+	Source string `json:"source"`
+	N      int    `json:"n"`
+	SHA256 string `json:"sha256,omitempty"`
+}
+
+// Version of the program and what made it.
+type Version struct {
+	Evalrun string `json:"evalrun"`
+	Go      string `json:"go"`
+}
+
+// Machine that the run was on.
+type Machine struct {
+	OS    string `json:"os"`
+	Arch  string `json:"arch"`
+	Cores int    `json:"cores"`
+}
+
+// ThisMachine describes where the program runs.
+func ThisMachine() Machine {
+	return Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, Cores: runtime.NumCPU()}
+}
+
+// Hash of the configuration, in hexadecimal.
+func (c Config) Hash() string {
+	b, err := json.Marshal(c)
+	if err != nil {
+		panic("BUG: config is not JSON: " + err.Error())
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// SHA256 of bytes, in hexadecimal.
+func SHA256(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

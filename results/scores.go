@@ -1,0 +1,135 @@
+package results
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/record"
+	"github.com/evalrun/evalrun/core/run"
+	"github.com/evalrun/evalrun/results/reference"
+)
+
+// Scores is scores.json, and what --json prints: the table of a run.
+type Scores struct {
+	Run           string  `json:"run"`
+	Demonstration bool    `json:"demonstration,omitempty"`
+	Tasks         []Score `json:"tasks"`
+	// Seconds and CostUSD are of the whole run.
+	Seconds float64 `json:"seconds"`
+	CostUSD float64 `json:"cost_usd"`
+	// Outcome is finished, interrupted, budget or gave_up.
+	Outcome string `json:"outcome"`
+}
+
+// Score is one task under one model, metric and profile.
+type Score struct {
+	Task     string       `json:"task"`
+	Category string       `json:"category,omitempty"`
+	Model    string       `json:"model"`
+	Metric   string       `json:"metric"`
+	Profile  core.Profile `json:"profile"`
+	// Score is absent where there is none: Skipped says why.
+	Score    *record.Float  `json:"score"`
+	Interval []record.Float `json:"interval,omitempty"`
+	Method   string         `json:"interval_method,omitempty"`
+	Baseline *record.Float  `json:"baseline"`
+	Constant string         `json:"baseline_answer,omitempty"`
+	N        int            `json:"n"`
+	Skipped  string         `json:"skipped,omitempty"`
+	Better   string         `json:"better"` // higher or lower
+
+	APIErrors        int     `json:"api_errors"`
+	ExtractionFailed int     `json:"extraction_failed"`
+	Truncated        int     `json:"truncated"`
+	Cut              int     `json:"cut"`
+	Empty            int     `json:"empty"`
+	Dropped          int     `json:"dropped,omitempty"`
+	NonFinite        int     `json:"non_finite,omitempty"`
+	Cached           int     `json:"cached"`
+	PromptTokens     int     `json:"prompt_tokens"`
+	CompletionTokens int     `json:"completion_tokens"`
+	CostUSD          float64 `json:"cost_usd"`
+	Seconds          float64 `json:"seconds"`
+	Unfinished       bool    `json:"unfinished,omitempty"`
+
+	Published *Published `json:"published,omitempty"`
+	Threshold *float64   `json:"threshold,omitempty"`
+}
+
+// Published are the report's figures for the task. They are other people's
+// measurements: OtherPrompt says that ours used another prompt.
+type Published struct {
+	Metric        string  `json:"metric"`
+	GPT4          float64 `json:"gpt_4"`
+	BestBase      float64 `json:"best_base"`
+	BestFinetuned float64 `json:"best_finetuned"`
+	OtherPrompt   bool    `json:"other_prompt"`
+}
+
+// PublishedFor gives the report's figures for a task, nil where it names none.
+func PublishedFor(p core.Paper) *Published {
+	if p.Task == "" {
+		return nil
+	}
+	t, ok := reference.Lookup(p.Task)
+	if !ok {
+		return nil
+	}
+	base, _ := t.BestBase()
+	tuned, _ := t.BestFinetuned()
+	return &Published{Metric: t.Metric, GPT4: t.Base[reference.GPT4], BestBase: base, BestFinetuned: tuned, OtherPrompt: p.Prompt != "published"}
+}
+
+// Add appends the lines of one task's summary.
+func (s *Scores) Add(sum run.Summary, task *core.Task) {
+	for i, r := range sum.Results {
+		a := r.Aggregate
+		line := Score{
+			Task: sum.Task, Category: sum.Category, Model: sum.Model, Metric: r.Metric.Name, Profile: r.Profile, N: a.N,
+			Skipped: a.Skip, Better: "higher", Method: a.Method,
+			APIErrors: sum.Counts.APIErrors, ExtractionFailed: a.Failed, Truncated: sum.Counts.Truncated, Cut: sum.Counts.Cut,
+			Empty: sum.Counts.Empty, Dropped: a.Dropped, NonFinite: a.NonFinite, Cached: sum.Counts.Cached,
+			PromptTokens: sum.Counts.Usage.Prompt, CompletionTokens: sum.Counts.Usage.Completion,
+			CostUSD: sum.Counts.CostUSD, Seconds: sum.Counts.Seconds, Unfinished: sum.Unfinished,
+			Published: PublishedFor(task.Paper),
+		}
+		if !r.Metric.HigherIsBetter {
+			line.Better = "lower"
+		}
+		if a.N > 0 && a.Skip == "" {
+			v := record.Float(a.Score)
+			line.Score = &v
+			line.Interval = []record.Float{record.Float(a.Low95), record.Float(a.High95)}
+		}
+		if r.HasBaseline {
+			b := record.Float(r.Baseline)
+			line.Baseline, line.Constant = &b, r.BaselineAnswer
+		}
+		if i == 0 {
+			line.Threshold = task.Threshold
+		}
+		s.Tasks = append(s.Tasks, line)
+	}
+	s.CostUSD += sum.Counts.CostUSD
+}
+
+// SaveScores writes scores.json.
+func (f *Folder) SaveScores(s Scores) error {
+	return writeJSON(filepath.Join(f.Path, ScoresFile), s)
+}
+
+// Scores reads scores.json; the error is fs.ErrNotExist while the run has not
+// ended.
+func (f *Folder) Scores() (Scores, error) {
+	var s Scores
+	b, err := os.ReadFile(filepath.Join(f.Path, ScoresFile))
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, &core.UserError{Where: filepath.Join(f.Path, ScoresFile), Message: "the scores are damaged", Err: err, Hint: "evalrun rescore makes them again from the samples"}
+	}
+	return s, nil
+}

@@ -1,0 +1,245 @@
+package tasks
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/nearest"
+)
+
+// maxFile bounds a task file: a prompt of a megabyte is a mistake.
+const maxFile = 1 << 20
+
+// A File is a task with the places of its keys.
+type File struct {
+	Task   *core.Task
+	name   string
+	places map[string]*yaml.Node
+	prompt *yaml.Node
+}
+
+// Options of loading.
+type Options struct {
+	// Metrics lists the known metric names; nil accepts any.
+	Metrics []string
+	// Set holds key=value overrides: a dotted path of the task file and a YAML
+	// value, applied before anything is checked.
+	Set []string
+}
+
+// Load reads a task by name or file: a path, or else the name of an embedded
+// task. The error is Problems when the file itself is at fault.
+func Load(arg string, o Options) (*File, error) {
+	src, name, err := source(arg)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(name, src, o)
+}
+
+func source(arg string) (src []byte, name string, err error) {
+	looksLikePath := strings.ContainsAny(arg, `/\`) || strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml")
+	if !looksLikePath {
+		if b, err := embedded.ReadFile(arg + ".yaml"); err == nil {
+			return b, "embedded:" + arg + ".yaml", nil
+		}
+	}
+	f, err := os.Open(arg)
+	if errors.Is(err, fs.ErrNotExist) {
+		hint := "evalrun ls tasks lists the embedded ones; evalrun new task NAME starts a file"
+		if near := nearest.Word(strings.TrimSuffix(filepath.Base(arg), filepath.Ext(arg)), Names()); near != "" {
+			hint = fmt.Sprintf("did you mean the embedded task %s?", near)
+		}
+		what := "no such file or embedded task"
+		if looksLikePath {
+			what = "no such file"
+		}
+		return nil, "", &core.UserError{Where: arg, Message: what, Hint: hint}
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, "", fmt.Errorf("read task %s: %w", arg, err)
+	}
+	if len(b) > maxFile {
+		return nil, "", &core.UserError{Where: arg, Message: "larger than 1 MiB, which no task file is", Hint: "rows belong in a data file named under dataset:"}
+	}
+	return b, arg, nil
+}
+
+// Parse reads a task from text. name stands in complaints.
+func Parse(name string, src []byte, o Options) (file *File, err error) {
+	defer func() {
+		// yaml.v3 panics on some malformed input; at this border that is a
+		// complaint about the file like any other.
+		if r := recover(); r != nil {
+			file, err = nil, Problems{{File: name, Message: fmt.Sprintf("not readable as YAML: %v", r)}}
+		}
+	}()
+	root, problem := document(name, src)
+	if problem != nil {
+		return nil, Problems{*problem}
+	}
+	d := &decoder{file: name, places: map[string]*yaml.Node{}}
+	for _, kv := range o.Set {
+		if err := set(root, kv); err != nil {
+			return nil, err
+		}
+	}
+	t := &core.Task{Path: name, Source: src}
+	d.task(root, t)
+	if d.visited > maxNodes {
+		return nil, Problems{{File: name, Message: fmt.Sprintf("more than %d values, aliases counted", maxNodes), Hint: "a task file is small; rows belong in a data file"}}
+	}
+	f := &File{Task: t, name: name, places: d.places, prompt: d.places["prompt"]}
+	d.check(f, o)
+	if len(d.problems) > 0 {
+		return nil, d.problems
+	}
+	return f, nil
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+
+// document decodes the one document of a file to its top mapping.
+func document(name string, src []byte) (*yaml.Node, *Problem) {
+	dec := yaml.NewDecoder(bytes.NewReader(src))
+	var doc yaml.Node
+	if err := dec.Decode(&doc); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, &Problem{File: name, Line: 1, Column: 1, Message: "the file is empty", Hint: "evalrun new task NAME writes one to start from"}
+		}
+		p := &Problem{File: name, Message: strings.TrimPrefix(err.Error(), "yaml: ")}
+		if m := yamlLine.FindStringSubmatch(strings.SplitN(err.Error(), "\n", 2)[0]); m != nil {
+			p.Line, _ = strconv.Atoi(m[1])
+			p.Message = m[2]
+		}
+		p.Message = "not readable as YAML: " + p.Message
+		p.Hint = "check indentation and quotes at and above this line"
+		return nil, p
+	}
+	var second yaml.Node
+	if dec.Decode(&second) == nil {
+		return nil, &Problem{File: name, Line: second.Line, Column: 1, Message: "a second document in the file", Hint: "write one task a file"}
+	}
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
+		return nil, &Problem{File: name, Line: 1, Column: 1, Message: "the file holds no task"}
+	}
+	return doc.Content[0], nil
+}
+
+// set applies one key=value override to the tree.
+func set(root *yaml.Node, kv string) error {
+	key, value, ok := strings.Cut(kv, "=")
+	if !ok || key == "" {
+		return &core.UserError{Where: "--set " + kv, Message: "not of the form key=value", Hint: "for example --set generation.max_tokens=32"}
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(value), &doc); err != nil {
+		return &core.UserError{Where: "--set " + kv, Message: "the value is not readable as YAML", Err: err, Hint: "put it in quotes"}
+	}
+	v := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str"}
+	if len(doc.Content) == 1 {
+		v = doc.Content[0]
+	}
+	mark(v)
+	at := root
+	path := strings.Split(key, ".")
+	for i, k := range path {
+		if at.Kind == yaml.AliasNode {
+			at = at.Alias
+		}
+		if at.Kind != yaml.MappingNode {
+			return &core.UserError{Where: "--set " + kv, Message: fmt.Sprintf("%s is not a mapping in the task", strings.Join(path[:i], ".")), Hint: "name a key of the task file, with dots between levels"}
+		}
+		var next *yaml.Node
+		for j := 0; j+1 < len(at.Content); j += 2 {
+			if at.Content[j].Value == k {
+				if i == len(path)-1 {
+					at.Content[j+1] = v
+					return nil
+				}
+				next = at.Content[j+1]
+			}
+		}
+		if next == nil {
+			name := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: k, Line: setLine}
+			next = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: setLine}
+			if i == len(path)-1 {
+				next = v
+			}
+			at.Content = append(at.Content, name, next)
+		}
+		at = next
+	}
+	return nil
+}
+
+func mark(n *yaml.Node) {
+	n.Line, n.Column = setLine, 0
+	for _, c := range n.Content {
+		mark(c)
+	}
+}
+
+// Where gives file:line:column of a key such as "target" or "columns.answer";
+// a key that is not in the file gives the file alone.
+func (f *File) Where(key string) string {
+	n := f.places[key]
+	if n == nil {
+		return f.name
+	}
+	if n.Line == setLine {
+		return "--set " + key
+	}
+	return Problem{File: f.name, Line: n.Line, Column: n.Column}.Where()
+}
+
+// WherePrompt gives the place of a byte offset within the prompt's text.
+func (f *File) WherePrompt(offset int) string {
+	n := f.prompt
+	if n == nil || n.Line == setLine {
+		return f.Where("prompt")
+	}
+	line, col := promptPlace(n, f.Task.Source, offset)
+	return Problem{File: f.name, Line: line, Column: col}.Where()
+}
+
+// promptPlace maps an offset in a scalar's value to line and column. Block
+// scalars keep their lines, behind an indentation read from the source; for
+// quoted and folded text only the start is known.
+func promptPlace(n *yaml.Node, src []byte, offset int) (line, col int) {
+	if n.Style != yaml.LiteralStyle {
+		if !strings.Contains(n.Value, "\n") && n.Style == 0 {
+			return n.Line, n.Column + offset
+		}
+		return n.Line, n.Column
+	}
+	before := n.Value[:min(offset, len(n.Value))]
+	row := strings.Count(before, "\n")
+	col = offset - (strings.LastIndexByte(before, '\n') + 1)
+	line = n.Line + 1 + row
+	lines := strings.Split(string(src), "\n")
+	indent := 0
+	for l := n.Line; l < len(lines); l++ {
+		if t := strings.TrimLeft(lines[l], " "); t != "" {
+			indent = len(lines[l]) - len(t)
+			break
+		}
+	}
+	return line, indent + col + 1
+}
