@@ -1,0 +1,590 @@
+package retry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	sess "github.com/evalrun/evalrun/backends/internal/session"
+	"github.com/evalrun/evalrun/core"
+)
+
+// pending is a request that was accepted and has no final event yet. The
+// session's mutex guards it.
+type pending struct {
+	r         core.Request
+	attempts  int  // times sent
+	lost      int  // times that a session was lost while it had the request
+	sent      bool // the current inner session has it
+	cancelled bool // the caller asked for its end
+	// stop takes the next try off the clock; nil while the request is not
+	// waiting for one.
+	stop func() bool
+	// turn is closed when the current try is over; nil unless somebody waits.
+	turn chan struct{}
+	// told are the deltas handed on, got those of the current try: a further
+	// try continues where the told ones end, or stays silent when it differs.
+	told, got string
+}
+
+type session struct {
+	o     *Options
+	b     *backend
+	ctx   context.Context
+	leave context.CancelFunc
+	out   *sess.Outbox
+	done  sync.WaitGroup // the pump and the tries under way
+
+	mu       sync.Mutex
+	inner    core.Session  // nil while a lost session is being replaced
+	gone     chan struct{} // closed when inner is
+	careful  bool          // requests go out one by one: see oneByOne
+	flight   map[string]*pending
+	closed   bool // no request is accepted any more
+	silent   int  // sessions lost in a row without an answer
+	rng      *rand.Rand
+	lastNews time.Time
+}
+
+func newSession(ctx context.Context, b *backend, inner core.Session) *session {
+	s := &session{
+		o: &b.o, b: b, out: sess.NewOutbox(), inner: inner, gone: make(chan struct{}),
+		flight: make(map[string]*pending), rng: rand.New(rand.NewPCG(b.o.Seed, 0)),
+	}
+	s.ctx, s.leave = context.WithCancel(ctx)
+	s.done.Add(1)
+	go s.pump(inner)
+	return s
+}
+
+// Send accepts a request. While a lost session is being replaced it returns at
+// once and the request goes out with the others.
+func (s *session) Send(r core.Request) error {
+	s.mu.Lock()
+	if s.closed || s.ctx.Err() != nil {
+		s.mu.Unlock()
+		return s.closedError()
+	}
+	if s.flight[r.ID] != nil {
+		s.mu.Unlock()
+		return &core.Error{Code: core.CodeInvalid, Message: fmt.Sprintf("a request with id %q is already in flight", r.ID)}
+	}
+	p := &pending{r: r}
+	s.flight[r.ID] = p
+	inner := s.inner
+	if inner == nil || s.careful {
+		s.mu.Unlock()
+		return nil // goes out with the others
+	}
+	p.attempts++
+	p.sent = true
+	s.done.Add(1)
+	s.mu.Unlock()
+	defer s.done.Done()
+	err := inner.Send(r)
+	if err == nil {
+		s.cancelLate(inner, p)
+		return nil
+	}
+	var e *core.Error
+	isError := errors.As(err, &e)
+	s.mu.Lock()
+	if s.flight[r.ID] != p || s.inner != inner && !s.closed {
+		s.mu.Unlock()
+		return nil // it got its event meanwhile, or went to a new session
+	}
+	switch {
+	case isError && e.Temporary():
+		s.mu.Unlock()
+		s.failed(p, e)
+		return nil
+	case isError:
+		s.remove(p)
+		s.mu.Unlock()
+		return err
+	}
+	defer s.mu.Unlock()
+	if s.closed || s.ctx.Err() != nil {
+		s.remove(p)
+		return s.closedErrorLocked()
+	}
+	return nil // the session broke: the pump will see it and send r again
+}
+
+func (s *session) closedError() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closedErrorLocked()
+}
+
+func (s *session) closedErrorLocked() error {
+	if cause := context.Cause(s.ctx); cause != nil && !s.closed {
+		return fmt.Errorf("%w: %w", core.ErrSessionClosed, cause)
+	}
+	return core.ErrSessionClosed
+}
+
+// cancelLate passes on a Cancel that came before inner knew the request.
+func (s *session) cancelLate(inner core.Session, p *pending) {
+	s.mu.Lock()
+	late := p.cancelled && s.flight[p.r.ID] == p
+	s.mu.Unlock()
+	if late {
+		inner.Cancel(p.r.ID)
+	}
+}
+
+// again sends a request whose wait is over.
+func (s *session) again(p *pending) {
+	s.mu.Lock()
+	if s.flight[p.r.ID] != p || s.closed {
+		s.mu.Unlock()
+		return
+	}
+	p.stop = nil
+	inner := s.inner
+	if inner == nil || s.careful {
+		s.mu.Unlock()
+		return // goes out with the others
+	}
+	p.sent = true
+	s.done.Add(1)
+	s.mu.Unlock()
+	defer s.done.Done()
+	s.transmit(inner, p)
+}
+
+// remove ends p's flight; it needs the mutex.
+func (s *session) remove(p *pending) {
+	delete(s.flight, p.r.ID)
+	p.endTurn()
+}
+
+func (p *pending) endTurn() {
+	if p.turn != nil {
+		close(p.turn)
+		p.turn = nil
+	}
+}
+
+// transmit sends p to inner once more.
+func (s *session) transmit(inner core.Session, p *pending) {
+	s.mu.Lock()
+	p.attempts++
+	p.got = ""
+	s.mu.Unlock()
+	err := inner.Send(p.r)
+	var e *core.Error
+	switch {
+	case err == nil:
+		s.cancelLate(inner, p)
+	case errors.As(err, &e):
+		s.mu.Lock()
+		stale := s.inner != inner // p went to a new session meanwhile
+		s.mu.Unlock()
+		if !stale {
+			s.failed(p, e)
+		}
+	}
+	// Anything else broke the session, and the pump sees that too.
+}
+
+// failed deals with an error of p: another try later, or its final event.
+func (s *session) failed(p *pending, e *core.Error) {
+	s.mu.Lock()
+	if s.flight[p.r.ID] != p {
+		s.mu.Unlock()
+		return
+	}
+	if p.cancelled || s.closed || s.ctx.Err() != nil || !e.Temporary() ||
+		p.attempts >= s.o.Attempts || e.RetryAfter > s.o.MaxRetryAfter {
+		s.remove(p)
+		n := p.attempts
+		s.mu.Unlock()
+		if n > 1 && e.Temporary() {
+			tried := *e
+			tried.Message = fmt.Sprintf("%s (tried %d times)", e.Message, n)
+			e = &tried
+		}
+		s.out.Put(core.Event{Kind: core.EventError, ID: p.r.ID, Err: e})
+		return
+	}
+	wait := max(s.o.backoff(p.attempts, s.rng.Float64()), e.RetryAfter)
+	p.sent = false
+	p.stop = s.o.After(wait, func() { s.again(p) })
+	p.endTurn()
+	n, news := p.attempts, s.newsDue()
+	s.mu.Unlock()
+	if news {
+		s.tell("retry", "%s; trying again in %s (try %d of %d)", e.Error(), wait.Round(time.Millisecond), n+1, s.o.Attempts)
+	}
+}
+
+// newsDue keeps the news of waits to one a second.
+func (s *session) newsDue() bool {
+	now := time.Now()
+	if now.Sub(s.lastNews) < time.Second {
+		return false
+	}
+	s.lastNews = now
+	return true
+}
+
+func (s *session) tell(stage, format string, args ...any) {
+	s.out.Put(core.Event{Kind: core.EventProgress, Progress: &core.Progress{Stage: stage, Message: fmt.Sprintf(format, args...)}})
+}
+
+// pump carries the events of the current inner session outwards and replaces
+// it when it is lost.
+func (s *session) pump(inner core.Session) {
+	defer s.done.Done()
+	for inner != nil {
+		var lost error
+		for ev, err := range inner.Events() {
+			if err != nil {
+				lost = err
+				break
+			}
+			s.event(ev)
+		}
+		if s.isClosed() {
+			return
+		}
+		if s.ctx.Err() != nil {
+			s.cancelAll()
+			return
+		}
+		if lost == nil {
+			lost = fmt.Errorf("events ended before the session was closed: %w", core.ErrSessionLost)
+		}
+		if !errors.Is(lost, core.ErrSessionLost) {
+			s.breakOff(lost)
+			return
+		}
+		inner = s.replace(inner, lost)
+	}
+}
+
+func (s *session) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+func (s *session) event(ev core.Event) {
+	switch ev.Kind {
+	case core.EventDelta:
+		s.mu.Lock()
+		p := s.flight[ev.ID]
+		if p == nil {
+			s.mu.Unlock()
+			return
+		}
+		ev.Text = p.next(ev.Text)
+		s.mu.Unlock()
+		if ev.Text == "" {
+			return
+		}
+	case core.EventResponse:
+		s.mu.Lock()
+		p := s.flight[ev.ID]
+		s.silent = 0
+		attempts := 0
+		if p != nil {
+			attempts = p.attempts
+			s.remove(p)
+		}
+		s.mu.Unlock()
+		if p == nil {
+			return
+		}
+		if attempts > 1 {
+			r := *ev.Response
+			r.Attempts = max(r.Attempts, 1) + attempts - 1
+			ev.Response = &r
+		}
+	case core.EventError:
+		s.mu.Lock()
+		p := s.flight[ev.ID]
+		s.silent = 0
+		s.mu.Unlock()
+		if p != nil {
+			s.failed(p, ev.Err)
+		}
+		return
+	}
+	s.out.Put(ev)
+}
+
+// next gives the part of a try's next piece that was not told by an earlier
+// try.
+func (p *pending) next(piece string) string {
+	before := len(p.got)
+	p.got += piece
+	if before >= len(p.told) { // beyond what was told: only if the try agrees so far
+		if p.got[:len(p.told)] != p.told {
+			return ""
+		}
+		new := p.got[len(p.told):]
+		p.told = p.got
+		return new
+	}
+	if len(p.got) > len(p.told) && p.got[:len(p.told)] == p.told {
+		new := p.got[len(p.told):]
+		p.told = p.got
+		return new
+	}
+	return ""
+}
+
+// replace opens a new session in the place of the lost one and sends it what
+// is in flight. It returns nil when the session is over.
+func (s *session) replace(old core.Session, lost error) core.Session {
+	s.mu.Lock()
+	s.inner = nil
+	close(s.gone)
+	s.mu.Unlock()
+	old.Close()
+	for {
+		s.mu.Lock()
+		s.silent++
+		n, u := s.silent, s.rng.Float64()
+		s.mu.Unlock()
+		if n > s.o.Restarts {
+			s.breakOff(fmt.Errorf("gave up after %d restarts without an answer: %w", s.o.Restarts, lost))
+			return nil
+		}
+		if n > 1 && !s.sleep(s.o.backoff(n-1, u)) {
+			if !s.isClosed() {
+				s.cancelAll()
+			}
+			return nil
+		}
+		inner, err := s.b.Backend.Open(s.ctx)
+		if err != nil {
+			if s.ctx.Err() != nil {
+				if !s.isClosed() {
+					s.cancelAll()
+				}
+				return nil
+			}
+			lost = fmt.Errorf("opening the session again: %w (it was lost: %w)", err, lost)
+			if !errors.Is(lost, core.ErrSessionLost) {
+				lost = fmt.Errorf("%w: %w", core.ErrSessionLost, lost)
+			}
+			continue
+		}
+		return s.resend(inner, lost)
+	}
+}
+
+// sleep waits on the options' clock; false means that the session ended.
+func (s *session) sleep(d time.Duration) bool {
+	over := make(chan struct{})
+	stop := s.o.After(d, func() { close(over) })
+	select {
+	case <-over:
+		return true
+	case <-s.ctx.Done():
+	case <-s.out.Closed():
+	}
+	stop()
+	return false
+}
+
+// resend makes inner the current session and sends what is in flight. The
+// requests go out on a goroutine, since Send may wait for events to be read.
+func (s *session) resend(inner core.Session, lost error) core.Session {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		inner.Close()
+		return nil
+	}
+	s.inner, s.gone, s.careful = inner, make(chan struct{}), false
+	var send []*pending
+	var over []core.Event
+	for id, p := range s.flight {
+		if p.sent {
+			p.lost++
+			p.sent = false
+		}
+		switch {
+		case p.stop != nil: // waits for its next try; goes to the new session then
+		case p.cancelled:
+			s.remove(p)
+			over = append(over, cancelledEvent(id))
+		case p.attempts >= s.o.Attempts:
+			s.remove(p)
+			over = append(over, core.Event{Kind: core.EventError, ID: id, Err: &core.Error{
+				Code:    core.CodeUnavailable,
+				Message: fmt.Sprintf("the backend was lost %d times while it worked on this request: %v", p.lost, lost),
+				Hint:    "the request itself may be what ends the backend: try it alone",
+			}})
+		default:
+			send = append(send, p)
+			s.careful = s.careful || p.lost >= 2
+		}
+	}
+	careful := s.careful
+	if !careful {
+		for _, p := range send {
+			p.sent = true
+		}
+	}
+	gone := s.gone
+	s.done.Add(1)
+	s.mu.Unlock()
+	s.tell("restarted", "%v; opened again, %d requests sent again", lost, len(send))
+	for _, ev := range over {
+		s.out.Put(ev)
+	}
+	go func() {
+		defer s.done.Done()
+		if careful {
+			s.oneByOne(inner, gone)
+			return
+		}
+		s.sendAll(inner, send)
+	}()
+	return inner
+}
+
+// oneByOne is how requests go out when some of them were with two sessions that
+// were lost: these suspects go first, each waiting for the one before it, so
+// that a request which ends the backend does so alone. The others, and what was
+// sent meanwhile, follow together.
+func (s *session) oneByOne(inner core.Session, gone chan struct{}) {
+	for {
+		s.mu.Lock()
+		if s.inner != inner || s.closed {
+			s.mu.Unlock()
+			return
+		}
+		var next *pending
+		var others []*pending
+		for _, p := range s.flight {
+			switch {
+			case p.sent || p.stop != nil:
+			case p.lost < 2:
+				others = append(others, p)
+			case next == nil || p.r.ID < next.r.ID:
+				next = p
+			}
+		}
+		if next == nil {
+			s.careful = false
+			for _, p := range others {
+				p.sent = true
+			}
+			s.mu.Unlock()
+			s.sendAll(inner, others)
+			return
+		}
+		turn := make(chan struct{})
+		next.turn, next.sent = turn, true
+		s.mu.Unlock()
+		s.transmit(inner, next)
+		select {
+		case <-turn:
+		case <-gone:
+			return
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *session) sendAll(inner core.Session, all []*pending) {
+	for _, p := range all {
+		s.mu.Lock()
+		skip := s.flight[p.r.ID] != p || s.inner != inner || s.closed
+		s.mu.Unlock()
+		if !skip {
+			s.transmit(inner, p)
+		}
+	}
+}
+
+func cancelledEvent(id string) core.Event {
+	return core.Event{Kind: core.EventError, ID: id, Err: &core.Error{Code: core.CodeCancelled, Message: "the request was cancelled"}}
+}
+
+// cancelAll runs when the context has ended: what has no final event gets one,
+// then Events ends.
+func (s *session) cancelAll() {
+	for _, id := range s.clear() {
+		s.out.Put(cancelledEvent(id))
+	}
+	s.out.End(nil)
+}
+
+// breakOff ends the session with an error; what is in flight gets no event.
+func (s *session) breakOff(err error) {
+	s.clear()
+	s.out.End(err)
+}
+
+func (s *session) clear() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	var ids []string
+	for id, p := range s.flight {
+		if p.stop != nil {
+			p.stop()
+		}
+		p.endTurn()
+		ids = append(ids, id)
+	}
+	clear(s.flight)
+	return ids
+}
+
+// Cancel ends a wait at once, or passes the wish on.
+func (s *session) Cancel(id string) error {
+	s.mu.Lock()
+	p := s.flight[id]
+	if p == nil {
+		s.mu.Unlock()
+		return nil
+	}
+	p.cancelled = true
+	inner := s.inner
+	if p.stop != nil && p.stop() {
+		s.remove(p)
+		s.done.Add(1)
+		s.mu.Unlock()
+		go func() { // the caller may be the one who reads the events
+			defer s.done.Done()
+			s.out.Put(cancelledEvent(id))
+		}()
+		return nil
+	}
+	s.mu.Unlock()
+	if inner == nil {
+		return nil
+	}
+	return inner.Cancel(id)
+}
+
+func (s *session) Events() iter.Seq2[core.Event, error] { return s.out.Events() }
+
+func (s *session) Close() error {
+	s.clear()
+	s.mu.Lock()
+	inner := s.inner
+	s.mu.Unlock()
+	s.out.Close()
+	s.leave()
+	var err error
+	if inner != nil {
+		err = inner.Close()
+	}
+	s.done.Wait()
+	return err
+}
