@@ -1,0 +1,15 @@
+# Everything here is plain go commands; make only names them.
+.PHONY: build test check bench
+
+build:
+	go build -o evalrun .
+
+test:
+	go test ./...
+
+# What CI runs: formatting, vet, generated code, tests, the examples' own modules.
+check:
+	CI=true bash .ci/run
+
+bench:
+	go test -run '^$$' -bench . -benchtime 1s ./core/text ./core/record ./plugins ./backends/... ./kernels/... ./internal/cli
