@@ -1,0 +1,191 @@
+package compare
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/maphash"
+	"math"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/record"
+	"github.com/evalrun/evalrun/results"
+)
+
+// measure is one column of scores within a task.
+type measure struct {
+	Metric  string
+	Profile core.Profile
+}
+
+// place is one sample within a task.
+type place struct {
+	sample string
+	repeat int
+}
+
+// verdicts are what is kept of a record: fingerprints of what was asked and
+// one float a measure, NaN where there is no verdict. The texts are let go, so
+// that memory does not grow with prompts and answers.
+type verdicts struct {
+	index          int
+	prompt, target uint64
+	chat           bool
+	failed         bool // an API error
+	values         []float64
+}
+
+// taskTable holds a task's verdicts under one model.
+type taskTable struct {
+	measures []measure
+	rows     map[place]verdicts
+}
+
+func (t *taskTable) column(m measure) int {
+	for i, have := range t.measures {
+		if have == m {
+			return i
+		}
+	}
+	return -1
+}
+
+// side is one run's verdicts, tasks in order of appearance.
+type side struct {
+	order  []string
+	tasks  map[string]*taskTable
+	models []string
+}
+
+// load streams the samples of one model. A later record of a key replaces an
+// earlier one.
+func load(ctx context.Context, f *results.Folder, model string, seed maphash.Seed) (*side, error) {
+	s := &side{tasks: map[string]*taskTable{}}
+	seen := map[string]bool{}
+	n := 0
+	err := f.Stored(func(rec *record.Record) bool {
+		if n++; n&1023 == 0 && ctx.Err() != nil {
+			return false
+		}
+		if !seen[rec.Model] {
+			seen[rec.Model] = true
+			s.models = append(s.models, rec.Model)
+		}
+		if rec.Model == model {
+			s.add(rec, seed)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the samples of run %s: %w", f.Manifest.ID, err)
+	}
+	return s, ctx.Err()
+}
+
+func (s *side) add(rec *record.Record, seed maphash.Seed) {
+	t := s.tasks[rec.Task]
+	if t == nil {
+		t = &taskTable{rows: map[place]verdicts{}}
+		s.tasks[rec.Task] = t
+		s.order = append(s.order, rec.Task)
+	}
+	v := verdicts{index: rec.Index, failed: rec.Error != nil, chat: rec.Messages != nil,
+		prompt: fingerprint(seed, rec.Prompt, rec.Messages, rec.Continuations), target: fingerprint(seed, "", nil, rec.Targets)}
+	for _, sc := range rec.Scores {
+		m := measure{sc.Metric, sc.Profile}
+		at := t.column(m)
+		if at < 0 {
+			at = len(t.measures)
+			t.measures = append(t.measures, m)
+		}
+		for len(v.values) <= at {
+			v.values = append(v.values, math.NaN())
+		}
+		if sc.Skipped == "" && !sc.Dropped && !math.IsInf(float64(sc.Value), 0) {
+			v.values[at] = float64(sc.Value)
+		}
+	}
+	t.rows[place{rec.Sample, rec.Repeat}] = v
+}
+
+// value gives a measure's verdict, NaN where there is none.
+func (v verdicts) value(column int) float64 {
+	if column < 0 || column >= len(v.values) || v.failed {
+		return math.NaN()
+	}
+	return v.values[column]
+}
+
+// fingerprint tells whether two records asked the same. Lengths go in first,
+// so that texts cannot run into each other.
+func fingerprint(seed maphash.Seed, prompt string, messages []core.Message, list []string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	put := func(s string) {
+		n := len(s)
+		for range 4 {
+			h.WriteByte(byte(n))
+			n >>= 8
+		}
+		h.WriteString(s)
+	}
+	put(prompt)
+	for _, m := range messages {
+		put(m.Role)
+		put(m.Content)
+	}
+	for _, s := range list {
+		put(s)
+	}
+	return h.Sum64()
+}
+
+// categories gives each task's category, as the run's table has it.
+func categories(f *results.Folder) map[string]string {
+	out := map[string]string{}
+	scores, err := f.Scores()
+	if err != nil {
+		return out // an unfinished run has no table yet
+	}
+	for _, l := range scores.Tasks {
+		out[l.Task] = l.Category
+	}
+	return out
+}
+
+// sameSettings compares what the two manifests say of a task.
+func settingsWarnings(a, b results.Manifest) []string {
+	if a.ID == b.ID {
+		return nil
+	}
+	var out []string
+	specs := map[string]string{}
+	for _, t := range a.Config.Tasks {
+		specs[t.Name] = t.SpecSHA256
+	}
+	for _, t := range b.Config.Tasks {
+		if have, ok := specs[t.Name]; ok && have != t.SpecSHA256 {
+			out = append(out, fmt.Sprintf("%s: the task file is not the same in both runs (%.8s, %.8s)", t.Name, have, t.SpecSHA256))
+		}
+	}
+	for _, t := range b.Config.Tasks {
+		ra, okA := a.Rows[t.Name]
+		rb, okB := b.Rows[t.Name]
+		if okA && okB && (ra.Source != rb.Source || ra.SHA256 != "" && rb.SHA256 != "" && ra.SHA256 != rb.SHA256) {
+			out = append(out, fmt.Sprintf("%s: the rows are not from the same data (%s; %s)", t.Name, ra.Source, rb.Source))
+		}
+	}
+	differ := func(what string, x, y any) {
+		bx, _ := json.Marshal(x)
+		by, _ := json.Marshal(y)
+		if string(bx) != string(by) {
+			out = append(out, fmt.Sprintf("%s differs: %s against %s", what, bx, by))
+		}
+	}
+	differ("--set", a.Config.Set, b.Config.Set)
+	differ("--fewshot", a.Config.Fewshot, b.Config.Fewshot)
+	if a.Versions.Evalrun != b.Versions.Evalrun {
+		out = append(out, fmt.Sprintf("the runs were made by different versions of evalrun (%s, %s); rescore both to judge them alike", a.Versions.Evalrun, b.Versions.Evalrun))
+	}
+	return out
+}

@@ -1,0 +1,189 @@
+package compare
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/evalrun/evalrun/core"
+)
+
+// Print writes the comparison for a terminal: warnings first, then the macro
+// rows, then the tasks with regressions on top. Lines of the bakeoff profile
+// stand only where they say something else than the strict ones.
+func (r *Result) Print(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "A  %s\nB  %s\n", r.A.title(), r.B.title())
+	for _, warning := range r.Warnings {
+		fmt.Fprintf(&b, "WARNING  %s\n", clean(warning))
+	}
+	for _, m := range r.OnlyA {
+		fmt.Fprintf(&b, "only in A  %s\n", m)
+	}
+	for _, m := range r.OnlyB {
+		fmt.Fprintf(&b, "only in B  %s\n", m)
+	}
+	b.WriteString("\n")
+	b.WriteString(r.summary())
+	b.WriteString("\n")
+	var macro, lines []Line
+	for _, l := range r.Macro {
+		if l.Profile == core.Strict || !r.has(core.Strict) {
+			macro = append(macro, l)
+		}
+	}
+	for _, l := range r.Lines {
+		if l.Profile == core.Strict || !r.repeatsStrict(l) {
+			lines = append(lines, l)
+		}
+	}
+	if len(macro) > 0 && len(lines) > 1 {
+		render(&b, macro, true)
+		b.WriteString("\n")
+	}
+	render(&b, lines, false)
+	fmt.Fprintf(&b, "\n%s\n", r.Method)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (n Name) title() string {
+	s := clean(n.Model) + "  (run " + clean(n.Run)
+	if n.Tag != "" {
+		s += ", " + clean(n.Tag)
+	}
+	return s + ")"
+}
+
+// String is task: n samples (first names).
+func (m Missing) String() string {
+	more := ""
+	if m.N > len(m.Samples) {
+		more = ", …"
+	}
+	return fmt.Sprintf("%s: %d samples (%s%s)", clean(m.Task), m.N, clean(strings.Join(m.Samples, ", ")), more)
+}
+
+func (r *Result) has(p core.Profile) bool {
+	for _, l := range r.Lines {
+		if l.Profile == p {
+			return true
+		}
+	}
+	return false
+}
+
+// repeatsStrict tells whether a line has the same numbers as the strict one.
+func (r *Result) repeatsStrict(l Line) bool {
+	for _, s := range r.Lines {
+		if s.Profile == core.Strict && s.Task == l.Task && s.Metric == l.Metric {
+			return s.A == l.A && s.B == l.B && s.N == l.N
+		}
+	}
+	return false
+}
+
+// summary is the comparison in a sentence.
+func (r *Result) summary() string {
+	count := map[Verdict]int{}
+	profile := core.Strict
+	if !r.has(profile) {
+		profile = r.Lines[0].Profile
+	}
+	total := 0
+	for _, l := range r.Lines {
+		if l.Profile == profile && l.first {
+			count[l.Verdict]++
+			total++
+		}
+	}
+	word := "tasks"
+	if total == 1 {
+		word = "task"
+	}
+	return fmt.Sprintf("Of %d %s, B is better than A on %d and worse on %d beyond chance; on %d no difference is shown.\n",
+		total, word, count[SurelyBetter], count[SurelyWorse], total-count[SurelyBetter]-count[SurelyWorse])
+}
+
+func render(w io.Writer, lines []Line, macro bool) {
+	t := table.NewWriter()
+	style := table.StyleLight
+	style.Options.DrawBorder = false
+	style.Options.SeparateColumns = false
+	style.Format.Header = text.FormatDefault
+	t.SetStyle(style)
+	head := table.Row{"task", "metric", "n"}
+	if macro {
+		head = table.Row{"mean over", "", "tasks"}
+	}
+	t.AppendHeader(append(head, "A", "B", "B − A [95 %]", "p (Holm)", "rows +/−", ""))
+	var configs []table.ColumnConfig
+	for i := 3; i <= 8; i++ {
+		configs = append(configs, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(configs)
+	for _, l := range lines {
+		name, metric := clean(l.Task), clean(l.Metric)
+		if macro {
+			if name = clean(l.Category); name == "" {
+				name = "all tasks"
+			}
+		}
+		if l.Direction == "lower" {
+			metric += " ↓"
+		}
+		if l.Profile != core.Strict {
+			metric += " (" + string(l.Profile) + ")"
+		}
+		note := string(l.Verdict)
+		if l.Unjudged > 0 {
+			note += fmt.Sprintf(", %d without verdict", l.Unjudged)
+		}
+		t.AppendRow(table.Row{name, metric, l.N, number(float64(l.A)), number(float64(l.B)),
+			signed(float64(l.Difference)) + " [" + signed(float64(l.Interval[0])) + ", " + signed(float64(l.Interval[1])) + "]",
+			PText(float64(l.Adjusted)), fmt.Sprintf("%d/%d", l.Better, l.Worse), note})
+	}
+	fmt.Fprintln(w, t.Render())
+}
+
+func number(v float64) string {
+	if math.IsNaN(v) {
+		return "–"
+	}
+	return fmt.Sprintf("%.3f", v)
+}
+
+func signed(v float64) string {
+	if math.IsNaN(v) {
+		return "–"
+	}
+	if s := fmt.Sprintf("%+.3f", v); s != "-0.000" {
+		return s
+	}
+	return "+0.000"
+}
+
+// PText writes a p value as far as it means something.
+func PText(p float64) string {
+	switch {
+	case math.IsNaN(p):
+		return "–"
+	case p < 0.001:
+		return "<0.001"
+	}
+	return fmt.Sprintf("%.3f", p)
+}
+
+// clean keeps control characters of names from files out of a terminal.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return '\uFFFD'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}
