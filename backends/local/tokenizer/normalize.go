@@ -1,0 +1,156 @@
+package tokenizer
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// A normalizer rewrites a piece of text before it is split. The error is that
+// of a pattern which ran out of time.
+type normalizer func(string) (string, error)
+
+// normalizerTypes are what buildNormalizer knows, for messages.
+const normalizerTypes = "Sequence NFC NFD NFKC NFKD Lowercase Strip StripAccents Replace Prepend"
+
+// step is one node of the normalizer, pre_tokenizer, post_processor or decoder
+// of a tokenizer.json. One type holds the fields of all; absent ones are nil.
+type step struct {
+	Type string `json:"type"`
+
+	Normalizers   []step `json:"normalizers"`
+	Pretokenizers []step `json:"pretokenizers"`
+	Processors    []step `json:"processors"`
+	Decoders      []step `json:"decoders"`
+
+	Pattern json.RawMessage `json:"pattern"` // {"String": s} or {"Regex": p}
+	Content *string         `json:"content"`
+	Prepend *string         `json:"prepend"`
+
+	StripLeft  *bool `json:"strip_left"`
+	StripRight *bool `json:"strip_right"`
+	Start      int   `json:"start"`
+	Stop       int   `json:"stop"`
+
+	AddPrefixSpace   *bool  `json:"add_prefix_space"`
+	UseRegex         *bool  `json:"use_regex"`
+	Behavior         string `json:"behavior"`
+	Invert           bool   `json:"invert"`
+	IndividualDigits bool   `json:"individual_digits"`
+	Replacement      string `json:"replacement"`
+	PrependScheme    string `json:"prepend_scheme"`
+	Split            *bool  `json:"split"`
+
+	Single        []templateItem             `json:"single"`
+	SpecialTokens map[string]templateSpecial `json:"special_tokens"`
+	Cls           *clsSep                    `json:"cls"`
+	Sep           *clsSep                    `json:"sep"`
+}
+
+// on is the value of an optional flag whose default is true.
+func on(b *bool) bool { return b == nil || *b }
+
+// unknownType says that a step is of a kind that is not implemented.
+func unknownType(what, typ, known string) error {
+	return fmt.Errorf("%s of type %q is not supported; supported are %s", what, typ, known)
+}
+
+// buildNormalizer gives nil for no normalizer.
+func buildNormalizer(s *step) (normalizer, error) {
+	if s == nil {
+		return nil, nil
+	}
+	switch s.Type {
+	case "Sequence":
+		var list []normalizer
+		for i := range s.Normalizers {
+			n, err := buildNormalizer(&s.Normalizers[i])
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, n)
+		}
+		return func(text string) (_ string, err error) {
+			for _, n := range list {
+				if text, err = n(text); err != nil {
+					return "", err
+				}
+			}
+			return text, nil
+		}, nil
+	case "NFC":
+		return form(norm.NFC), nil
+	case "NFD":
+		return form(norm.NFD), nil
+	case "NFKC":
+		return form(norm.NFKC), nil
+	case "NFKD":
+		return form(norm.NFKD), nil
+	case "Lowercase":
+		return func(text string) (string, error) { return lower(text), nil }, nil
+	case "Strip":
+		left, right := on(s.StripLeft), on(s.StripRight)
+		return func(text string) (string, error) {
+			if left {
+				text = strings.TrimLeftFunc(text, unicode.IsSpace)
+			}
+			if right {
+				text = strings.TrimRightFunc(text, unicode.IsSpace)
+			}
+			return text, nil
+		}, nil
+	case "StripAccents":
+		return func(text string) (string, error) {
+			return strings.Map(func(r rune) rune {
+				if unicode.Is(unicode.M, r) {
+					return -1
+				}
+				return r
+			}, text), nil
+		}, nil
+	case "Replace":
+		p, content, err := s.replacePattern()
+		if err != nil {
+			return nil, fmt.Errorf("normalizer Replace: %w", err)
+		}
+		return func(text string) (string, error) { return p.replace(text, content) }, nil
+	case "Prepend":
+		if s.Prepend == nil {
+			return nil, fmt.Errorf("normalizer Prepend: no prepend")
+		}
+		prefix := *s.Prepend
+		return func(text string) (string, error) {
+			if text == "" {
+				return "", nil
+			}
+			return prefix + text, nil
+		}, nil
+	}
+	return nil, unknownType("normalizer", s.Type, normalizerTypes)
+}
+
+func form(f norm.Form) normalizer {
+	return func(text string) (string, error) { return f.String(text), nil }
+}
+
+// lower is Unicode's full lower case of each character by itself, without
+// regard to what stands around it.
+func lower(text string) string {
+	text = strings.ToLower(strings.ReplaceAll(text, "İ", "i̇"))
+	return text
+}
+
+// replacePattern are the two parts that a Replace step needs.
+func (s *step) replacePattern() (*pattern, string, error) {
+	p, err := parsePattern(s.Pattern)
+	if err != nil {
+		return nil, "", err
+	}
+	if s.Content == nil {
+		return nil, "", fmt.Errorf("no content")
+	}
+	return p, *s.Content, nil
+}

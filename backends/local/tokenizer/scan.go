@@ -1,0 +1,204 @@
+package tokenizer
+
+import (
+	"unicode"
+	"unicode/utf8"
+)
+
+// Hand-written scanners for the split patterns that nearly all byte-level
+// vocabularies use. Each does exactly what its pattern does, which the tests
+// check against the pattern itself on random text.
+
+// The patterns as they are published; several spellings mean the same.
+const (
+	patternGPT2   = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
+	patternLlama3 = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	patternQwen2  = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+)
+
+// scanner gives the length of the first piece of s, which is not empty.
+type scanner func(s string) int
+
+var scanners = map[string]scanner{
+	patternGPT2:   scanGPT2,
+	patternLlama3: scanLlama3,
+	patternQwen2:  scanQwen2,
+	`(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`: scanLlama3ASCII,
+	`(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`:      scanQwen2ASCII,
+}
+
+func scanLlama3(s string) int      { return scanCL100K(s, 3, true) }
+func scanQwen2(s string) int       { return scanCL100K(s, 1, true) }
+func scanLlama3ASCII(s string) int { return scanCL100K(s, 3, false) }
+func scanQwen2ASCII(s string) int  { return scanCL100K(s, 1, false) }
+
+// class is what the patterns distinguish: \p{L}, \p{N}, \s and the rest. A
+// byte that is not UTF-8 belongs to the rest.
+type class uint8
+
+const (
+	other class = iota
+	letter
+	number
+	space
+)
+
+var asciiClass = func() (t [utf8.RuneSelf]class) {
+	for i := range t {
+		t[i] = runeClass(rune(i))
+	}
+	return t
+}()
+
+func runeClass(r rune) class {
+	switch {
+	case unicode.IsLetter(r):
+		return letter
+	case unicode.IsNumber(r):
+		return number
+	case unicode.IsSpace(r):
+		return space
+	}
+	return other
+}
+
+// classAt is the class and width of the character at s[i]; width 0 at the end.
+func classAt(s string, i int) (class, int) {
+	if i >= len(s) {
+		return other, 0
+	}
+	if c := s[i]; c < utf8.RuneSelf {
+		return asciiClass[c], 1
+	}
+	r, n := utf8.DecodeRuneInString(s[i:])
+	return runeClass(r), n
+}
+
+// run is the end of the run of class c that goes on at s[i].
+func run(s string, i int, c class) int {
+	for i < len(s) {
+		k, n := classAt(s, i)
+		if k != c {
+			break
+		}
+		i += n
+	}
+	return i
+}
+
+// scanGPT2 is patternGPT2.
+func scanGPT2(s string) int {
+	if s[0] == '\'' {
+		if n := contraction(s); n > 0 {
+			return n
+		}
+	}
+	at := 0
+	if s[0] == ' ' {
+		at = 1
+	}
+	c, n := classAt(s, at)
+	if n > 0 && c != space {
+		return run(s, at+n, c)
+	}
+	return scanSpace(s)
+}
+
+// contraction is the length of 's 't 're 've 'm 'll 'd at the start of s, or 0.
+func contraction(s string) int {
+	if len(s) >= 2 {
+		switch s[1] {
+		case 's', 't', 'm', 'd':
+			return 2
+		}
+	}
+	if len(s) >= 3 {
+		switch s[1:3] {
+		case "re", "ve", "ll":
+			return 3
+		}
+	}
+	return 0
+}
+
+// contractionFold is contraction without regard to case. Where folding is
+// Unicode's, ſ (U+017F) is an s.
+func contractionFold(s string, unicodeFold bool) int {
+	if len(s) >= 2 {
+		switch s[1] | 0x20 {
+		case 's', 't', 'm', 'd':
+			return 2
+		}
+	}
+	if len(s) >= 3 {
+		if unicodeFold && s[1:3] == "ſ" {
+			return 3
+		}
+		switch string([]byte{s[1] | 0x20, s[2] | 0x20}) {
+		case "re", "ve", "ll":
+			return 3
+		}
+	}
+	return 0
+}
+
+// scanCL100K is patternLlama3 with digits of at most 3, patternQwen2 with 1.
+func scanCL100K(s string, digits int, unicodeFold bool) int {
+	if s[0] == '\'' {
+		if n := contractionFold(s, unicodeFold); n > 0 {
+			return n
+		}
+	}
+	c, n := classAt(s, 0)
+	switch c {
+	case letter:
+		return run(s, n, letter)
+	case number:
+		end := n
+		for k := 1; k < digits; k++ {
+			c, n := classAt(s, end)
+			if n == 0 || c != number {
+				break
+			}
+			end += n
+		}
+		return end
+	}
+	if s[0] != '\r' && s[0] != '\n' {
+		if k, w := classAt(s, n); w > 0 && k == letter {
+			return run(s, n+w, letter)
+		}
+	}
+	at := 0
+	if s[0] == ' ' {
+		at = 1
+	}
+	if k, w := classAt(s, at); w > 0 && k == other {
+		end := run(s, at+w, other)
+		for end < len(s) && (s[end] == '\r' || s[end] == '\n') {
+			end++
+		}
+		return end
+	}
+	end := run(s, 0, space)
+	for i := end; i > 0; i-- {
+		if s[i-1] == '\r' || s[i-1] == '\n' {
+			return i
+		}
+	}
+	return scanSpace(s)
+}
+
+// scanSpace is \s+(?!\S)|\s+: a run of white space leaves its last character
+// to the word that follows it.
+func scanSpace(s string) int {
+	end := run(s, 0, space)
+	if end == len(s) {
+		return end
+	}
+	_, last := utf8.DecodeLastRuneInString(s[:end])
+	if last < end {
+		return end - last
+	}
+	return end
+}
