@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/plugins/pb"
@@ -115,82 +116,39 @@ func (m *remoteMetric) Score(ctx context.Context, items []core.Item) ([]core.Sco
 func scoreRequest(items []core.Item) (*pb.ScoreRequest, int, error) {
 	request := &pb.ScoreRequest{}
 	places := map[*core.Task]int{}
-	bytes, n := 0, 0
+	bytes := 0
 	for i := range items {
 		it := &items[i]
-		size := itemSize(it)
 		place, known := places[it.Task]
+		var task *pb.Task
+		size := 0
 		if it.Task != nil && !known {
-			size += len(it.Task.Source) + len(it.Task.Prompt)
-		}
-		if n > 0 && bytes+size > batchBytes {
-			break
-		}
-		if it.Task != nil && !known {
-			task, err := taskToPB(it.Task)
-			if err != nil {
+			var err error
+			if task, err = taskToPB(it.Task); err != nil {
 				return nil, 0, err
 			}
-			request.Tasks = append(request.Tasks, task)
-			place = len(request.Tasks)
-			places[it.Task] = place
+			place = len(request.Tasks) + 1
+			size += proto.Size(task)
 		}
 		item, err := itemToPB(it, place)
 		if err != nil {
 			return nil, 0, err
 		}
-		if got, over := tooLarge(item, size); over {
-			return nil, 0, fmt.Errorf("item %q of %s is larger than the %s that may cross to a plugin", it.ID, mib(got), mib(MaxMessage))
+		size += proto.Size(item)
+		if size > MaxMessage {
+			return nil, 0, fmt.Errorf("item %q of %s is larger than the %s that may cross to a plugin", it.ID, mib(size), mib(MaxMessage))
+		}
+		if i > 0 && bytes+size > batchBytes {
+			return request, i, nil
+		}
+		if task != nil {
+			request.Tasks = append(request.Tasks, task)
+			places[it.Task] = place
 		}
 		request.Items = append(request.Items, item)
 		bytes += size
-		n++
 	}
-	return request, n, nil
-}
-
-// itemSize is an upper estimate for all but the fields' inner structure, whose
-// texts are counted.
-func itemSize(it *core.Item) int {
-	n := 4*perItem + len(it.ID) + len(it.Prompt) + len(it.Raw) + len(it.Text) + 32*len(it.Scores)
-	for _, t := range it.Targets {
-		n += perItem + len(t)
-	}
-	for i := range it.Judged {
-		n += responseSize(&it.Judged[i])
-	}
-	for k, v := range it.Fields {
-		n += perItem + len(k) + valueSize(v)
-	}
-	return n
-}
-
-func valueSize(v any) int {
-	switch v := v.(type) {
-	case string:
-		return len(v)
-	case []byte:
-		return len(v)
-	case []any:
-		n := 0
-		for _, w := range v {
-			n += perItem + valueSize(w)
-		}
-		return n
-	case map[string]any:
-		n := 0
-		for k, w := range v {
-			n += perItem + len(k) + valueSize(w)
-		}
-		return n
-	case []string:
-		n := 0
-		for _, w := range v {
-			n += perItem + len(w)
-		}
-		return n
-	}
-	return perItem
+	return request, len(items), nil
 }
 
 // Aggregate has no way to fail but to give no score and say why.
