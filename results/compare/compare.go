@@ -393,15 +393,37 @@ func (c *comparison) test(ctx context.Context) error {
 			}
 		})
 	}
+	twin := map[int]int{}
 	for i := range c.pairs {
 		if ctx.Err() != nil {
 			break
+		}
+		if j := c.twin(i); j >= 0 {
+			twin[i] = j
+			continue
 		}
 		next <- i
 	}
 	close(next)
 	wg.Wait()
+	for i, j := range twin {
+		c.result.Lines[i].take(c.result.Lines[j])
+	}
 	return ctx.Err()
+}
+
+// twin finds an earlier line of the task with the same values: on most tasks
+// both profiles judge alike, and a bootstrap is worth saving.
+func (c *comparison) twin(i int) int {
+	p, l := c.pairs[i], c.result.Lines[i]
+	for j := i - 1; j >= 0 && c.result.Lines[j].Task == l.Task; j-- {
+		q := c.pairs[j]
+		if q.binary == p.binary && q.low == p.low && q.high == p.high && c.result.Lines[j].Direction == l.Direction &&
+			slices.Equal(p.a, q.a) && slices.Equal(p.b, q.b) {
+			return j
+		}
+	}
+	return -1
 }
 
 // finish adjusts the p values, adds the macro lines and sorts.

@@ -65,6 +65,12 @@ func (l *Line) fill(p pairing, o Options) {
 	l.P = record.Float(bootstrapP(b.Replicates, differing))
 }
 
+// take gives the line the numbers of one with the same pairs.
+func (l *Line) take(from Line) {
+	l.N, l.A, l.B, l.Difference, l.Interval = from.N, from.A, from.B, from.Difference, from.Interval
+	l.P, l.Test, l.Better, l.Worse, l.variance = from.P, from.Test, from.Better, from.Worse, from.variance
+}
+
 // bootstrapP is the two-sided p of a paired bootstrap: twice the smaller share
 // of replicates at or beyond zero, counted with one more in favour of no
 // difference. Few rows that differ can never say much, whatever a resampling of
