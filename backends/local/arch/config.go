@@ -83,6 +83,12 @@ func (c *Config) check() error {
 	return nil
 }
 
+// PageBytes is the memory of one page of keys and values in all layers, on a
+// host device.
+func (c *Config) PageBytes() int64 {
+	return int64(c.Layers) * kernels.KVBytes(1, c.KVHeads, c.HeadDim)
+}
+
 // unknownFamily is the sentence for a model that cannot be loaded.
 func unknownFamily(name string) error {
 	return fmt.Errorf("architecture %q is not supported; supported are: %s", name, strings.Join(Families, ", "))

@@ -2,6 +2,7 @@ package arch
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,8 +30,7 @@ func Open(path string) (*Config, *weights.File, error) {
 	}
 	c, err := readConfig(path, f)
 	if err != nil {
-		f.Close()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, f.Close())
 	}
 	return c, f, nil
 }
@@ -68,22 +68,27 @@ func readConfig(path string, f *weights.File) (*Config, error) {
 	return c, nil
 }
 
-// Load opens the checkpoint at path and puts the model together on dev, with
-// rotary tables for context positions (0: all that the model was made for).
-// The checkpoint stays mapped until Close.
+// Load opens the checkpoint at path and builds its model on dev.
 func Load(dev kernels.Device, path string, context int) (*Model, error) {
 	c, f, err := Open(path)
 	if err != nil {
 		return nil, err
 	}
+	return Build(dev, c, f, context)
+}
+
+// Build puts the model of an open checkpoint together on dev, with rotary
+// tables for context positions (0: all that the model was made for). The file
+// belongs to the model from now on and stays mapped until Close; if Build
+// fails, it is closed.
+func Build(dev kernels.Device, c *Config, f *weights.File, context int) (*Model, error) {
 	if context <= 0 {
 		context = c.Context
 	}
 	l := &loader{dev: dev, file: f, config: c, context: context, gguf: f.Meta() != nil}
 	d, err := l.build()
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("load model %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("load model %s: %w", f.Path(), err), f.Close())
 	}
 	return &Model{Config: c, Decoder: d, file: f}, nil
 }

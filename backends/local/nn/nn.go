@@ -202,12 +202,3 @@ func (d *Decoder) NewCaches(dev kernels.Device, pages int) ([]kernels.KV, error)
 	}
 	return caches, nil
 }
-
-// PageBytes is the memory of one page in all blocks.
-func (d *Decoder) PageBytes() int64 {
-	var sum int64
-	for _, b := range d.Blocks {
-		sum += kernels.KVBytes(1, b.Attention.KVHeads, b.Attention.Dim)
-	}
-	return sum
-}

@@ -1,0 +1,307 @@
+// Package engine answers many requests at once with one model. It joins the
+// running sequences to batches (sched plans them), keeps their keys and values
+// in shared pages (kv), and turns logits into tokens (sample).
+//
+// The law of the house: an answer has the same bits alone and in any batch,
+// with a shared prefix or without, with one thread or many.
+//
+// First call: Load, then Engine.NewSession. Everything that touches the model
+// happens on one goroutine; Submit encodes on the caller's.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/evalrun/evalrun/backends/local/arch"
+	"github.com/evalrun/evalrun/backends/local/kv"
+	"github.com/evalrun/evalrun/backends/local/nn"
+	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/cpu"
+)
+
+// Tokenizer is what the engine needs of one.
+type Tokenizer interface {
+	// Encode gives the ids of text, with the tokens that the model wants around
+	// it if addSpecial is set. With literal, names of special tokens are text.
+	Encode(text string, addSpecial, literal bool) ([]int32, error)
+	// Stream decodes an answer to a prompt, token by token.
+	Stream(prompt []int32) TextStream
+	// BOS and EOS are the tokens around a text, false where there are none.
+	BOS() (int32, bool)
+	EOS() (int32, bool)
+}
+
+// TextStream decodes one answer. Special tokens give no text.
+type TextStream interface {
+	// Push takes a token and gives the text that is complete with it, never
+	// half a character.
+	Push(id int32) string
+	// Flush gives what is left at the end.
+	Flush() string
+}
+
+// Options choose how a model is run. The zero value suits a small model.
+type Options struct {
+	// Device computes; nil is a cpu device with Threads threads, which the
+	// engine closes.
+	Device  kernels.Device
+	Threads int
+	// Context is the longest sequence, prompt and answer together; 0 is the
+	// model's own, or what KVBytes hold if that is less.
+	Context int
+	// KVBytes is the memory for keys and values; 0 is 512 MiB.
+	KVBytes int64
+	// Sequences is the number of sequences computed side by side; 0 is 64.
+	Sequences int
+	// BatchRows is the number of tokens in a batch; 0 is 512.
+	BatchRows int
+	// Queue is the number of sequences that may wait before Submit blocks; 0
+	// is 1024.
+	Queue int
+	// NoSharing computes every prompt from its first token.
+	NoSharing bool
+	// Tokenizer takes the place of the model's own.
+	Tokenizer Tokenizer
+}
+
+const (
+	defaultKVBytes   = 512 << 20
+	defaultSequences = 64
+	defaultRows      = 512
+	defaultQueue     = 1024
+	logitRows        = 64
+)
+
+// Plan is the memory and the limits that an engine runs with.
+type Plan struct {
+	Context, Sequences, BatchRows int
+	Pages                         int
+	WeightBytes                   int64 // beside the mapped checkpoint
+	KVBytes                       int64
+	WorkspaceBytes                int64
+	Device                        string
+}
+
+// Engine runs one model. Make it with Load; Close ends it.
+type Engine struct {
+	model  *arch.Model
+	dev    kernels.Device
+	ownDev bool
+	tok    Tokenizer
+	opts   Options
+	plan   Plan
+	eos    map[int32]bool
+
+	// The run loop's own.
+	work    *nn.Workspace
+	caches  []kernels.KV
+	pool    *kv.Pool
+	waiting []*seq
+	running []*seq
+	logits  []float32
+
+	generated int64
+
+	mu        sync.Mutex
+	wake      sync.Cond // for the run loop: something to do
+	room      sync.Cond // for Submit: the queue is shorter
+	inbox     []*job
+	cancelled []*job
+	queued    int
+	sessions  map[*Session]bool
+	closed    bool
+	done      chan struct{}
+	stats     Stats
+}
+
+// Stats counts an engine's work since it was loaded.
+type Stats struct {
+	Batches   int64
+	Rows      int64 // tokens computed
+	Prompt    int64 // prompt tokens of admitted sequences
+	Shared    int64 // of them, found in the cache
+	Generated int64
+}
+
+// Load opens the model at path, a Hugging Face folder or a GGUF file, plans
+// memory and starts the engine.
+func Load(path string, o Options) (*Engine, error) {
+	if err := o.fill(); err != nil {
+		return nil, fmt.Errorf("engine options: %w", err)
+	}
+	e := &Engine{dev: o.Device, opts: o, tok: o.Tokenizer, eos: map[int32]bool{}, sessions: map[*Session]bool{}, done: make(chan struct{})}
+	e.wake.L, e.room.L = &e.mu, &e.mu
+	if e.dev == nil {
+		dev, err := cpu.New(cpu.Options{Threads: o.Threads})
+		if err != nil {
+			return nil, err
+		}
+		e.dev, e.ownDev = dev, true
+	}
+	if err := e.load(path); err != nil {
+		return nil, errors.Join(err, e.free())
+	}
+	go e.run()
+	return e, nil
+}
+
+func (o *Options) fill() error {
+	for _, f := range []struct {
+		name  string
+		value *int
+		zero  int
+	}{
+		{"Context", &o.Context, 0}, {"Sequences", &o.Sequences, defaultSequences},
+		{"BatchRows", &o.BatchRows, defaultRows}, {"Queue", &o.Queue, defaultQueue}, {"Threads", &o.Threads, 0},
+	} {
+		if *f.value < 0 || *f.value > math.MaxInt32 {
+			return fmt.Errorf("%s is %d", f.name, *f.value)
+		}
+		if *f.value == 0 {
+			*f.value = f.zero
+		}
+	}
+	if o.KVBytes < 0 {
+		return fmt.Errorf("KVBytes is %d", o.KVBytes)
+	}
+	if o.KVBytes == 0 {
+		o.KVBytes = defaultKVBytes
+	}
+	return nil
+}
+
+func (e *Engine) load(path string) error {
+	config, file, err := arch.Open(path)
+	if err != nil {
+		return err
+	}
+	if err = e.size(config); err != nil {
+		err = fmt.Errorf("plan memory for %s: %w", path, err)
+	} else if e.tok == nil {
+		if e.tok, err = loadTokenizer(path, file); err != nil {
+			err = fmt.Errorf("tokenizer of %s: %w", path, err)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, file.Close())
+	}
+	if e.model, err = arch.Build(e.dev, config, file, e.plan.Context); err != nil {
+		return err
+	}
+	e.plan.WeightBytes = e.model.Bytes()
+	e.plan.WorkspaceBytes = e.model.WorkspaceBytes(e.plan.BatchRows, logitRows)
+	if e.work, err = e.model.NewWorkspace(e.dev, e.plan.BatchRows, logitRows); err != nil {
+		return err
+	}
+	if e.caches, err = e.model.NewCaches(e.dev, e.plan.Pages); err != nil {
+		return err
+	}
+	e.pool = kv.New(e.plan.Pages)
+	e.logits = make([]float32, logitRows*e.model.Vocab)
+	for _, id := range e.model.Config.EOS {
+		e.eos[id] = true
+	}
+	if e.tok != nil {
+		if id, ok := e.tok.EOS(); ok {
+			e.eos[id] = true
+		}
+	}
+	return nil
+}
+
+// size plans the context and the cache.
+func (e *Engine) size(c *arch.Config) error {
+	o, p, pageBytes := e.opts, &e.plan, c.PageBytes()
+	const page = kernels.PageTokens
+	fit := o.KVBytes / pageBytes // pages that KVBytes hold
+	p.Context = o.Context
+	if p.Context == 0 {
+		p.Context = int(min(int64(c.Context), fit*page))
+	}
+	if p.Context > c.Context {
+		return fmt.Errorf("context of %d tokens is more than the model's %d", p.Context, c.Context)
+	}
+	each := int64(p.Context+page-1) / page
+	if p.Context < 2 || each > fit {
+		return fmt.Errorf("a context of %d tokens needs %d MiB of keys and values, %d MiB are allowed: raise KVBytes or lower Context",
+			max(p.Context, 2), (max(each, 1)*pageBytes+1<<20-1)>>20, o.KVBytes>>20)
+	}
+	p.Sequences, p.BatchRows = o.Sequences, o.BatchRows
+	p.Pages = int(min(fit, each*int64(p.Sequences)))
+	p.KVBytes = int64(p.Pages) * pageBytes
+	p.Device = e.dev.Name()
+	if d, ok := e.dev.(*cpu.Device); ok {
+		p.Device = fmt.Sprintf("cpu (%s, %d threads)", d.Path(), d.Threads())
+	}
+	return nil
+}
+
+// Plan is what the engine runs with.
+func (e *Engine) Plan() Plan { return e.plan }
+
+// Config is the model's shape.
+func (e *Engine) Config() arch.Config { return *e.model.Config }
+
+// Tokenizer is the model's, nil if it has none.
+func (e *Engine) Tokenizer() Tokenizer { return e.tok }
+
+// Stats of the work so far.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stats
+}
+
+// Close ends the engine after the batch that is running, and with it all
+// sessions; requests in flight get no event. Idempotent.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	first := !e.closed
+	e.closed = true
+	e.wake.Broadcast()
+	e.room.Broadcast()
+	e.mu.Unlock()
+	<-e.done
+	if !first {
+		return nil
+	}
+	return e.free()
+}
+
+func (e *Engine) free() error {
+	var errs []error
+	if e.model != nil {
+		errs = append(errs, e.model.Close())
+	}
+	if e.ownDev {
+		errs = append(errs, e.dev.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// enqueue hands a job to the run loop, once there is room.
+func (e *Engine) enqueue(j *job) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for e.queued >= e.opts.Queue && !e.closed && !j.session.isClosed() {
+		e.room.Wait()
+	}
+	if e.closed || j.session.isClosed() {
+		return ErrClosed
+	}
+	e.queued += len(j.seqs)
+	e.inbox = append(e.inbox, j)
+	e.wake.Signal()
+	return nil
+}
+
+func (e *Engine) cancel(j *job) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cancelled = append(e.cancelled, j)
+	e.wake.Signal()
+	e.room.Broadcast()
+}

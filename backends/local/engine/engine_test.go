@@ -1,0 +1,487 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/evalrun/evalrun/backends/local/internal/fixture"
+	"github.com/evalrun/evalrun/backends/local/sample"
+	"github.com/evalrun/evalrun/kernels/cpu"
+	"github.com/evalrun/evalrun/kernels/format"
+	"github.com/evalrun/evalrun/kernels/ref"
+)
+
+// bytewise is a tokenizer of bytes: 1 begins a text, 2 ends one, 3+b is b.
+type bytewise struct{}
+
+func (bytewise) Encode(text string, addSpecial, literal bool) ([]int32, error) {
+	ids := []int32{}
+	if addSpecial {
+		ids = append(ids, 1)
+	}
+	for {
+		plain, rest, found := strings.Cut(text, "</s>")
+		if literal {
+			plain, found = text, false
+		}
+		for _, b := range []byte(plain) {
+			ids = append(ids, int32(b)+3)
+		}
+		if !found {
+			return ids, nil
+		}
+		ids, text = append(ids, 2), rest
+	}
+}
+
+func (bytewise) BOS() (int32, bool)        { return 1, true }
+func (bytewise) EOS() (int32, bool)        { return 2, true }
+func (bytewise) Stream([]int32) TextStream { return &byteStream{} }
+
+type byteStream struct{ held []byte }
+
+func (s *byteStream) Push(id int32) string {
+	if id < 3 || id > 258 {
+		return ""
+	}
+	s.held = append(s.held, byte(id-3))
+	if !utf8.FullRune(s.held) {
+		return ""
+	}
+	return s.Flush()
+}
+
+func (s *byteStream) Flush() string {
+	text := strings.ToValidUTF8(string(s.held), "\uFFFD")
+	s.held = nil
+	return text
+}
+
+func load(t testing.TB, path string, o Options) *Engine {
+	t.Helper()
+	e, err := Load(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// ask submits requests to one session and waits for all their ends.
+func ask(t testing.TB, e *Engine, requests ...Request) map[string]*Response {
+	t.Helper()
+	s := e.NewSession()
+	defer s.Close()
+	go func() {
+		for _, r := range requests {
+			if err := s.Submit(r); err != nil {
+				s.emit(Event{ID: r.ID, Err: err})
+			}
+		}
+	}()
+	got := map[string]*Response{}
+	for ev := range s.Events() {
+		if ev.Err != nil {
+			t.Fatalf("%s: %v", ev.ID, ev.Err)
+		}
+		if ev.Response != nil {
+			if got[ev.ID] != nil {
+				t.Fatalf("%s ended twice", ev.ID)
+			}
+			got[ev.ID] = ev.Response
+		}
+		if len(got) == len(requests) {
+			break
+		}
+	}
+	return got
+}
+
+// mixture is a set of requests of every kind, many with common beginnings.
+func mixture(n int) []Request {
+	rng := rand.New(rand.NewPCG(2, 3))
+	word := func(n int) []int32 {
+		ids := make([]int32, n)
+		for i := range ids {
+			ids[i] = int32(rng.IntN(fixture.Tiny.Vocab))
+		}
+		return ids
+	}
+	common := [][]int32{word(70), word(33), word(100)}
+	var all []Request
+	for i := range n {
+		r := Request{ID: fmt.Sprint(i), Kind: Generate, MaxTokens: 1 + rng.IntN(40), Logprobs: true, IgnoreEOS: true, RandomStream: uint64(i)}
+		r.Tokens = slices.Concat(common[i%3][:rng.IntN(len(common[i%3])+1)], word(1+rng.IntN(40)))
+		switch i % 5 {
+		case 1:
+			r.Sampling = sample.Params{Temperature: 0.9, TopP: 0.95, Seed: 7, Repetition: 1.2}
+		case 2:
+			r.Kind, r.ContinuationTokens = Score, [][]int32{word(1), word(1), word(5), word(40)}
+			r.ContinuationTokens = append(r.ContinuationTokens, r.ContinuationTokens[3][:3])
+		case 3:
+			if i%2 == 0 {
+				r.Kind = Embed
+			}
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// bits writes all numbers of a response so that equal text means equal bits.
+func bits(r *Response) string {
+	var b strings.Builder
+	fmt.Fprint(&b, r.Tokens, r.Finish)
+	for _, x := range r.Logprobs {
+		fmt.Fprintf(&b, " %x", math.Float64bits(x))
+	}
+	for _, s := range r.Scores {
+		fmt.Fprintf(&b, " %x/%d/%v", math.Float64bits(s.LogProb), s.Tokens, s.Greedy)
+	}
+	for _, x := range r.Embedding {
+		fmt.Fprintf(&b, " %x", math.Float32bits(x))
+	}
+	return b.String()
+}
+
+// An answer does not depend on its neighbours, on sharing, on the size of
+// batches, on threads or on how much memory there is.
+func TestSameBits(t *testing.T) {
+	dir := fixture.Tiny.WriteHF(t, 3, format.F32)
+	requests := mixture(60)
+	for _, path := range cpu.Paths() {
+		t.Run(path, func(t *testing.T) {
+			t.Setenv(cpu.PathVariable, path)
+			want := map[string]string{}
+			alone := load(t, dir, Options{Threads: 1, NoSharing: true, Sequences: 1})
+			for _, r := range requests {
+				want[r.ID] = bits(ask(t, alone, r)[r.ID])
+			}
+			config := alone.Config()
+			for name, o := range map[string]Options{
+				"batch":              {Threads: 1, NoSharing: true},
+				"shared":             {Threads: 1},
+				"two threads":        {Threads: 2},
+				"small batches":      {Threads: 2, BatchRows: 13, Sequences: 9},
+				"one row at a time":  {Threads: 1, BatchRows: 1, Sequences: 3},
+				"little memory":      {Threads: 2, KVBytes: 10 * config.PageBytes(), Context: 256},
+				"everything at once": {Threads: 2, BatchRows: 4096, Sequences: 4096},
+			} {
+				e := load(t, dir, o)
+				got := ask(t, e, requests...)
+				for id, r := range got {
+					if b := bits(r); b != want[id] {
+						t.Errorf("%s: request %s: %.200s, alone %.200s", name, id, b, want[id])
+					}
+				}
+				st := e.Stats()
+				if shared := st.Shared > 0; shared == o.NoSharing {
+					t.Errorf("%s: %d tokens shared", name, st.Shared)
+				}
+				if e.pool.Available() != e.pool.Pages() {
+					t.Errorf("%s: %d of %d pages came back", name, e.pool.Available(), e.pool.Pages())
+				}
+			}
+		})
+	}
+}
+
+// The engine's greedy tokens and their log-probabilities are transformers'.
+func TestGolden(t *testing.T) {
+	for _, family := range []string{"llama", "llama-gqa3"} {
+		dir := fixture.Shared(t, "golden", "models", family)
+		text, err := os.ReadFile(filepath.Join(dir, "expected.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want struct {
+			Prompts [][]int32
+			Greedy  []struct {
+				IDs      []int32   `json:"ids"`
+				Logprobs []float64 `json:"logprobs"`
+			}
+			Loss float64 `json:"mean_cross_entropy_prompt1"`
+		}
+		if err := json.Unmarshal(text, &want); err != nil {
+			t.Fatal(err)
+		}
+		e := load(t, dir, Options{})
+		for i, p := range want.Prompts {
+			g := want.Greedy[i]
+			got := ask(t, e,
+				Request{ID: "g", Kind: Generate, Tokens: p, MaxTokens: len(g.IDs), Logprobs: true, IgnoreEOS: true},
+				Request{ID: "s", Kind: Score, Tokens: p, ContinuationTokens: [][]int32{g.IDs, g.IDs[:3]}},
+				Request{ID: "loss", Kind: Score, Tokens: p[:1], ContinuationTokens: [][]int32{p[1:]}})
+			if !slices.Equal(got["g"].Tokens, g.IDs) {
+				t.Fatalf("%s: tokens %v, want %v", family, got["g"].Tokens, g.IDs)
+			}
+			var sum, first float64
+			for k, lp := range g.Logprobs {
+				if d := math.Abs(lp - got["g"].Logprobs[k]); d > 1e-5 {
+					t.Errorf("%s: log-probability %d is off by %g", family, k, d)
+				}
+				if sum += lp; k < 3 {
+					first += lp
+				}
+			}
+			for k, w := range []float64{sum, first} {
+				s := got["s"].Scores[k]
+				if math.Abs(s.LogProb-w) > 1e-4 || !s.Greedy {
+					t.Errorf("%s: score %d is %+v, want %g", family, k, s, w)
+				}
+			}
+			if loss := -got["loss"].Scores[0].LogProb / float64(len(p)-1); i == 1 && math.Abs(loss-want.Loss) > 1e-5 {
+				t.Errorf("%s: cross entropy %g, want %g", family, loss, want.Loss)
+			}
+		}
+	}
+}
+
+// Scores agree with the log-probabilities of generating the same tokens, on
+// the readable device too.
+func TestScoreAgreesWithGenerate(t *testing.T) {
+	dir := fixture.Tiny.WriteHF(t, 4, format.F32)
+	for _, o := range []Options{{Threads: 2}, {Device: ref.New()}} {
+		e := load(t, dir, o)
+		prompt := []int32{1, 50, 60, 70, 80, 90, 100}
+		g := ask(t, e, Request{ID: "g", Kind: Generate, Tokens: prompt, MaxTokens: 45, Logprobs: true, TopLogprobs: 3, IgnoreEOS: true})["g"]
+		s := ask(t, e, Request{ID: "s", Kind: Score, Tokens: prompt, ContinuationTokens: [][]int32{g.Tokens[:1], g.Tokens, {g.Tokens[0] ^ 1}}})["s"]
+		var sum float64
+		for i, lp := range g.Logprobs {
+			sum += lp
+			if top := g.TopLogprobs[i]; len(top) != 3 || top[0].ID != g.Tokens[i] || top[0].LogProb != lp {
+				t.Fatalf("token %d: alternatives %v", i, top)
+			}
+		}
+		if s.Scores[0].LogProb != g.Logprobs[0] || s.Scores[1].LogProb != sum || s.Scores[1].Tokens != 45 {
+			t.Errorf("scores %+v, want %g and %g", s.Scores, g.Logprobs[0], sum)
+		}
+		if !s.Scores[1].Greedy || s.Scores[2].Greedy {
+			t.Errorf("greedy: %+v", s.Scores)
+		}
+	}
+}
+
+func TestPromptOnceForLabels(t *testing.T) {
+	e := load(t, fixture.Tiny.WriteHF(t, 4, format.F32), Options{Tokenizer: bytewise{}})
+	before := e.Stats().Rows
+	r := ask(t, e, Request{ID: "s", Kind: Score, Prompt: strings.Repeat("which one? ", 5), Continuations: []string{"A", "B", "C", "Apple"}})["s"]
+	// The prompt's last space goes to the continuations.
+	if n := e.Stats().Rows - before; n != int64(1+5*11-1+5) {
+		t.Errorf("%d tokens computed", n)
+	}
+	if len(r.Scores) != 4 || r.Scores[0].Tokens != 2 || r.Scores[3].Tokens != 6 {
+		t.Errorf("scores %+v", r.Scores)
+	}
+}
+
+// Deltas join up to the text, never split a character and never show a stop.
+func TestTextAndStops(t *testing.T) {
+	e := load(t, fixture.Tiny.WriteHF(t, 5, format.F32), Options{Tokenizer: bytewise{}})
+	s := e.NewSession()
+	defer s.Close()
+	free := ask(t, e, Request{ID: "f", Kind: Generate, Prompt: "Once upon", MaxTokens: 120, IgnoreEOS: true, Sampling: sample.Params{Temperature: 1.5}})["f"]
+	if len(free.Text) < 20 {
+		t.Fatalf("text %q", free.Text)
+	}
+	runes := []rune(free.Text)
+	stop := string(runes[len(runes)/2 : len(runes)/2+3])
+	wantText := free.Text[:strings.Index(free.Text, stop)]
+	if err := s.Submit(Request{ID: "d", Kind: Generate, Prompt: "Once upon", MaxTokens: 120, IgnoreEOS: true, Deltas: true,
+		Sampling: sample.Params{Temperature: 1.5}, Stop: []string{"\x00never", stop}}); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for ev := range s.Events() {
+		if ev.Err != nil {
+			t.Fatal(ev.Err)
+		}
+		if !utf8.ValidString(ev.Delta) {
+			t.Fatalf("delta %q", ev.Delta)
+		}
+		text.WriteString(ev.Delta)
+		if ev.Response != nil {
+			if ev.Response.Text != wantText || ev.Response.Finish != FinishStop {
+				t.Errorf("text %q (%s), want %q", ev.Response.Text, ev.Response.Finish, wantText)
+			}
+			break
+		}
+	}
+	if text.String() != wantText {
+		t.Errorf("deltas give %q, want %q", text.String(), wantText)
+	}
+}
+
+func TestOverflow(t *testing.T) {
+	e := load(t, fixture.Tiny.WriteHF(t, 5, format.F32), Options{Context: 40, Tokenizer: bytewise{}})
+	s := e.NewSession()
+	defer s.Close()
+	long := strings.Repeat("x", 50) + "tail"
+	if err := s.Submit(Request{ID: "a", Kind: Generate, Prompt: long, MaxTokens: 5}); !errors.Is(err, ErrContext) {
+		t.Errorf("error %v", err)
+	}
+	got := ask(t, e,
+		Request{ID: "cut", Kind: Generate, Prompt: long, MaxTokens: 5, Overflow: KeepTail, IgnoreEOS: true},
+		Request{ID: "same", Kind: Generate, Prompt: long[len(long)-34:], MaxTokens: 5, IgnoreEOS: true},
+		Request{ID: "full", Kind: Generate, Prompt: strings.Repeat("y", 36), MaxTokens: 50, IgnoreEOS: true},
+		Request{ID: "score", Kind: Score, Prompt: long, Continuations: []string{"end"}, Overflow: KeepTail})
+	if c := got["cut"]; c.PromptTokens != 35 || c.Truncated != 20 || c.Text != got["same"].Text {
+		t.Errorf("%d prompt tokens, %d cut, %q for %q", c.PromptTokens, c.Truncated, c.Text, got["same"].Text)
+	}
+	if f := got["full"]; f.Finish != FinishLength || len(f.Tokens) != 3 {
+		t.Errorf("%d tokens, %s", len(f.Tokens), f.Finish)
+	}
+	if got["score"].Truncated != 17 {
+		t.Errorf("score cut %d", got["score"].Truncated)
+	}
+}
+
+func TestInvalid(t *testing.T) {
+	e := load(t, fixture.Tiny.WriteHF(t, 5, format.F32), Options{Context: 40, Tokenizer: bytewise{}})
+	s := e.NewSession()
+	defer s.Close()
+	for _, r := range []Request{
+		{ID: "kind", Prompt: "x"},
+		{ID: "no tokens", Kind: Generate, Prompt: "x"},
+		{ID: "id", Kind: Generate, Tokens: []int32{5, 999}, MaxTokens: 1},
+		{ID: "negative id", Kind: Embed, Tokens: []int32{-1}},
+		{ID: "temperature", Kind: Generate, Prompt: "x", MaxTokens: 1, Sampling: sample.Params{Temperature: -1}},
+		{ID: "stop", Kind: Generate, Prompt: "x", MaxTokens: 1, Stop: []string{""}},
+		{ID: "nothing to score", Kind: Score, Prompt: "x"},
+		{ID: "empty continuation", Kind: Score, Prompt: "x", Continuations: []string{"a", ""}},
+	} {
+		if err := s.Submit(r); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), r.ID) {
+			t.Errorf("%s: error %v", r.ID, err)
+		}
+	}
+	for _, r := range []Request{
+		{ID: "empty prompt", Kind: Generate, MaxTokens: 1}, {ID: "bare", Kind: Score, Bare: true, Continuations: []string{"x"}},
+		{ID: "empty ids", Kind: Embed, Tokens: []int32{}},
+	} {
+		if got := ask(t, e, r)[r.ID]; got.PromptTokens != 1 {
+			t.Errorf("%s: %d prompt tokens", r.ID, got.PromptTokens)
+		}
+	}
+}
+
+// Whatever is cancelled whenever: every request ends once, the pages come
+// back, and the others' answers are what they would have been.
+func TestCancel(t *testing.T) {
+	dir := fixture.Tiny.WriteHF(t, 6, format.F32)
+	e := load(t, dir, Options{Threads: 2, Sequences: 7, BatchRows: 40, Queue: 10})
+	requests := mixture(80)
+	want := ask(t, e, requests...)
+	for round := range 4 {
+		rng := rand.New(rand.NewPCG(uint64(round), 0))
+		s := e.NewSession()
+		go func() {
+			for i, r := range requests {
+				if err := s.Submit(r); err != nil {
+					s.emit(Event{ID: r.ID, Err: err})
+				}
+				if rng.IntN(2) == 0 {
+					s.Cancel(fmt.Sprint(rng.IntN(i + 1)))
+				}
+			}
+		}()
+		ended := map[string]bool{}
+		for ev := range s.Events() {
+			if ended[ev.ID] {
+				t.Fatalf("%s goes on after its end", ev.ID)
+			}
+			ended[ev.ID] = true
+			if ev.Err != nil && !errors.Is(ev.Err, ErrCancelled) {
+				t.Fatal(ev.Err)
+			}
+			if ev.Response != nil && bits(ev.Response) != bits(want[ev.ID]) {
+				t.Errorf("%s: %.100s, want %.100s", ev.ID, bits(ev.Response), bits(want[ev.ID]))
+			}
+			if len(ended) == len(requests) {
+				break
+			}
+		}
+		s.Close()
+	}
+	ask(t, e, requests[0]) // by now the loop has seen every cancellation
+	if e.pool.Available() != e.pool.Pages() || e.queued != 0 {
+		t.Errorf("%d of %d pages came back, %d in the queue", e.pool.Available(), e.pool.Pages(), e.queued)
+	}
+}
+
+func TestClose(t *testing.T) {
+	e := load(t, fixture.Tiny.WriteHF(t, 6, format.F32), Options{Sequences: 2, Queue: 3})
+	busy, idle, left := e.NewSession(), e.NewSession(), e.NewSession()
+	done := make(chan string, 4)
+	go func() {
+		for i := 0; ; i++ {
+			if err := busy.Submit(Request{ID: fmt.Sprint(i), Kind: Generate, Tokens: []int32{1}, MaxTokens: 400, IgnoreEOS: true}); err != nil {
+				if !errors.Is(err, ErrClosed) {
+					t.Error(err)
+				}
+				done <- "submit"
+				return
+			}
+		}
+	}()
+	for name, s := range map[string]*Session{"busy": busy, "idle": idle} {
+		go func() {
+			for range s.Events() {
+			}
+			done <- name
+		}()
+	}
+	left.Close()
+	if err := left.Submit(Request{ID: "x", Kind: Generate, Tokens: []int32{1}, MaxTokens: 4}); !errors.Is(err, ErrClosed) {
+		t.Errorf("submit to a closed session: %v", err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	for range 3 {
+		select {
+		case <-done:
+		case <-time.After(10 * time.Second):
+			t.Fatal("somebody still waits")
+		}
+	}
+	late := e.NewSession()
+	for range late.Events() {
+		t.Error("an event from a closed engine")
+	}
+}
+
+func TestPlanRefuses(t *testing.T) {
+	dir := fixture.Tiny.WriteHF(t, 6, format.F32)
+	for _, c := range []struct {
+		o    Options
+		want string
+	}{
+		{Options{Context: 600}, "more than the model's 512"},
+		{Options{Context: 500, KVBytes: 1 << 10}, "raise KVBytes or lower Context"},
+		{Options{Sequences: -1}, "Sequences is -1"},
+		{Options{KVBytes: -1}, "KVBytes is -1"},
+		{Options{KVBytes: 5}, "raise KVBytes"},
+	} {
+		if _, err := Load(dir, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: error %v", c.o, err)
+		}
+	}
+	if _, err := Load(t.TempDir(), Options{}); err == nil {
+		t.Error("an empty folder was loaded")
+	}
+}

@@ -1,0 +1,127 @@
+package engine
+
+import (
+	"errors"
+
+	"github.com/evalrun/evalrun/backends/local/sample"
+)
+
+// Kind is what a request asks for.
+type Kind uint8
+
+const (
+	Generate Kind = iota + 1 // continue the prompt
+	Score                    // log-likelihoods of continuations of the prompt
+	Embed                    // one vector for the prompt
+)
+
+// Overflow says what becomes of a prompt that is longer than the context.
+type Overflow uint8
+
+const (
+	// Refuse answers with ErrContext.
+	Refuse Overflow = iota
+	// KeepTail drops tokens at the front, after a leading BOS, and counts them
+	// in Response.Truncated. It leaves room for the answer: MaxTokens, but no
+	// more than a quarter of the context.
+	KeepTail
+)
+
+// Request is one question. A request must not be changed after Submit.
+type Request struct {
+	// ID is chosen by the caller, unique among its session's requests in
+	// flight.
+	ID   string
+	Kind Kind
+
+	// Tokens is the prompt, if it is not nil; otherwise Prompt is encoded, with
+	// the tokens that the model wants around a text unless Bare is set, and
+	// taking the names of special tokens for plain text if Literal is set.
+	Prompt  string
+	Tokens  []int32
+	Bare    bool
+	Literal bool
+
+	// Continuations belong to Score. ContinuationTokens takes their place if it
+	// is not nil.
+	Continuations      []string
+	ContinuationTokens [][]int32
+
+	// Generation. MaxTokens must be at least 1.
+	MaxTokens int
+	Sampling  sample.Params
+	// Stream number of the request's random draws, told apart from those of
+	// other requests with the same seed.
+	RandomStream uint64
+	// Stop ends an answer where one of these texts appears; neither it nor what
+	// follows is part of the answer.
+	Stop []string
+	// IgnoreEOS goes on after a token that ends a text.
+	IgnoreEOS bool
+	// Logprobs asks for the log-probability of each token of the answer, as
+	// the model gave it before penalties and temperature; TopLogprobs for that
+	// many alternatives of each.
+	Logprobs    bool
+	TopLogprobs int
+
+	Overflow Overflow
+	// Deltas asks for events with pieces of the text as it grows.
+	Deltas bool
+}
+
+// Finish tells why an answer ended.
+type Finish string
+
+const (
+	FinishStop   Finish = "stop"   // a token that ends a text, or a stop text
+	FinishLength Finish = "length" // MaxTokens, or the context is full
+)
+
+// Response is the finished answer to a request.
+type Response struct {
+	// Text is the answer without special tokens; empty where the model has no
+	// tokenizer. Tokens are its ids, including what was cut off behind a stop
+	// text but without the token that ended it.
+	Text        string
+	Tokens      []int32
+	Finish      Finish
+	Logprobs    []float64              // one a token, if asked for
+	TopLogprobs [][]sample.Alternative // likewise
+
+	Scores    []Likelihood // one a continuation
+	Embedding []float32
+
+	PromptTokens int // after truncation
+	SharedTokens int // of them, those found in the cache
+	Truncated    int // tokens dropped by KeepTail
+	// Computed is the number of tokens that the answer took beside the prompt,
+	// the one that ended it included.
+	Computed int
+}
+
+// Likelihood is the score of one continuation.
+type Likelihood struct {
+	LogProb float64
+	Tokens  int
+	Greedy  bool // each token was the most likely one
+}
+
+// Event is news of a request: a piece of text, or its end.
+type Event struct {
+	ID       string
+	Delta    string    // set where Response and Err are nil
+	Response *Response // the end, if all went well
+	Err      error     // the end, if not
+}
+
+// Errors that a caller decides on; they come wrapped.
+var (
+	// ErrInvalid is a request that can never be answered.
+	ErrInvalid = errors.New("invalid request")
+	// ErrContext is a prompt that does not fit the context.
+	ErrContext = errors.New("longer than the context")
+	// ErrCancelled is the end of a cancelled request.
+	ErrCancelled = errors.New("cancelled")
+	// ErrClosed is returned after Close.
+	ErrClosed = errors.New("closed")
+)
