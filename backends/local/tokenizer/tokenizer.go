@@ -226,6 +226,7 @@ func (t *Tokenizer) setAdded(added []addedToken) error {
 			}
 		}
 		after, afterText = append(after, a), append(afterText, text)
+		t.tokens[a.ID] = text // what was found is what is given back
 	}
 	t.before = newAddedSet(before, beforeText)
 	t.after = newAddedSet(after, afterText)

@@ -63,30 +63,37 @@ func (m *unigram) encode(dst []int32, piece string) []int32 {
 	}
 	var path []match
 	for end := len(piece); end > 0; end = best[end].from {
-		path = append(path, match{best[end].from, end, best[end].id != none})
+		path = append(path, match{best[end].from, end, best[end].id != none && best[end].id != m.unk})
 	}
-	fused := false
+	// A run of unknown characters is one unknown token, or its bytes.
 	for i := len(path) - 1; i >= 0; i-- {
 		p := path[i]
 		if p.hit {
-			dst, fused = append(dst, best[p.end].id), false
+			dst = append(dst, best[p.end].id)
 			continue
 		}
-		before := len(dst)
-		if m.byteFallback {
-			for _, b := range []byte(piece[p.begin:p.end]) {
-				if m.bytes[b] == none {
-					dst = dst[:before]
-					break
-				}
-				dst = append(dst, m.bytes[b])
-			}
+		for i > 0 && !path[i-1].hit {
+			i--
+			p.end = path[i].end
 		}
-		if len(dst) > before {
-			fused = false
-		} else if m.unk != none && !fused {
-			dst, fused = append(dst, m.unk), true
+		dst = m.fallback(dst, piece[p.begin:p.end])
+	}
+	return dst
+}
+
+// fallback stands for a run of unknown characters.
+func (m *unigram) fallback(dst []int32, unknown string) []int32 {
+	before := len(dst)
+	for i := 0; m.byteFallback && i < len(unknown); i++ {
+		id := m.bytes[unknown[i]]
+		if id == none {
+			dst = dst[:before]
+			break
 		}
+		dst = append(dst, id)
+	}
+	if len(dst) == before && m.unk != none {
+		dst = append(dst, m.unk)
 	}
 	return dst
 }
