@@ -49,7 +49,10 @@ func newPattern(source string) (*pattern, error) {
 	if scan, ok := scanners[source]; ok {
 		return &pattern{source: source, scan: scan}, nil
 	}
-	re, err := regexp2.Compile(source)
+	// In a group of its own: the engine has a table of compiled patterns that
+	// any package of the program may add to under the pattern's exact text, and
+	// one that is in wide use cuts "\u00a0\n\v\r" wrongly.
+	re, err := regexp2.Compile("(?:" + source + ")")
 	if err != nil {
 		return nil, fmt.Errorf("pattern: %w", err)
 	}

@@ -60,9 +60,13 @@ func (s *Stream) Flush() string {
 // take gives what text adds to what was given, and forgets old context.
 func (s *Stream) take(text string) string {
 	delta := text[common(s.text, text):]
-	if keep := len(s.ids) - streamContext; keep > streamContext {
-		s.ids = append(s.ids[:0], s.ids[keep:]...)
-		text = s.t.Decode(s.ids, s.keepSpecial)
+	if drop := len(s.ids) - streamContext; drop > streamContext {
+		// A cut inside a run of bytes would make another text of the rest.
+		rest := s.t.Decode(s.ids[drop:], s.keepSpecial)
+		if strings.HasSuffix(text, rest) || drop > streamHeld {
+			s.ids = append(s.ids[:0], s.ids[drop:]...)
+			text = rest
+		}
 	}
 	s.given, s.text = len(s.ids), text
 	return delta
