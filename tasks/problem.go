@@ -62,3 +62,20 @@ func (d *decoder) complain(n *yaml.Node, hint, format string, args ...any) {
 	}
 	d.problems = append(d.problems, p)
 }
+
+// Problem makes a complaint about a key that turned up later, when rows were
+// read. offset is a byte in the prompt's text, or −1 for the key itself.
+func (f *File) Problem(key string, offset int, message, hint string) Problem {
+	p := Problem{File: f.name, Message: message, Hint: hint}
+	n := f.places[key]
+	switch {
+	case n == nil:
+	case n.Line == setLine:
+		p.File = "--set " + key
+	case offset >= 0 && key == "prompt":
+		p.Line, p.Column = promptPlace(n, f.Task.Source, offset)
+	default:
+		p.Line, p.Column = n.Line, n.Column
+	}
+	return p
+}

@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/nearest"
+	"github.com/evalrun/evalrun/results"
+)
+
+// A modelSpec is one column of the table: a backend and what it runs.
+type modelSpec struct {
+	Label   string
+	Backend string
+	Config  core.Config
+	// Adapter of the config that answers; empty is the base model.
+	Adapter string
+	// Demo says that the embedded model answers.
+	Demo bool
+}
+
+// config is what the manifest keeps of it.
+func (m modelSpec) config() results.ModelConfig {
+	c := results.ModelConfig{Label: m.Label, Backend: m.Backend, Model: m.Config.Model, BaseURL: m.Config.BaseURL,
+		Options: m.Config.Options, Revision: m.Config.Revision}
+	for _, a := range m.Config.Adapters {
+		if a.Name == m.Adapter {
+			c.Adapter = a.Path
+		}
+	}
+	return c
+}
+
+// mainModels gives the columns that the flags name: the base model, or one
+// column for each adapter.
+func (f *evalFlags) mainModels() ([]modelSpec, error) {
+	base := modelSpec{Backend: f.backend, Config: core.Config{Model: f.model, Revision: f.revision, BaseURL: f.baseURL, Device: f.device}}
+	var err error
+	if base.Config.Options, err = options(f.options); err != nil {
+		return nil, err
+	}
+	base.Demo = f.backend == "local" && f.model == ""
+	base.Label = label(base)
+	if len(f.adapters) == 0 {
+		return []modelSpec{base}, nil
+	}
+	for _, a := range f.adapters {
+		path, name, ok := strings.Cut(a, "=")
+		if !ok {
+			name = filepath.Base(filepath.Clean(path))
+		}
+		base.Config.Adapters = append(base.Config.Adapters, core.Adapter{Name: name, Path: path})
+	}
+	var out []modelSpec
+	for _, a := range base.Config.Adapters {
+		m := base
+		m.Adapter = a.Name
+		m.Label = label(base) + "+" + a.Name
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+// against reads one --against: BACKEND:MODEL, BACKEND:DIR+ADAPTER, a backend's
+// name alone, or the folder of a stored run.
+func (f *evalFlags) againstSpec(spec string, known []string) (modelSpec, error) {
+	if folder, err := results.Open(f.out, spec); err == nil {
+		return modelSpec{Label: "run:" + folder.Manifest.ID, Backend: "replay", Config: core.Config{Model: folder.Path}}, nil
+	}
+	name, rest, _ := strings.Cut(spec, ":")
+	if !contains(known, name) {
+		hint := "write BACKEND:MODEL (openai:gpt-4-0613), local:DIR+ADAPTER, or the folder of a run; evalrun ls backends lists the backends"
+		if near := nearest.Word(name, known); near != "" {
+			hint = fmt.Sprintf("did you mean %s:%s?", near, rest)
+		}
+		return modelSpec{}, &core.UserError{Where: "--against " + spec, Message: fmt.Sprintf("%q is neither a backend nor a run", name), Hint: hint}
+	}
+	m := modelSpec{Backend: name, Config: core.Config{Model: rest, Device: f.device}}
+	if name == f.backend {
+		m.Config.BaseURL = f.baseURL
+	}
+	if model, adapter, ok := strings.Cut(rest, "+"); ok && name == "local" {
+		m.Config.Model = model
+		m.Adapter = filepath.Base(filepath.Clean(adapter))
+		m.Config.Adapters = []core.Adapter{{Name: m.Adapter, Path: adapter}}
+	}
+	m.Demo = name == "local" && m.Config.Model == ""
+	m.Label = label(m)
+	if m.Adapter != "" {
+		m.Label += "+" + m.Adapter
+	}
+	return m, nil
+}
+
+// label is a model's short name in tables.
+func label(m modelSpec) string {
+	name := m.Config.Model
+	switch {
+	case m.Demo:
+		name = "demo"
+	case name == "":
+		return m.Backend
+	case strings.ContainsAny(name, `/\`) && m.Backend != "openai":
+		name = filepath.Base(filepath.Clean(name))
+	}
+	return m.Backend + ":" + name
+}
+
+// unique makes labels differ where two columns would share one.
+func unique(models []modelSpec) {
+	seen := map[string]int{}
+	for i := range models {
+		seen[models[i].Label]++
+		if n := seen[models[i].Label]; n > 1 {
+			models[i].Label = fmt.Sprintf("%s#%d", models[i].Label, n)
+		}
+	}
+}
+
+// options reads key=value pairs of a backend's own settings.
+func options(pairs []string) (map[string]string, error) {
+	if len(pairs) == 0 {
+		return nil, nil
+	}
+	m := make(map[string]string, len(pairs))
+	for _, p := range pairs {
+		k, v, ok := strings.Cut(p, "=")
+		if !ok || k == "" {
+			return nil, &core.UserError{Where: "--opt " + p, Message: "not of the form key=value", Hint: "for example --opt api=completions"}
+		}
+		m[k] = v
+	}
+	return m, nil
+}
+
+func contains(list []string, s string) bool {
+	for _, e := range list {
+		if e == s {
+			return true
+		}
+	}
+	return false
+}

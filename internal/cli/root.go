@@ -1,0 +1,62 @@
+// Package cli is the command line: one file a command. It is the only package
+// that composes the others; each command parses, calls and prints.
+package cli
+
+import (
+	"context"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+const longHelp = `evalrun decides with honest numbers whether a small fine-tuned model beats a
+large one on your task. Without a verb it evaluates:
+
+  evalrun tasks/*.yaml --backend local     the 31 tasks of the LoRA Land report
+  evalrun glue_sst2 gsm8k                  two of them, by name
+
+Exit codes: 0 fine, 1 usage or configuration, 2 too many infrastructure errors,
+3 budget reached, 4 a score below --min-score or a task's threshold,
+130 interrupted (the first interrupt finishes what is in flight and saves, the
+second stops).`
+
+// Main runs the program and gives its exit code.
+func Main(args []string) int {
+	if code, served := servePlugin(args); served {
+		return code
+	}
+	return explain(os.Stderr, execute(context.Background(), args))
+}
+
+func execute(ctx context.Context, args []string) error {
+	root := newRoot()
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
+}
+
+func newRoot() *cobra.Command {
+	f := &evalFlags{}
+	root := &cobra.Command{
+		Use:   "evalrun [FILES or task names…]",
+		Short: "decide whether a small fine-tuned model beats a large one",
+		Long:  longHelp,
+		Example: "  evalrun glue_sst2 boolq --limit 8\n" +
+			"  evalrun gsm8k --backend echo --data embedded",
+		Args:              cobra.ArbitraryArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		Version:           versions().Evalrun,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return runEval(cmd, args, f)
+		},
+		ValidArgsFunction: completeTasks,
+	}
+	f.register(root.Flags())
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(newEval(), newAsk(), newPlugin(), newBench())
+	return root
+}

@@ -1,0 +1,301 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"strings"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/dataset"
+	"github.com/evalrun/evalrun/core/dataset/derive"
+	"github.com/evalrun/evalrun/core/prompt"
+	"github.com/evalrun/evalrun/core/run"
+	"github.com/evalrun/evalrun/core/text"
+	"github.com/evalrun/evalrun/internal/nearest"
+	"github.com/evalrun/evalrun/metrics"
+	"github.com/evalrun/evalrun/tasks"
+)
+
+// Where rows come from, besides a folder.
+const (
+	dataEmbedded = "embedded"
+	dataHub      = "hub"
+)
+
+// defaultLimit is the report's own: the first 1,000 rows.
+const defaultLimit = 1000
+
+// rowFlags say which rows a task gets.
+type rowFlags struct {
+	data  string // embedded, hub, a folder, or empty for the default
+	limit string
+	seed  uint64
+	// demo says that the embedded model answers: then embedded rows are the
+	// default.
+	demo bool
+}
+
+// A rowSet is a task's rows, selected and derived.
+type rowSet struct {
+	file      *tasks.File
+	selection dataset.Selection
+	// Source says where they come from, for tables and manifests.
+	Source   string
+	Embedded bool
+}
+
+// rows settles where a task's rows come from and compiles what selects them.
+// Nothing is read yet, but the hub may be asked which files there are.
+func (r rowFlags) rows(ctx context.Context, file *tasks.File) (*rowSet, error) {
+	t := file.Task
+	source, embedded, err := r.source(ctx, file, false)
+	if err != nil {
+		return nil, err
+	}
+	set := &rowSet{file: file, Source: source.Name(), Embedded: embedded}
+	set.selection.Source = source
+	if set.selection.Limit, err = r.limitFor(t); err != nil {
+		return nil, err
+	}
+	if set.selection.Columns, err = derive.Compile(t.Columns, nil, derive.Options{}); err != nil {
+		return nil, deriveError(file, err)
+	}
+	if set.selection.Filter, err = derive.CompileFilter(t.Dataset.Filter, nil, derive.Options{}); err != nil {
+		return nil, deriveError(file, err)
+	}
+	return set, nil
+}
+
+func (r rowFlags) limitFor(t *core.Task) (dataset.Limit, error) {
+	s := r.limit
+	if s == "" {
+		n := t.Dataset.Limit
+		if n == 0 {
+			n = defaultLimit
+		}
+		s = strconv.Itoa(n)
+	}
+	return dataset.ParseLimit(s, r.seed)
+}
+
+// source finds a task's rows; train asks for the training split.
+func (r rowFlags) source(ctx context.Context, file *tasks.File, train bool) (dataset.Source, bool, error) {
+	t := file.Task
+	ds := t.Dataset
+	own := ds.Source != "" && !strings.Contains(ds.Source, "://")
+	split, local := ds.Split, ds.Local.Split
+	if train {
+		split, local = ds.TrainSplit, ds.Local.TrainSplit
+	}
+	switch {
+	case r.data == dataEmbedded, r.data == "" && r.demo && tasks.HasRows(t.Name) && !own:
+		f, err := tasks.Rows(t.Name)
+		if err != nil {
+			return nil, false, &core.UserError{Where: file.Where("task"), Message: fmt.Sprintf("the task %s has no embedded rows", t.Name),
+				Hint: "leave --data out, or give --data DIR"}
+		}
+		defer f.Close()
+		b, err := io.ReadAll(f)
+		if err != nil {
+			return nil, false, err
+		}
+		src, err := dataset.Text("embedded:"+t.Name+".jsonl", string(b))
+		return notes{src}, true, err
+	case own:
+		src, err := dataset.Files([]string{ds.Source}, dataset.FileOptions{})
+		return src, false, at(file, "dataset", err)
+	case r.data == "" || r.data == dataHub:
+		src, err := hubSource(ctx, file, split)
+		return src, false, err
+	}
+	folder := ds.Local.Folder
+	if folder == "" {
+		folder = t.Name
+	}
+	if local == "" {
+		local = split
+	}
+	src, err := dataset.Folder(r.data, folder, local)
+	return src, false, err
+}
+
+// notes takes the columns that begin with an underscore out of embedded rows:
+// they speak to people (who wrote the row, whether it is hard).
+type notes struct{ dataset.Source }
+
+func (n notes) Rows(ctx context.Context) iter.Seq2[dataset.Row, error] {
+	return func(yield func(dataset.Row, error) bool) {
+		for row, err := range n.Source.Rows(ctx) {
+			for k := range row {
+				if strings.HasPrefix(k, "_") {
+					delete(row, k)
+				}
+			}
+			if !yield(row, err) {
+				return
+			}
+		}
+	}
+}
+
+// at gives a user's mistake the place in the task file that led to it.
+func at(file *tasks.File, key string, err error) error {
+	var user *core.UserError
+	if errors.As(err, &user) && user.Where == "" {
+		u := *user
+		u.Where = file.Where(key)
+		return &u
+	}
+	return err
+}
+
+func deriveError(file *tasks.File, err error) error {
+	var de *derive.Error
+	if !errors.As(err, &de) {
+		return err
+	}
+	if de.Index < 0 {
+		return de.User(file.Where("dataset.filter"))
+	}
+	return de.User(file.Where("columns." + file.Task.Columns[de.Index].Name))
+}
+
+// labelProbe is the number of rows after which a split without a single known
+// label counts as unlabelled.
+const labelProbe = 20
+
+// Rows yields the selected rows, each checked: the columns that the prompt and
+// the target take must be there, and a target must be one of the labels.
+func (s *rowSet) Rows(ctx context.Context) iter.Seq2[run.Row, error] {
+	return func(yield func(run.Row, error) bool) {
+		n, unlabelled := 0, 0
+		for p, err := range s.selection.Rows(ctx) {
+			if err != nil {
+				yield(run.Row{}, deriveError(s.file, err))
+				return
+			}
+			if n == 0 {
+				if err := s.checkColumns(p); err != nil {
+					yield(run.Row{}, err)
+					return
+				}
+			}
+			bad, err := s.checkTarget(p)
+			if bad {
+				unlabelled++
+			}
+			if err != nil && (n >= labelProbe || unlabelled <= n) {
+				yield(run.Row{}, err)
+				return
+			}
+			if unlabelled == labelProbe && n+1 == labelProbe {
+				yield(run.Row{}, s.noLabels())
+				return
+			}
+			n++
+			if !yield(run.Row{ID: p.ID, Fields: p.Fields}, nil) {
+				return
+			}
+		}
+		if n == 0 {
+			yield(run.Row{}, &core.UserError{Where: s.file.Where("dataset"), Message: "no row is left: " + s.Source + " with this filter and limit gives none",
+				Hint: "check filter: and --limit"})
+		}
+	}
+}
+
+// checkColumns names the columns that prompt and target take and the rows lack.
+func (s *rowSet) checkColumns(p dataset.Picked) error {
+	t := s.file.Task
+	var names []string
+	for k := range p.Fields {
+		names = append(names, k)
+	}
+	hint := func(name string) string {
+		if near := nearest.Word(name, names); near != "" {
+			return fmt.Sprintf("did you mean %q?", near)
+		}
+		return "the columns are: " + strings.Join(sorted(names), ", ")
+	}
+	tmpl, err := prompt.Parse(t.Prompt)
+	if err != nil {
+		return err
+	}
+	var problems tasks.Problems
+	for _, c := range tmpl.Columns() {
+		if _, ok := p.Fields[c.Name]; !ok {
+			problems = append(problems, s.file.Problem("prompt", c.Offset, fmt.Sprintf("the prompt takes column %q, which the rows of %s lack", c.Name, s.Source), hint(c.Name)))
+		}
+	}
+	if _, ok := p.Fields[t.Target]; !ok {
+		problems = append(problems, s.file.Problem("target", -1, fmt.Sprintf("the target column %q is not in the rows of %s", t.Target, s.Source), hint(t.Target)))
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	return nil
+}
+
+// checkTarget tells whether a row's target is no answer at all.
+func (s *rowSet) checkTarget(p dataset.Picked) (bad bool, err error) {
+	t := s.file.Task
+	if len(t.Labels) == 0 {
+		return false, nil
+	}
+	v := text.Str(p.Fields[t.Target])
+	if t.HasLabel(v) {
+		return false, nil
+	}
+	return true, &core.UserError{Where: s.file.Where("labels"), Message: fmt.Sprintf("row %s of %s has the target %q, which is not one of the labels", p.ID, s.Source, v),
+		Hint: "leave such rows out with filter:, or add the label"}
+}
+
+func (s *rowSet) noLabels() error {
+	return &core.UserError{Where: s.file.Where("dataset"), Message: fmt.Sprintf("the split is unlabelled: none of the first %d rows of %s has a target that is one of the labels", labelProbe, s.Source),
+		Hint: "evaluate a split with labels (many data sets keep those of test secret): set split: to validation"}
+}
+
+// job makes a task ready for one model.
+func (e *evaluation) job(ctx context.Context, file *tasks.File, spec modelSpec, info core.Info) (*run.Job, *rowSet, error) {
+	set, err := e.rowFlags().rows(ctx, file)
+	if err != nil {
+		return nil, nil, err
+	}
+	j := &run.Job{Task: file.Task, Rows: set.Rows, Total: -1, Adapter: spec.Adapter, Repeat: e.flags.repeat, Form: formFor(info), Family: info.Family}
+	for _, m := range file.Task.Metrics {
+		for _, p := range []core.Profile{core.Strict, core.Bakeoff} {
+			metric, err := metrics.New(m, p)
+			if err != nil {
+				return nil, nil, at(file, "metrics", err)
+			}
+			j.Judges = append(j.Judges, run.Judge{Metric: metric, Profile: p})
+		}
+	}
+	if set.Embedded {
+		n := 0
+		for _, err := range set.Rows(ctx) {
+			if err != nil {
+				return nil, nil, err
+			}
+			n++
+		}
+		j.Total = n
+	}
+	if file.Task.Fewshot.Count > 0 {
+		if j.Shots, err = e.shots(ctx, file); err != nil {
+			return nil, nil, err
+		}
+	}
+	return j, set, nil
+}
+
+func (e *evaluation) rowFlags() rowFlags {
+	return rowFlags{data: e.flags.data, limit: e.flags.limit, seed: e.flags.seed, demo: e.demo()}
+}
+
+// demo tells whether the embedded model is the first column.
+func (e *evaluation) demo() bool { return len(e.models) > 0 && e.models[0].Demo }
