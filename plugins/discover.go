@@ -18,22 +18,28 @@ type Found struct {
 
 // Folders lists the folders in which external plugins are looked for, in
 // order: those of $EVALRUN_PLUGINS, evalrun/plugins in the user's configuration
-// folder, then PATH. Relative entries are left out: a plugin must not appear
-// because of the folder one happens to stand in.
+// folder, then PATH. Relative entries of PATH are left out: a plugin must not
+// appear because of the folder one happens to stand in.
 func Folders() []string {
-	out := filepath.SplitList(os.Getenv("EVALRUN_PLUGINS"))
-	if dir, err := os.UserConfigDir(); err == nil {
-		out = append(out, filepath.Join(dir, "evalrun", "plugins"))
-	}
-	return onlyAbsolute(append(out, filepath.SplitList(os.Getenv("PATH"))...))
-}
-
-func onlyAbsolute(dirs []string) []string {
 	var out []string
-	for _, dir := range dirs {
+	add := func(dir string) {
 		if filepath.IsAbs(dir) && !slices.Contains(out, filepath.Clean(dir)) {
 			out = append(out, filepath.Clean(dir))
 		}
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("EVALRUN_PLUGINS")) {
+		if dir == "" {
+			continue
+		}
+		if abs, err := filepath.Abs(dir); err == nil {
+			add(abs)
+		}
+	}
+	if dir, err := os.UserConfigDir(); err == nil {
+		add(filepath.Join(dir, "evalrun", "plugins"))
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		add(dir)
 	}
 	return out
 }
