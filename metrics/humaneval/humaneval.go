@@ -142,7 +142,7 @@ func selfTest(ctx context.Context, r *Runner, memory int64) error {
 		{"    return [0] * (10 ** 13)\n", "failed: "},
 		{"    while True: pass\n", "timed out"},
 	} {
-		result, err := r.Run(ctx, Program{Compose("def double(x):\n", c.body, test, "double"), 500 * time.Millisecond, memory})
+		result, err := r.Run(ctx, Program{Compose("def double(x):\n", c.body, test, "double"), 250 * time.Millisecond, memory})
 		if err != nil {
 			return fmt.Errorf("self-test: %w", err)
 		}

