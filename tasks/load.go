@@ -224,8 +224,15 @@ func (f *File) WherePrompt(offset int) string {
 // quoted and folded text only the start is known.
 func promptPlace(n *yaml.Node, src []byte, offset int) (line, col int) {
 	if n.Style != yaml.LiteralStyle {
-		if !strings.Contains(n.Value, "\n") && n.Style == 0 {
-			return n.Line, n.Column + offset
+		// Text on one line without escapes stands in the file as it is.
+		if lines := strings.Split(string(src), "\n"); n.Line >= 1 && n.Line <= len(lines) && n.Column >= 1 && n.Column <= len(lines[n.Line-1]) {
+			rest := lines[n.Line-1][n.Column-1:]
+			if strings.HasPrefix(rest, n.Value) {
+				return n.Line, n.Column + offset
+			}
+			if strings.HasPrefix(rest[1:], n.Value) {
+				return n.Line, n.Column + 1 + offset
+			}
 		}
 		return n.Line, n.Column
 	}

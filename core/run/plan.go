@@ -112,6 +112,11 @@ func (j *Job) Sample(index int, row Row) (*core.Sample, error) {
 
 // Request makes what is sent for a sample.
 func (j *Job) Request(s *core.Sample, repeat int) (core.Request, error) {
+	if j.template == nil {
+		if err := j.prepare(); err != nil {
+			return core.Request{}, err
+		}
+	}
 	r := core.Request{
 		ID:   fmt.Sprintf("%s/%s/%d", j.Task.Name, s.ID, repeat),
 		Kind: j.kind, Prompt: s.Prompt, Adapter: j.Adapter, Generation: j.Task.Generation,

@@ -83,9 +83,15 @@ func runAsk(cmd *cobra.Command, args []string, f *askFlags) error {
 	}
 	host := newHost(false)
 	defer host.Close()
+	if err := knownBackend(f.backend, backendNames(host)); err != nil {
+		return err
+	}
 	ctx, _, stop := interrupts(cmd.Context(), os.Stderr)
 	defer stop()
 	for _, spec := range models {
+		if err := localModel(ctx, &spec); err != nil {
+			return err
+		}
 		b, err := open(ctx, host, spec, openOptions{cache: "off"})
 		if err != nil {
 			return err

@@ -23,6 +23,7 @@ import (
 	"github.com/evalrun/evalrun/metrics"
 	"github.com/evalrun/evalrun/plugins"
 	"github.com/evalrun/evalrun/results"
+	"github.com/evalrun/evalrun/results/report"
 	"github.com/evalrun/evalrun/tasks"
 )
 
@@ -163,18 +164,55 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 	}
 	host := newHost(f.quiet)
 	defer host.Close()
+	known := backendNames(host)
+	if err := knownBackend(f.backend, known); err != nil {
+		return err
+	}
 	if e.models, err = f.mainModels(); err != nil {
 		return err
 	}
 	for _, a := range f.against {
-		m, err := f.againstSpec(a, backendNames(host))
+		m, err := f.againstSpec(a, known)
 		if err != nil {
 			return err
 		}
 		e.models = append(e.models, m)
 	}
 	unique(e.models)
+	for i := range e.models {
+		if err := localModel(cmd.Context(), &e.models[i]); err != nil {
+			return err
+		}
+	}
+	if err := e.preflight(cmd.Context()); err != nil {
+		return err
+	}
 	return e.run(cmd.Context(), host)
+}
+
+// preflight reads the first row of every task, so that a column or a label that
+// is not there is told before anything is spent or made.
+func (e *evaluation) preflight(ctx context.Context) error {
+	var problems tasks.Problems
+	for _, file := range e.files {
+		set, err := e.rowFlags().rows(ctx, file)
+		if err != nil {
+			return err
+		}
+		for _, err = range set.Rows(ctx) {
+			break
+		}
+		var ps tasks.Problems
+		if errors.As(err, &ps) {
+			problems = append(problems, ps...)
+		} else if err != nil {
+			return err
+		}
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	return nil
 }
 
 // interrupts turns the first interrupt into drain and the second into stop.
@@ -287,12 +325,12 @@ func (e *evaluation) fill(ctx context.Context, host *plugins.Host, folder *resul
 	var last *run.Report
 	failures, asked := 0, 0
 	for _, spec := range e.models {
-		report, info, err := e.model(ctx, host, folder, writer, spec, drain)
-		if report != nil {
-			last = report
-			for i, t := range report.Tallies {
+		answered, info, err := e.model(ctx, host, folder, writer, spec, drain)
+		if answered != nil {
+			last = answered
+			for i, t := range answered.Tallies {
 				sum := t.Sum(metrics.Baseline)
-				sum.Unfinished = report.Outcome != run.Finished || err != nil
+				sum.Unfinished = answered.Outcome != run.Finished || err != nil
 				scores.Add(sum, e.files[i].Task)
 				failures += sum.Counts.APIErrors
 				asked += sum.Counts.Samples
@@ -313,7 +351,7 @@ func (e *evaluation) fill(ctx context.Context, host *plugins.Host, folder *resul
 			fmt.Fprintf(e.err, "what was answered is saved in %s; the same command goes on there\n", folder.Path)
 			return err
 		}
-		if report.Outcome != run.Finished {
+		if answered.Outcome != run.Finished {
 			break
 		}
 	}
@@ -343,7 +381,7 @@ func (e *evaluation) fill(ctx context.Context, host *plugins.Host, folder *resul
 	if err := folder.SaveScores(scores); err != nil {
 		return err
 	}
-	if err := writeReports(folder, scores); err != nil {
+	if err := report.Write(folder, scores); err != nil {
 		return err
 	}
 	e.print(folder, scores, notes)
@@ -467,8 +505,8 @@ func (e *evaluation) model(ctx context.Context, host *plugins.Host, folder *resu
 	w := newWatcher(e.err, e.flags.quiet, e.cap)
 	w.watch(runner.Snapshot)
 	defer w.finish()
-	report, err := runner.Run(ctx)
-	return report, info, err
+	done, err := runner.Run(ctx)
+	return done, info, err
 }
 
 func modelOf(i core.Info) results.Model {

@@ -94,6 +94,18 @@ func (f *evalFlags) againstSpec(spec string, known []string) (modelSpec, error) 
 	return m, nil
 }
 
+// knownBackend names the nearest backend for a mistyped one.
+func knownBackend(name string, known []string) error {
+	if contains(known, name) {
+		return nil
+	}
+	hint := "there are " + strings.Join(known, ", ") + "; put a plugin on PATH as evalrun-backend-NAME to use it as NAME"
+	if near := nearest.Word(name, known); near != "" {
+		hint = fmt.Sprintf("did you mean --backend %s?", near)
+	}
+	return &core.UserError{Where: "--backend " + name, Message: "no such backend", Hint: hint}
+}
+
 // label is a model's short name in tables.
 func label(m modelSpec) string {
 	name := m.Config.Model

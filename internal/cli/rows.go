@@ -164,15 +164,11 @@ func deriveError(file *tasks.File, err error) error {
 	return de.User(file.Where("columns." + file.Task.Columns[de.Index].Name))
 }
 
-// labelProbe is the number of rows after which a split without a single known
-// label counts as unlabelled.
-const labelProbe = 20
-
 // Rows yields the selected rows, each checked: the columns that the prompt and
 // the target take must be there, and a target must be one of the labels.
 func (s *rowSet) Rows(ctx context.Context) iter.Seq2[run.Row, error] {
 	return func(yield func(run.Row, error) bool) {
-		n, unlabelled := 0, 0
+		n := 0
 		for p, err := range s.selection.Rows(ctx) {
 			if err != nil {
 				yield(run.Row{}, deriveError(s.file, err))
@@ -184,16 +180,8 @@ func (s *rowSet) Rows(ctx context.Context) iter.Seq2[run.Row, error] {
 					return
 				}
 			}
-			bad, err := s.checkTarget(p)
-			if bad {
-				unlabelled++
-			}
-			if err != nil && (n >= labelProbe || unlabelled <= n) {
+			if err := s.checkTarget(p, n == 0); err != nil {
 				yield(run.Row{}, err)
-				return
-			}
-			if unlabelled == labelProbe && n+1 == labelProbe {
-				yield(run.Row{}, s.noLabels())
 				return
 			}
 			n++
@@ -240,23 +228,20 @@ func (s *rowSet) checkColumns(p dataset.Picked) error {
 	return nil
 }
 
-// checkTarget tells whether a row's target is no answer at all.
-func (s *rowSet) checkTarget(p dataset.Picked) (bad bool, err error) {
+// checkTarget refuses a row whose target is none of the task's labels: scoring
+// against it would be wrong whatever the model says. Where already the first
+// row has none, the split itself is likely without labels.
+func (s *rowSet) checkTarget(p dataset.Picked, first bool) error {
 	t := s.file.Task
-	if len(t.Labels) == 0 {
-		return false, nil
-	}
 	v := text.Str(p.Fields[t.Target])
 	if t.HasLabel(v) {
-		return false, nil
+		return nil
 	}
-	return true, &core.UserError{Where: s.file.Where("labels"), Message: fmt.Sprintf("row %s of %s has the target %q, which is not one of the labels", p.ID, s.Source, v),
-		Hint: "leave such rows out with filter:, or add the label"}
-}
-
-func (s *rowSet) noLabels() error {
-	return &core.UserError{Where: s.file.Where("dataset"), Message: fmt.Sprintf("the split is unlabelled: none of the first %d rows of %s has a target that is one of the labels", labelProbe, s.Source),
-		Hint: "evaluate a split with labels (many data sets keep those of test secret): set split: to validation"}
+	hint := "leave such rows out with filter:, or add the label"
+	if first {
+		hint = "a split whose labels are kept secret (often test) cannot be evaluated: set split: to one with labels; or add the label"
+	}
+	return &core.UserError{Where: s.file.Where("labels"), Message: fmt.Sprintf("row %s of %s has the target %q, which is not one of the labels", p.ID, s.Source, v), Hint: hint}
 }
 
 // job makes a task ready for one model.
