@@ -28,11 +28,11 @@ func (r *Result) Print(w io.Writer) error {
 		fmt.Fprintf(&b, "only in B  %s\n", m)
 	}
 	b.WriteString("\n")
-	b.WriteString(r.summary())
-	b.WriteString("\n")
+	b.WriteString(r.Summary())
+	b.WriteString("\n\n")
 	var macro, lines []Line
 	for _, l := range r.Macro {
-		if l.Profile == core.Strict || !r.has(core.Strict) {
+		if l.Profile == r.Profile() {
 			macro = append(macro, l)
 		}
 	}
@@ -87,13 +87,18 @@ func (r *Result) repeatsStrict(l Line) bool {
 	return false
 }
 
-// summary is the comparison in a sentence.
-func (r *Result) summary() string {
-	count := map[Verdict]int{}
-	profile := core.Strict
-	if !r.has(profile) {
-		profile = r.Lines[0].Profile
+// Profile is the one that summaries speak of: strict where there is one.
+func (r *Result) Profile() core.Profile {
+	if r.has(core.Strict) || len(r.Lines) == 0 {
+		return core.Strict
 	}
+	return r.Lines[0].Profile
+}
+
+// Summary is the comparison in a sentence.
+func (r *Result) Summary() string {
+	count := map[Verdict]int{}
+	profile := r.Profile()
 	total := 0
 	for _, l := range r.Lines {
 		if l.Profile == profile && l.first {
@@ -105,7 +110,7 @@ func (r *Result) summary() string {
 	if total == 1 {
 		word = "task"
 	}
-	return fmt.Sprintf("Of %d %s, B is better than A on %d and worse on %d beyond chance; on %d no difference is shown.\n",
+	return fmt.Sprintf("Of %d %s, B is better than A on %d and worse on %d beyond chance; on %d no difference is shown.",
 		total, word, count[SurelyBetter], count[SurelyWorse], total-count[SurelyBetter]-count[SurelyWorse])
 }
 

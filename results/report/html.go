@@ -1,0 +1,86 @@
+package report
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"math"
+	"unicode"
+)
+
+//go:embed page.html
+var pageHTML string
+
+// The template escapes by context, so that no text of a run can become markup.
+var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
+	"count": count, "of": ofText, "bar": barOf, "add": func(a, b int) int { return a + b },
+}).Parse(pageHTML))
+
+func (p *page) html() ([]byte, error) {
+	var b bytes.Buffer
+	if err := pageTemplate.Execute(&b, p); err != nil {
+		return nil, err
+	}
+	// The template escapes markup; control characters and broken UTF-8 it lets
+	// through.
+	return bytes.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' || isBidi(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, b.Bytes()), nil
+}
+
+// Footnotes, MetricName and Share are for the template.
+func (p *page) Footnotes() []string { return p.footnotes() }
+
+// MetricName marks metrics that are better lower.
+func (r taskRow) MetricName() string { return r.metricName() }
+
+// Share is a count with its share of what was asked.
+func (q qualityRow) Share(n int) string { return q.share(n) }
+
+// Clean tells whether a row has nothing to report.
+func (q qualityRow) Clean() bool {
+	return q.API+q.Failed+q.Truncated+q.Cut+q.Empty+q.Dropped+q.NonFinite == 0 && !q.Unfinished
+}
+
+// Single tells whether one model ran.
+func (p *page) Single() bool { return len(p.Labels) == 1 }
+
+// bar is a score drawn: all positions in percent of the width.
+type bar struct {
+	Score, Low, High, Baseline, GPT4          float64
+	HasScore, HasInterval, HasBaseline, HasG4 bool
+	Title                                     string
+}
+
+func barOf(t taskRow, c cell) bar {
+	at := func(v float64) float64 {
+		x := 100 * v / t.Scale
+		if math.IsNaN(x) {
+			return 0
+		}
+		return math.Round(100*min(100, max(0, x))) / 100
+	}
+	b := bar{Title: fmt.Sprintf("%s, %s: %s", t.Task, c.Label, c.Text)}
+	if c.Score.OK {
+		b.HasScore, b.Score = true, at(c.Score.V)
+	}
+	if c.Score.OK && c.Low.OK && c.High.OK {
+		b.HasInterval, b.Low, b.High = true, at(c.Low.V), at(c.High.V)
+	}
+	if t.Baseline.OK {
+		b.HasBaseline, b.Baseline = true, at(t.Baseline.V)
+		b.Title += ", baseline " + t.Baseline.String()
+	}
+	if t.GPT4.OK {
+		b.HasG4, b.GPT4 = true, at(t.GPT4.V)
+		b.Title += ", GPT-4 as published " + t.GPT4.String()
+	}
+	return b
+}
+
+// Width of the interval.
+func (b bar) Width() float64 { return math.Round(100*(b.High-b.Low)) / 100 }

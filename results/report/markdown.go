@@ -1,0 +1,246 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// markdown is report.md.
+func (p *page) markdown() []byte {
+	var b strings.Builder
+	title := "Run " + md(p.Run)
+	if p.Tag != "" {
+		title += " (" + md(p.Tag) + ")"
+	}
+	fmt.Fprintf(&b, "# %s\n\n", title)
+	for _, l := range p.Lead {
+		fmt.Fprintf(&b, "%s\n\n", md(l))
+	}
+
+	if len(p.Models) > 0 {
+		b.WriteString("## Models\n\n")
+		t := newTable("model", "what", "mean [95 %]", "tasks", "above baseline", "above GPT-4*", "tokens in / out", "cost", "time of answers")
+		for _, m := range p.Models {
+			t.row(m.Label, m.What, strings.TrimSpace(m.Mean.String()+" "+m.Interval()), fmt.Sprint(m.Tasks), ofText(m.AboveBaseline, m.Baselines), ofText(m.AboveGPT4, m.GPT4s),
+				count(m.Prompt)+" / "+count(m.Completion), m.Cost(), m.Time())
+		}
+		t.write(&b)
+		b.WriteString("\n")
+		for _, m := range p.Models {
+			for _, n := range m.Notes {
+				fmt.Fprintf(&b, "- %s: %s\n", md(m.Label), md(n))
+			}
+		}
+		b.WriteString("\n")
+	}
+
+	b.WriteString("## Scores\n\n")
+	head := []string{"task", "metric", "n"}
+	for _, l := range p.Labels {
+		head = append(head, l+" [95 %]")
+	}
+	t := newTable(append(head, "baseline", "GPT-4*", "best fine-tuned*", "notes")...)
+	for _, r := range p.Tasks {
+		cells := []string{r.Task, r.metricName(), fmt.Sprint(r.N)}
+		for _, c := range r.Cells {
+			text := c.Text
+			if c.Bakeoff.OK {
+				text += " (bakeoff " + c.Bakeoff.String() + ")"
+			}
+			cells = append(cells, text)
+		}
+		t.row(append(cells, r.Baseline.String(), r.published(r.GPT4), r.published(r.Best), strings.Join(r.Flags, ", "))...)
+	}
+	t.write(&b)
+	b.WriteString("\n")
+	for _, n := range p.footnotes() {
+		fmt.Fprintf(&b, "%s\n\n", md(n))
+	}
+
+	if len(p.Categories) > 0 {
+		b.WriteString("## Means\n\n")
+		head := append([]string{"category", "tasks"}, p.Labels...)
+		t := newTable(append(head, "baseline", "GPT-4*", "best fine-tuned*")...)
+		for _, c := range p.Categories {
+			cells := []string{c.Name, fmt.Sprint(c.Tasks)}
+			for _, v := range c.Means {
+				cells = append(cells, v.String())
+			}
+			t.row(append(cells, c.Baseline.String(), c.GPT4.String(), c.Best.String())...)
+		}
+		t.write(&b)
+		b.WriteString("\n")
+	}
+
+	for _, pair := range p.Paired {
+		fmt.Fprintf(&b, "## Row by row: A = %s, B = %s\n\n%s\n\n", md(pair.A), md(pair.B), md(pair.Words))
+		t := newTable("", "A", "B", "B − A [95 %]", "p (Holm)", "B is")
+		for _, l := range pair.Lines {
+			t.row(l.Name, l.A, l.B, l.Difference, l.P, l.Verdict)
+		}
+		t.write(&b)
+		b.WriteString("\n")
+	}
+	if p.PairedNote != "" {
+		fmt.Fprintf(&b, "%s\n\n", md(p.PairedNote))
+	}
+
+	b.WriteString("## Quality\n\n")
+	t = newTable("task", "model", "scored", "API errors", "no answer found", "prompts truncated", "answers cut", "empty", "dropped", "non-finite", "from cache")
+	for _, q := range p.Quality {
+		name := q.Task
+		if q.Unfinished {
+			name += " (unfinished)"
+		}
+		t.row(name, q.Model, fmt.Sprint(q.N), q.share(q.API), q.share(q.Failed), q.share(q.Truncated), q.share(q.Cut), q.share(q.Empty), fmt.Sprint(q.Dropped), fmt.Sprint(q.NonFinite), fmt.Sprint(q.Cached))
+	}
+	t.write(&b)
+	b.WriteString("\n")
+
+	b.WriteString("## Data\n\n")
+	t = newTable("task", "rows from", "n", "SHA-256 of the rows", "SHA-256 of the task file")
+	for _, d := range p.Data {
+		t.row(d.Task, d.Source, fmt.Sprint(d.N), d.Hash, d.Spec)
+	}
+	t.write(&b)
+	b.WriteString("\n## Run\n\n")
+	t = newTable("", "")
+	for _, f := range p.Facts {
+		t.row(f[0], f[1])
+	}
+	for _, m := range p.Models {
+		if m.Hash != "" {
+			t.row("weights of "+m.Label, m.Hash)
+		}
+		if m.Device != "" {
+			t.row("device of "+m.Label, m.Device)
+		}
+	}
+	t.write(&b)
+	fmt.Fprintf(&b, "\n## Again\n\n```sh\n%s\n```\n", fenced(p.Command))
+	return []byte(b.String())
+}
+
+func ofText(k, n int) string {
+	if n == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%d of %d", k, n)
+}
+
+func (r taskRow) metricName() string {
+	if r.Lower {
+		return r.Metric + " ↓"
+	}
+	return r.Metric
+}
+
+func (r taskRow) published(v value) string {
+	if v.OK && r.Other {
+		return v.String() + "°"
+	}
+	return v.String()
+}
+
+func (q qualityRow) share(n int) string {
+	if n == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d (%s)", n, percent(n, q.Asked))
+}
+
+// footnotes explain the signs of the score table.
+func (p *page) footnotes() []string {
+	out := []string{"baseline: the best constant answer. Intervals are at 95 %, for the rows of this run as a sample of their data set."}
+	if p.Published {
+		out = append(out, "* published in the LoRA Land report (arXiv 2405.00732), not measured here.")
+	}
+	if p.Other {
+		out = append(out, "° other prompt: the published score was measured with the report's prompt, ours with our own words.")
+	}
+	for _, t := range p.Tasks {
+		for _, c := range t.Cells {
+			if c.Bakeoff.OK {
+				return append(out, "bakeoff: the score as the published evaluator computes it, where it differs.")
+			}
+		}
+	}
+	return out
+}
+
+// table is a Markdown table.
+type table struct{ lines []string }
+
+func newTable(head ...string) *table {
+	t := &table{}
+	t.row(head...)
+	t.lines = append(t.lines, "|"+strings.Repeat("---|", len(head)))
+	return t
+}
+
+func (t *table) row(cells ...string) {
+	var b strings.Builder
+	b.WriteString("|")
+	for _, c := range cells {
+		b.WriteString(" " + md(c) + " |")
+	}
+	t.lines = append(t.lines, b.String())
+}
+
+func (t *table) write(b *strings.Builder) {
+	for _, l := range t.lines {
+		b.WriteString(l + "\n")
+	}
+}
+
+// md makes a text harmless in Markdown: on one line, no markup, no table bar,
+// no HTML. Signs that can mean nothing where they stand stay as they are, so
+// that the file reads well as plain text too.
+func md(s string) string {
+	var b strings.Builder
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	for i, r := range s {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t':
+			b.WriteByte(' ')
+		case r == '<':
+			b.WriteString("&lt;")
+		case r == '>':
+			b.WriteString("&gt;")
+		case r == '&':
+			b.WriteString("&amp;")
+		case strings.ContainsRune("\\`*|~", r),
+			r == '#' && i == 0,
+			r == '_' && !(i > 0 && isWord(s[i-1]) && i+1 < len(s) && isWord(s[i+1])),
+			r == ']' && i+1 < len(s) && strings.IndexByte("([:", s[i+1]) >= 0:
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case unicode.IsControl(r) || isBidi(r):
+			b.WriteRune('\uFFFD')
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func isWord(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}
+
+// isBidi are signs that turn the direction of what follows.
+func isBidi(r rune) bool {
+	return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x2028 || r == 0x2029
+}
+
+// fenced keeps a command within its fence and on its line.
+func fenced(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || isBidi(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	return strings.ReplaceAll(s, "```", "` ` `")
+}
