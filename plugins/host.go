@@ -91,33 +91,18 @@ func (h *Host) List() []Found {
 
 // find gives the command that starts a plugin.
 func (h *Host) find(kind, name string) (*command, error) {
-	list := h.List()
-	i := slices.IndexFunc(list, func(f Found) bool { return f.Kind == kind && f.Name == name })
-	if i < 0 {
-		var names []string
-		for _, f := range list {
-			if f.Kind == kind {
-				names = append(names, f.Name)
-			}
-		}
-		have := "there is none"
-		if len(names) > 0 {
-			have = "there are " + strings.Join(names, ", ")
-		}
-		return nil, &core.UserError{
-			Message: fmt.Sprintf("no %s %q: %s", kind, name, have),
-			Hint:    fmt.Sprintf("put a plugin on PATH as evalrun-%s-NAME to use it as NAME", kind),
-		}
-	}
 	c := &command{
 		kind:      kind,
 		name:      name,
-		path:      list[i].Path,
 		log:       h.options.Logger.With("plugin", kind+"/"+name),
 		startTime: h.options.StartTime,
 		env:       append(commonEnv(), h.options.Env(kind, name)...),
 	}
-	if list[i].Builtin {
+	builtin := h.options.Backends
+	if kind == KindMetric {
+		builtin = h.options.Metrics
+	}
+	if slices.Contains(builtin, name) {
 		c.path = h.options.Self
 		if c.path == "" {
 			self, err := os.Executable()
@@ -127,8 +112,28 @@ func (h *Host) find(kind, name string) (*command, error) {
 			c.path = self
 		}
 		c.args = h.options.SelfArgs(kind, name)
+		return c, nil
 	}
-	return c, nil
+	// Only now are folders read: a built-in starts without.
+	var names []string
+	for _, f := range h.List() {
+		if f.Kind != kind {
+			continue
+		}
+		if f.Name == name {
+			c.path = f.Path
+			return c, nil
+		}
+		names = append(names, f.Name)
+	}
+	have := "there is none"
+	if len(names) > 0 {
+		have = "there are " + strings.Join(names, ", ")
+	}
+	return nil, &core.UserError{
+		Message: fmt.Sprintf("no %s %q: %s", kind, name, have),
+		Hint:    fmt.Sprintf("put a plugin on PATH as evalrun-%s-NAME to use it as NAME", kind),
+	}
 }
 
 // Backend starts the backend plugin of that name with the settings given, in a

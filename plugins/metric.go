@@ -17,7 +17,7 @@ import (
 type metricProcess struct{ *supervisor }
 
 func newMetricProcess(title, where string, start func(context.Context) (link, error)) *metricProcess {
-	configure := func(context.Context, grpc.ClientConnInterface) error { return nil }
+	configure := func(context.Context, grpc.ClientConnInterface) (string, error) { return "", nil }
 	return &metricProcess{newSupervisor(title, where, start, configure)}
 }
 

@@ -36,7 +36,7 @@ type supervisor struct {
 	// where is its file.
 	where     string
 	start     func(context.Context) (link, error)
-	configure func(context.Context, grpc.ClientConnInterface) error
+	configure func(context.Context, grpc.ClientConnInterface) (version string, err error)
 
 	// starting is a lock that a context can interrupt: it holds one token.
 	starting chan struct{}
@@ -50,12 +50,13 @@ type supervisor struct {
 // An incarnation is one process of a plugin's series.
 type incarnation struct {
 	link
+	version string
 	// answered tells whether it has answered any request.
 	answered atomic.Bool
 	dead     bool // under supervisor.mu
 }
 
-func newSupervisor(title, where string, start func(context.Context) (link, error), configure func(context.Context, grpc.ClientConnInterface) error) *supervisor {
+func newSupervisor(title, where string, start func(context.Context) (link, error), configure func(context.Context, grpc.ClientConnInterface) (version string, err error)) *supervisor {
 	return &supervisor{title: title, where: where, start: start, configure: configure, starting: make(chan struct{}, 1)}
 }
 
@@ -87,7 +88,7 @@ func (s *supervisor) get(ctx context.Context) (*incarnation, error) {
 		return nil, err
 	}
 	inc := &incarnation{link: l}
-	if err := s.configure(ctx, l.conn()); err != nil {
+	if inc.version, err = s.configure(ctx, l.conn()); err != nil {
 		err = s.explain(inc, err)
 		l.end()
 		return nil, err
@@ -131,7 +132,11 @@ func (s *supervisor) explain(inc *incarnation, err error) error {
 	if first {
 		go inc.end() // frees what the host holds for it
 	}
-	return &lostError{text: fmt.Sprintf("%s ended: %s", s.title, words), gone: true}
+	title := s.title
+	if inc.version != "" {
+		title += " version " + inc.version
+	}
+	return &lostError{text: fmt.Sprintf("%s ended: %s", title, words), gone: true}
 }
 
 // close ends the process; goodbye is said to it first.
@@ -163,12 +168,12 @@ var _ core.Backend = (*remoteBackend)(nil)
 // newRemoteBackend gives a backend that start connects to; every process gets
 // the same cfg.
 func newRemoteBackend(title, where string, cfg core.Config, start func(context.Context) (link, error)) *remoteBackend {
-	configure := func(ctx context.Context, conn grpc.ClientConnInterface) error {
+	configure := func(ctx context.Context, conn grpc.ClientConnInterface) (string, error) {
 		reply, err := pb.NewBackendClient(conn).Configure(ctx, &pb.ConfigureRequest{Config: configToPB(cfg)})
 		if err != nil {
-			return callError(ctx, err)
+			return "", callError(ctx, err)
 		}
-		return failureFromPB(reply.GetFailure())
+		return reply.GetVersion(), failureFromPB(reply.GetFailure())
 	}
 	return &remoteBackend{supervisor: newSupervisor(title, where, start, configure), onClose: func() {}}
 }

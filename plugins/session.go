@@ -48,12 +48,12 @@ type session struct {
 
 	out      []*pb.Request
 	outSizes []int
-	cancels  []string
+	cancels  []*flight
 	// waiting holds the sizes of the requests that the far side has not yet
 	// taken from its queue, in order.
 	waiting      []int
 	waitingBytes int
-	inFlight     map[string]struct{}
+	inFlight     map[string]*flight
 
 	in      []core.Event
 	inBytes int
@@ -63,6 +63,13 @@ type session struct {
 	closing  bool  // write must end the sending side
 	lost     error // the stream broke
 	readDone chan struct{}
+}
+
+// A flight is a request without its final event.
+type flight struct {
+	id        string
+	written   bool // the far side has it
+	cancelled bool // it is, or was, in cancels
 }
 
 var _ core.Session = (*session)(nil)
@@ -102,7 +109,7 @@ func openSession(ctx context.Context, client pb.BackendClient, explain func(erro
 		drop:     drop,
 		explain:  explain,
 		answered: answered,
-		inFlight: map[string]struct{}{},
+		inFlight: map[string]*flight{},
 		readDone: make(chan struct{}),
 	}
 	for _, c := range []**sync.Cond{&s.outReady, &s.room, &s.inReady, &s.inRoom, &s.idle} {
@@ -134,7 +141,7 @@ func (s *session) Send(r core.Request) error {
 	if _, twice := s.inFlight[r.ID]; twice {
 		return &core.Error{Code: core.CodeInvalid, Message: fmt.Sprintf("request id %q is in flight already", r.ID)}
 	}
-	s.inFlight[r.ID] = struct{}{}
+	s.inFlight[r.ID] = &flight{id: r.ID}
 	s.waiting = append(s.waiting, size)
 	s.waitingBytes += size
 	s.out = append(s.out, m)
@@ -159,11 +166,19 @@ func (s *session) usable() error {
 func (s *session) Cancel(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.inFlight[id]; ok && !s.closed && s.lost == nil {
-		s.cancels = append(s.cancels, id)
+	if f := s.inFlight[id]; f != nil && !s.closed && s.lost == nil {
+		s.cancel(f)
 		s.outReady.Signal()
 	}
 	return nil
+}
+
+// cancel queues a cancellation, once a request. The lock is held.
+func (s *session) cancel(f *flight) {
+	if !f.cancelled {
+		f.cancelled = true
+		s.cancels = append(s.cancels, f)
+	}
 }
 
 // write sends what waits until the session ends.
@@ -179,25 +194,43 @@ func (s *session) write() {
 			_ = s.stream.CloseSend()
 			return
 		}
-		n, bytes := 0, 0
-		for n < len(s.out) && (n == 0 || bytes+s.outSizes[n] <= batchBytes) {
-			bytes += s.outSizes[n]
-			n++
-		}
-		message := &pb.ClientMessage{Send: s.out[:n:n]}
-		if n == len(s.out) {
-			// Only now may the cancellations go: each stands behind the
-			// request that it names.
-			message.Cancel = s.cancels
-			s.out, s.outSizes, s.cancels = nil, nil, nil
-		} else {
-			s.out, s.outSizes = s.out[n:], s.outSizes[n:]
-		}
+		message := s.batch()
 		s.mu.Unlock()
 		if err := s.stream.Send(message); err != nil {
 			return // read gets the reason
 		}
 	}
+}
+
+// batch takes what waits into one message. A cancellation stays back until the
+// request that it names has gone. The lock is held.
+func (s *session) batch() *pb.ClientMessage {
+	n, bytes := 0, 0
+	for n < len(s.out) && (n == 0 || bytes+s.outSizes[n] <= batchBytes) {
+		if f := s.inFlight[s.out[n].GetId()]; f != nil {
+			f.written = true
+		}
+		bytes += s.outSizes[n]
+		n++
+	}
+	message := &pb.ClientMessage{Send: s.out[:n:n]}
+	if n == len(s.out) {
+		s.out, s.outSizes = nil, nil
+	} else {
+		s.out, s.outSizes = s.out[n:], s.outSizes[n:]
+	}
+	var stay []*flight
+	for _, f := range s.cancels {
+		switch {
+		case s.inFlight[f.id] != f: // answered meanwhile; the id may be another's now
+		case f.written:
+			message.Cancel = append(message.Cancel, f.id)
+		default:
+			stay = append(stay, f)
+		}
+	}
+	s.cancels = stay
+	return message
 }
 
 // read takes in what the far side says until the stream ends.
@@ -346,8 +379,8 @@ func (s *session) expire(cause error) {
 		s.mu.Unlock()
 		return
 	}
-	for id := range s.inFlight {
-		s.cancels = append(s.cancels, id)
+	for _, f := range s.inFlight {
+		s.cancel(f)
 	}
 	s.wakeAll()
 	late := false

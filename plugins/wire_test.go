@@ -169,18 +169,20 @@ func TestBackpressure(t *testing.T) {
 			sent <- i
 		}
 	}()
-	settled := func() int {
-		last := -1
-		for {
-			time.Sleep(100 * time.Millisecond)
-			if n := len(sent); n == last {
+	// settled waits until at least least were taken and no more are.
+	settled := func(least int) int {
+		last, since := -1, time.Now()
+		for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+			n := len(sent)
+			if n != last {
+				last, since = n, time.Now()
+			}
+			if n >= least && time.Since(since) > 200*time.Millisecond || time.Since(began) > 10*time.Second {
 				return n
-			} else {
-				last = n
 			}
 		}
 	}
-	n := settled()
+	n := settled(window)
 	// 256 in work in the fake, the window, and those just counted.
 	if n < window || n > window+256+2*ackEvery {
 		t.Errorf("%d requests were taken before Send blocked", n)
@@ -191,7 +193,7 @@ func TestBackpressure(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if m := settled(); m < n+window/2 {
+	if m := settled(n + window/2); m < n+window/2 {
 		t.Errorf("after cancelling %d requests only %d more were taken", n, m-n)
 	}
 	began := time.Now()
@@ -201,7 +203,7 @@ func TestBackpressure(t *testing.T) {
 	if err := <-done; !errors.Is(err, core.ErrSessionClosed) {
 		t.Errorf("the blocked Send gave %v", err)
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > closeGrace {
 		t.Errorf("close took %v", took)
 	}
 }
@@ -215,12 +217,18 @@ func TestSlowReader(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	time.Sleep(500 * time.Millisecond)
 	inner := s.(*session)
+	held := 0
+	for began := time.Now(); held <= eventBytes && time.Since(began) < 10*time.Second; time.Sleep(10 * time.Millisecond) {
+		inner.mu.Lock()
+		held = inner.inBytes
+		inner.mu.Unlock()
+	}
+	time.Sleep(200 * time.Millisecond)
 	inner.mu.Lock()
-	held := inner.inBytes
+	held = inner.inBytes
 	inner.mu.Unlock()
-	if held == 0 || held > 2*eventBytes {
+	if held <= eventBytes || held > eventBytes+4*batchBytes {
 		t.Errorf("%s of events are held", mib(held))
 	}
 	done := make(chan error, 1)
