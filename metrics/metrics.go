@@ -107,7 +107,8 @@ func New(spec core.MetricSpec, profile core.Profile) (core.Metric, error) {
 	return nil, fmt.Errorf("%w %q (known: %s)", ErrUnknown, spec.Name, strings.Join(Names(), ", "))
 }
 
-// itemMetric judges items one by one with a pure function.
+// itemMetric judges items one by one with a function, which gets no item
+// without a target.
 type itemMetric struct {
 	info  core.MetricInfo
 	score func(*core.Item) core.Score
@@ -122,6 +123,10 @@ func (m *itemMetric) Score(ctx context.Context, items []core.Item) ([]core.Score
 	for i := range items {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("score item %s: %w", items[i].ID, err)
+		}
+		if len(items[i].Targets) == 0 {
+			scores[i].Skipped = "the row has no target"
+			continue
 		}
 		scores[i] = m.score(&items[i])
 	}
@@ -196,11 +201,7 @@ func failed(note string) core.Score { return core.Score{Failed: true, Note: note
 func publishedMetric(info core.MetricInfo, f pyFunction) core.Metric {
 	info.Profile = core.Bakeoff
 	return &itemMetric{info, func(it *core.Item) core.Score {
-		target := ""
-		if len(it.Targets) > 0 {
-			target = it.Targets[0]
-		}
-		v := f(it.Raw, target)
+		v := f(it.Raw, it.Targets[0])
 		if v.raised != "" {
 			return core.Score{Dropped: true, Note: "the published function stops with " + v.raised, Extracted: it.Raw}
 		}

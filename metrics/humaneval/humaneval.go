@@ -228,39 +228,39 @@ func (m *Metric) judge(ctx context.Context, it *core.Item) (core.Score, error) {
 	return s, nil
 }
 
-// Aggregate is pass@1 with Wilson's interval.
+// Aggregate is pass@1: the mean with Wilson's interval. Where nothing could be
+// judged it has no score and says why.
 func (m *Metric) Aggregate(scores []core.Score) core.Aggregate {
 	a := core.Aggregate{Score: math.NaN(), Low95: math.NaN(), High95: math.NaN()}
-	passed := 0
+	passed, skipped := 0, ""
 	for _, s := range scores {
-		switch {
-		case s.Skipped != "":
-			a.Skipped++
-			a.Skip = s.Skipped
-			continue
-		case s.Dropped:
-			a.Dropped++
-			continue
-		case math.IsNaN(s.Value) || math.IsInf(s.Value, 0):
-			a.NonFinite++
-			continue
-		case s.Value == 1:
-			passed++
-		}
-		a.N++
 		if s.Failed {
 			a.Failed++
 		}
-	}
-	if a.N == 0 {
-		if a.Skip == "" {
-			a.Skip = "no samples"
+		switch {
+		case s.Skipped != "":
+			a.Skipped++
+			skipped = s.Skipped
+		case s.Dropped:
+			a.Dropped++
+		case math.IsNaN(s.Value) || math.IsInf(s.Value, 0):
+			a.NonFinite++
+		default:
+			a.N++
+			if s.Value == 1 {
+				passed++
+			}
 		}
-		return a
 	}
-	a.Skip = ""
-	i := stats.Wilson(passed, a.N, 0.95)
-	a.Score, a.Low95, a.High95, a.Method = float64(passed)/float64(a.N), i.Low, i.High, "wilson"
+	switch {
+	case a.N > 0:
+		i := stats.Wilson(passed, a.N, 0.95)
+		a.Score, a.Low95, a.High95, a.Method = float64(passed)/float64(a.N), i.Low, i.High, "wilson"
+	case skipped != "":
+		a.Skip = skipped
+	default:
+		a.Skip = "no sample was judged"
+	}
 	return a
 }
 

@@ -1,0 +1,89 @@
+package metrics_test
+
+import (
+	"testing"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/metrics"
+	"github.com/evalrun/evalrun/metrics/metrictest"
+	"github.com/evalrun/evalrun/plugins/plugintest"
+)
+
+func answer(text string, targets ...string) core.Item {
+	return core.Item{ID: "0", Raw: text, Text: text, Targets: targets, Task: &core.Task{Name: "test"}}
+}
+
+// examples gives a right and a wrong answer for each metric.
+func examples(name string) metrictest.Options {
+	pair := func(right, wrong core.Item) metrictest.Options { return metrictest.Options{Right: right, Wrong: wrong} }
+	switch name {
+	case "binary_accuracy_flex":
+		return pair(answer("yes", "1"), answer("no", "1"))
+	case "mnli_accuracy", "hellaswag_accuracy", "mmlu_accuracy", "mrpc_accuracy", "winogrande_accuracy":
+		return pair(answer("1", "1"), answer("2", "1"))
+	case "arc_accuracy":
+		return pair(answer("B", "B"), answer("C", "B"))
+	case "covid_accuracy":
+		return pair(answer("Extremely Positive", "Extremely Positive"), answer("Positive", "Extremely Positive"))
+	case "customer_support_accuracy":
+		return pair(answer("pay bill", "pay bill"), answer("check balance", "pay bill"))
+	case "dbpedia":
+		return pair(answer("Company", "Company"), answer("Film", "Company"))
+	case "stsb":
+		return pair(answer("5", "5"), answer("0", "5"))
+	case "gsm8k_regex":
+		return pair(answer("so #### 18", "… #### 18"), answer("#### 19", "#### 18"))
+	case "drop":
+		return pair(answer("3", "{'spans': array(['3'], dtype=object)}"), answer("four", "{'spans': array(['3'], dtype=object)}"))
+	case "label_and_explanation":
+		return pair(answer(`{"label": 1, "explanation": "a b"}`, `{"label": 1, "explanation": "a b"}`),
+			answer(`{"label": 2, "explanation": "a b"}`, `{"label": 1, "explanation": "a b"}`))
+	case "rouge2":
+		return pair(answer("a b", "a b"), answer("b a", "a b"))
+	case "acc", "acc_norm":
+		task := &core.Task{Name: "test", Labels: []string{"a", "bb"}}
+		likely := func(raw string, a, b float64) core.Item {
+			return core.Item{ID: "0", Raw: raw, Task: task, Targets: []string{"bb"}, Scores: []core.Likelihood{{LogProb: a}, {LogProb: b}}}
+		}
+		return pair(likely("x", -9, -1), likely("y", -1, -9))
+	case "humaneval":
+		program := func(body string) core.Item {
+			it := answer(body, "")
+			it.Fields = map[string]any{"prompt": "def one():\n", "entry_point": "one", "test": "def check(f):\n    assert f() == 1\n"}
+			return it
+		}
+		o := pair(program("    return 1\n"), program("    return 2\n"))
+		o.Slow = true
+		return o
+	}
+	return pair(answer("kitchen", "kitchen"), answer("garden", "kitchen"))
+}
+
+func TestContract(t *testing.T) {
+	for _, f := range metrics.Builtin() {
+		for _, profile := range []core.Profile{core.Strict, core.Bakeoff} {
+			if f.Name == "humaneval" && (testing.Short() || profile == core.Bakeoff) {
+				continue // each suite starts many processes; its own package tests both profiles
+			}
+			t.Run(f.Name+" "+string(profile), func(t *testing.T) {
+				o := examples(f.Name)
+				if f.Name == "drop" && profile == core.Strict { // takes targets as they are
+					o = metrictest.Options{Right: answer("3", "three"), Wrong: answer("four", "three")}
+				}
+				make := func(t *testing.T) core.Metric {
+					m, err := f.New(nil, profile)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return m
+				}
+				metrictest.Run(t, make, o)
+				if f.Name == "rouge" || f.Name == "acc" || f.Name == "accuracy" {
+					t.Run("wire", func(t *testing.T) {
+						metrictest.Run(t, func(t *testing.T) core.Metric { return plugintest.LoopbackMetric(t, make(t)) }, o)
+					})
+				}
+			})
+		}
+	}
+}
