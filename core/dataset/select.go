@@ -220,10 +220,11 @@ func (s Selection) finish(p Picked) (Row, error) {
 	return row, nil
 }
 
-// wrong says which source a row came from that an expression cannot digest.
+// wrong says which source a row came from that an expression cannot digest; the
+// *derive.Error stays within reach of errors.As.
 func (s Selection) wrong(err error) error {
 	if e, ok := err.(*derive.Error); ok {
-		return e.User(s.Source.Name())
+		return &core.UserError{Where: s.Source.Name(), Message: "an expression does not fit a row", Hint: e.Hint, Err: e}
 	}
 	return err
 }

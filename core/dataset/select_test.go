@@ -84,7 +84,8 @@ func TestSelection(t *testing.T) {
 	}
 	s := Selection{Source: Memory("x.jsonl", []Row{{"i": "text"}}), Filter: even}
 	for _, err := range s.Rows(context.Background()) {
-		if err == nil || !strings.HasPrefix(err.Error(), "x.jsonl: row 0: filter, 1:3: ") {
+		var e *derive.Error
+		if err == nil || !strings.HasPrefix(err.Error(), "x.jsonl: an expression does not fit a row: row 0: filter, 1:3: ") || !errors.As(err, &e) {
 			t.Errorf("a filter that fails: %v", err)
 		}
 	}

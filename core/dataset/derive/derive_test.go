@@ -485,3 +485,20 @@ func BenchmarkApply(b *testing.B) {
 		}
 	}
 }
+
+// TestDocumented compares the table of transforms in the documentation with the
+// code's own list.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "data.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range Transforms() {
+		if !strings.Contains(string(text), "`"+f.Form+"`") {
+			t.Errorf("docs/data.md does not name %s", f.Form)
+		}
+		if f.Doc == "" {
+			t.Errorf("%s has no description", f.Name)
+		}
+	}
+}
