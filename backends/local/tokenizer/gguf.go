@@ -3,29 +3,56 @@ package tokenizer
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/evalrun/evalrun/backends/local/weights"
 )
 
-// splitsByName are the split patterns that GGUF files name in
-// tokenizer.ggml.pre instead of writing them out (llama.cpp, src/llama-vocab.cpp).
-var splitsByName = map[string]struct {
+// namedSplit is how GGUF files name a way of splitting in tokenizer.ggml.pre
+// instead of writing it out (llama.cpp, src/llama-vocab.cpp).
+type namedSplit struct {
 	pattern string
+	digits  bool // each digit is cut off first
 	bos     bool // a beginning token is added where the file does not say
 	whole   bool // a piece that is a token is taken at once
-}{
+}
+
+var splitsByName = map[string]namedSplit{
 	"gpt-2":     {pattern: patternGPT2},
 	"gpt2":      {pattern: patternGPT2},
 	"phi-2":     {pattern: patternGPT2},
 	"mpt":       {pattern: patternGPT2},
 	"olmo":      {pattern: patternGPT2},
+	"starcoder": {pattern: patternGPT2, digits: true},
+	"refact":    {pattern: patternGPT2, digits: true},
+	"command-r": {pattern: patternGPT2, digits: true},
+	"smollm":    {pattern: patternGPT2, digits: true},
+	"codeshell": {pattern: patternGPT2, digits: true},
 	"llama3":    {pattern: patternLlama3, bos: true, whole: true},
 	"llama-v3":  {pattern: patternLlama3, bos: true, whole: true},
 	"llama-bpe": {pattern: patternLlama3, bos: true, whole: true},
-	"qwen2":     {pattern: patternQwen2},
-	"stablelm2": {pattern: patternQwen2},
 	"dbrx":      {pattern: patternLlama3},
 	"smaug-bpe": {pattern: patternLlama3},
+	"qwen2":     {pattern: patternQwen2},
+	"stablelm2": {pattern: patternQwen2},
+	"gpt-4o":    {pattern: patternO200K},
+	"tekken":    {pattern: patternTekken, whole: true},
+}
+
+// splitter builds the steps.
+func (n namedSplit) splitter() (splitter, error) {
+	pat, err := newPattern(n.pattern)
+	if err != nil {
+		return nil, err
+	}
+	split := patternSplitter(pat, isolated, false)
+	if pat.scan != nil {
+		split = scanSplitter(pat.scan)
+	}
+	if !n.digits {
+		return split, nil
+	}
+	return chain([]splitter{runeSplitter(unicode.IsNumber, isolated), split}), nil
 }
 
 // controlTexts are control tokens by their look: some converters marked them as
@@ -148,7 +175,9 @@ func (t *Tokenizer) setGGUFBytes(meta *weights.Meta) (addBOS bool, err error) {
 	if pre.whole {
 		m.whole = t.rawIDs()
 	}
-	t.split = scanSplitter(scanners[pre.pattern])
+	if t.split, err = pre.splitter(); err != nil {
+		return false, err
+	}
 	t.decoder = decodeByteLevel
 	return pre.bos, nil
 }

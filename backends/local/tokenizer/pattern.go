@@ -14,6 +14,9 @@ import (
 // page of text takes milliseconds.
 const patternTimeout = 10 * time.Second
 
+// maxPattern bounds the text of a pattern; the longest published has about 500.
+const maxPattern = 1 << 14
+
 // pattern finds a literal string, or a regular expression through a scanner
 // where we have one for it and else through a backtracking engine, which knows
 // the look-ahead that these patterns use.
@@ -48,6 +51,9 @@ func parsePattern(text json.RawMessage) (*pattern, error) {
 func newPattern(source string) (*pattern, error) {
 	if scan, ok := scanners[source]; ok {
 		return &pattern{source: source, scan: scan}, nil
+	}
+	if len(source) > maxPattern {
+		return nil, fmt.Errorf("pattern of %d bytes, limit %d", len(source), maxPattern)
 	}
 	// In a group of its own: the engine has a table of compiled patterns that
 	// any package of the program may add to under the pattern's exact text, and

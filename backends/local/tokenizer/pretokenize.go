@@ -99,21 +99,25 @@ func buildSequence(steps []step) (splitter, bool, error) {
 	if len(list) == 1 {
 		return list[0], last, nil
 	}
-	return func(dst []piece, p piece) ([]piece, error) {
+	return chain(list), last, nil
+}
+
+// chain splits by each in turn.
+func chain(list []splitter) splitter {
+	return func(dst []piece, p piece) (_ []piece, err error) {
 		from := len(dst)
 		dst = append(dst, p)
 		for _, split := range list {
-			in := append([]piece(nil), dst[from:]...)
+			in := slices.Clone(dst[from:])
 			dst = dst[:from]
 			for _, q := range in {
-				var err error
 				if dst, err = split(dst, q); err != nil {
 					return nil, err
 				}
 			}
 		}
 		return dst, nil
-	}, last, nil
+	}
 }
 
 // scanSplitter isolates what a scanner finds, which covers the text.

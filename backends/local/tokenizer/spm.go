@@ -229,7 +229,7 @@ func (t *Tokenizer) scoreBPE(pieces []string, scores []float32, types []int64, f
 }
 
 // maxPiece bounds a piece's length, because the ways of cutting it are many.
-const maxPiece = 1 << 12
+const maxPiece = 1 << 10
 
 func (t *Tokenizer) setByteFallback(m *bpe) {
 	for b := range m.bytes {

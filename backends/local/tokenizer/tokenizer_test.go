@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/dlclark/regexp2/v2"
@@ -587,6 +588,40 @@ func TestGGUF(t *testing.T) {
 	}
 }
 
+// Every named way of splitting gives all of a text back, in pieces.
+func TestNamedSplits(t *testing.T) {
+	text := "The HTTPServer's 2024 camelCase\n\n  x=١٢3, don't\r\n\t/usr/bin 中文 e\u0301"
+	want := map[string]string{
+		"gpt-2":     "The| HTTPServer|'s| 2024| camelCase|\n\n | x|=|١٢3|,| don|'t|\r\n|\t|/|usr|/|bin| 中文| e|\u0301",
+		"starcoder": "The| HTTPServer|'s| |2|0|2|4| camelCase|\n\n | x|=|١|٢|3|,| don|'t|\r\n|\t|/|usr|/|bin| 中文| e|\u0301",
+		"llama-bpe": "The| HTTPServer|'s| |202|4| camelCase|\n\n| | x|=|١٢3|,| don|'t|\r\n|\t|/usr|/bin| 中文| e|\u0301",
+		"qwen2":     "The| HTTPServer|'s| |2|0|2|4| camelCase|\n\n| | x|=|١|٢|3|,| don|'t|\r\n|\t|/usr|/bin| 中文| e|\u0301",
+		"gpt-4o":    "The| HTTPServer's| |202|4| camel|Case|\n\n| | x|=|١٢3|,| don't|\r\n|\t|/usr|/bin| 中文| e\u0301",
+		"tekken":    "The| HTTPServer|'s| |2|0|2|4| camel|Case|\n\n| | x|=|١|٢|3|,| don|'t|\r\n|\t|/usr|/bin| 中文| e\u0301",
+	}
+	for name, n := range splitsByName {
+		split, err := n.splitter()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		pieces, err := split(nil, piece{text, true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list []string
+		for _, p := range pieces {
+			list = append(list, p.text)
+		}
+		if got := strings.Join(list, ""); got != text {
+			t.Errorf("%s: %q", name, got)
+		}
+		if got := strings.Join(list, "|"); want[name] != "" && got != want[name] {
+			t.Errorf("%s:\n got %q\nwant %q", name, got, want[name])
+		}
+	}
+}
+
 func FuzzJSON(f *testing.F) {
 	f.Add(toy(nil), "low <bos> x")
 	pipelines(f, func(name string, file []byte, rows []pipelineRow) {
@@ -640,6 +675,38 @@ func FuzzSentencePiece(f *testing.F) {
 			}
 		}
 		tk.Decode(ids, false)
+	})
+}
+
+// FuzzPattern feeds the engine patterns of its own making.
+func FuzzPattern(f *testing.F) {
+	for source := range scanners {
+		f.Add(source, "it's 1234  x\n")
+	}
+	f.Add(patternO200K, "camelCase's")
+	f.Add(`(?<=a)b|(?!c)d*?|[^\W_]{2,3}(e)\1`, "ab dd ee")
+	f.Fuzz(func(t *testing.T, source, text string) {
+		p, err := newPattern(source)
+		if err != nil {
+			return
+		}
+		if p.regexp != nil {
+			p.regexp.MatchTimeout = 50 * time.Millisecond
+		}
+		found, err := p.all(nil, text)
+		if err != nil {
+			return
+		}
+		at := 0
+		for _, m := range found {
+			if m.begin != at || m.end < m.begin {
+				t.Fatalf("%q on %q: %v leaves a gap", source, text, found)
+			}
+			at = m.end
+		}
+		if at != len(text) {
+			t.Fatalf("%q on %q: ends at %d", source, text, at)
+		}
 	})
 }
 
