@@ -414,6 +414,8 @@ func TestEnvironment(t *testing.T) {
 		{"fake", "OPENAI_API_KEY", ""},
 		{"fake", "HF_TOKEN", ""},
 		{"fake", "HF_HOME", "/hf"},
+		{"fake", envCookie, ""},
+		{"fake", envLifeline, ""},
 		{"fake", "EVALRUN_SOMETHING", "else"},
 		{"fake", "PATH", os.Getenv("PATH")},
 		{"openai", "OPENAI_API_KEY", "sk-very-secret"},

@@ -35,7 +35,7 @@ const orphanTime = 700 * time.Millisecond
 // to standard error, and starts the process again for the next session.
 func ServeBackend(name, version string, factory BackendFactory) {
 	server := newBackendServer(name, version, factory)
-	server.begin = keepStderr()
+	server.begin = settle()
 	serve(KindBackend, name, version,
 		func(s *grpc.Server) { pb.RegisterBackendServer(s, server) },
 		func(limit time.Duration) { _ = server.shutdown(limit) })
@@ -45,19 +45,28 @@ func ServeBackend(name, version string, factory BackendFactory) {
 // backends.
 func ServeMetric(name, version string, factory MetricFactory) {
 	server := newMetricServer(name, version, factory)
-	server.begin = keepStderr()
+	server.begin = settle()
 	serve(KindMetric, name, version,
 		func(s *grpc.Server) { pb.RegisterMetricServer(s, server) },
 		func(time.Duration) { server.end() })
 }
 
-// keepStderr gives a function that points both standard outputs at the real
-// standard error, to be called once go-plugin has had its way with them. It
-// would carry them over gRPC, and then the last words before an end are lost.
-func keepStderr() func() {
+// settle gives a function to be called once go-plugin has had its way with the
+// process. It points both standard outputs at the real standard error: carried
+// over gRPC, the last words before an end would be lost. And it takes away the
+// marks of a plugin, which processes that this one starts must not inherit.
+func settle() func() {
 	var once sync.Once
 	stderr := os.Stderr
-	return func() { once.Do(func() { os.Stdout, os.Stderr = stderr, stderr }) }
+	return func() {
+		once.Do(func() {
+			os.Stdout, os.Stderr = stderr, stderr
+			for _, key := range []string{envCookie, envLifeline} {
+				// It fails for malformed names only.
+				_ = os.Unsetenv(key)
+			}
+		})
+	}
 }
 
 // serve runs the plugin side of go-plugin. shutdown is called once at the end.
@@ -82,11 +91,6 @@ func serve(kind, name, version string, register func(*grpc.Server), shutdown fun
 			orphaned(down)
 		}()
 	}
-	// Processes that the backend starts are no plugins of ours.
-	for _, key := range []string{envCookie, envLifeline} {
-		defer os.Unsetenv(key)
-	}
-
 	hclogLevel := hclog.Warn
 	if level <= slog.LevelDebug {
 		hclogLevel = hclog.Debug
