@@ -40,6 +40,45 @@ func TestSameBits(t *testing.T) {
 	}
 }
 
+// The assembly paths agree to the bit: a run may go on on a machine that has
+// only one of them.
+func TestAssemblyPathsAgree(t *testing.T) {
+	paths := Paths()
+	if len(paths) < 3 {
+		t.Skipf("this machine has only %v", paths)
+	}
+	rng := rand.New(rand.NewPCG(1, 5))
+	for _, s := range [][3]int{{1, 64, 33}, {7, 130, 96}, {31, 48, 257}} {
+		m, n, k := s[0], s[1], s[2]
+		x, raw := make(kernels.Floats, m*k), make([]float32, n*k)
+		for i := range x {
+			x[i] = float32(rng.NormFloat64())
+		}
+		for i := range raw {
+			raw[i] = float32(rng.NormFloat64())
+		}
+		data := make([]byte, 4*n*k)
+		format.F32.Encode(data, raw)
+		var first kernels.Floats
+		for _, p := range paths[:2] {
+			d := open(t, 1, p)
+			defer d.Close()
+			w, err := d.Prepare(kernels.Weight{Type: format.F32, N: n, K: k, Data: data}, kernels.ForMatMul)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dst := make(kernels.Floats, m*n)
+			d.MatMul(dst, x, m, w, kernels.Store)
+			for i := range first {
+				if dst[i] != first[i] {
+					t.Fatalf("%v: %s has %g, %s %g", s, p, dst[i], paths[0], first[i])
+				}
+			}
+			first = dst
+		}
+	}
+}
+
 func TestExp(t *testing.T) {
 	for x := float32(-87.3); x < 88.3; x += 0.01037 {
 		want := math.Exp(float64(x))

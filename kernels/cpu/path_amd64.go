@@ -2,4 +2,159 @@
 
 package cpu
 
-func archPaths() []*path { return nil }
+import "golang.org/x/sys/cpu"
+
+//go:generate go run gen.go
+
+// archPaths are the assembly paths that the processor and the system support.
+// Both do every multiplication and addition of a sum in one rounding and in
+// the same order, so their bits agree.
+func archPaths() []*path {
+	var p []*path
+	if !cpu.X86.HasAVX2 || !cpu.X86.HasFMA {
+		return nil
+	}
+	if cpu.X86.HasAVX512F {
+		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, swigluWithAVX2})
+	}
+	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, swigluWithAVX2})
+}
+
+// tileWithAVX2 covers rows and panels with register tiles; see tileGo.
+func tileWithAVX2(c []float32, ldc int, a []float32, lda, rows int, b []float32, k, panels int) {
+	if !checkTile(c, ldc, a, lda, rows, b, k, panels) {
+		return
+	}
+	cs, as, step, n := uintptr(4*ldc), uintptr(4*lda), uintptr(4*k*lanes), uintptr(k)
+	i := 0
+	for ; i+6 <= rows; i += 6 {
+		for p := range panels {
+			tile6x1AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*k*lanes], step, n)
+		}
+	}
+	p := 0
+	switch rows - i {
+	case 1:
+		for ; p+4 <= panels; p += 4 {
+			tile1x4AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*k*lanes], step, n)
+		}
+	case 2:
+		for ; p+2 <= panels; p += 2 {
+			tile2x2AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*k*lanes], step, n)
+		}
+	}
+	for ; p < panels && i < rows; p++ {
+		c, a, b := &c[i*ldc+p*lanes], &a[i*lda], &b[p*k*lanes]
+		switch rows - i {
+		case 1:
+			tile1x1AVX2(c, cs, a, as, b, step, n)
+		case 2:
+			tile2x1AVX2(c, cs, a, as, b, step, n)
+		case 3:
+			tile3x1AVX2(c, cs, a, as, b, step, n)
+		case 4:
+			tile4x1AVX2(c, cs, a, as, b, step, n)
+		case 5:
+			tile5x1AVX2(c, cs, a, as, b, step, n)
+		}
+	}
+}
+
+// tileWithAVX512 is the same with larger tiles.
+func tileWithAVX512(c []float32, ldc int, a []float32, lda, rows int, b []float32, k, panels int) {
+	if !checkTile(c, ldc, a, lda, rows, b, k, panels) {
+		return
+	}
+	cs, as, step, n := uintptr(4*ldc), uintptr(4*lda), uintptr(4*k*lanes), uintptr(k)
+	for i := 0; i < rows; {
+		m := 1
+		for _, size := range [...]int{12, 8, 4, 2} {
+			if rows-i >= size {
+				m = size
+				break
+			}
+		}
+		p := 0
+		for p < panels {
+			c, a, b := &c[i*ldc+p*lanes], &a[i*lda], &b[p*k*lanes]
+			left := panels - p
+			switch {
+			case m == 1 && left >= 4:
+				tile1x4AVX512(c, cs, a, as, b, step, n)
+				p += 4
+				continue
+			case left >= 2:
+				switch m {
+				case 12:
+					tile12x2AVX512(c, cs, a, as, b, step, n)
+				case 8:
+					tile8x2AVX512(c, cs, a, as, b, step, n)
+				case 4:
+					tile4x2AVX512(c, cs, a, as, b, step, n)
+				case 2:
+					tile2x2AVX512(c, cs, a, as, b, step, n)
+				case 1:
+					tile1x2AVX512(c, cs, a, as, b, step, n)
+				}
+				p += 2
+				continue
+			}
+			switch m {
+			case 12:
+				tile12x1AVX512(c, cs, a, as, b, step, n)
+			case 8:
+				tile8x1AVX512(c, cs, a, as, b, step, n)
+			case 4:
+				tile4x1AVX512(c, cs, a, as, b, step, n)
+			case 2:
+				tile2x1AVX512(c, cs, a, as, b, step, n)
+			case 1:
+				tile1x1AVX512(c, cs, a, as, b, step, n)
+			}
+			p++
+		}
+		i += m
+	}
+}
+
+// checkTile touches the last value of each operand, so that a wrong size
+// panics here and not in assembly. It is false if there is nothing to do.
+func checkTile(c []float32, ldc int, a []float32, lda, rows int, b []float32, k, panels int) bool {
+	if rows == 0 || panels == 0 || k == 0 {
+		return false
+	}
+	_ = c[(rows-1)*ldc+panels*lanes-1]
+	_ = a[(rows-1)*lda+k-1]
+	_ = b[panels*k*lanes-1]
+	return true
+}
+
+// swigluAVX2 and softmaxAVX2 are in exp_amd64.s.
+
+//go:noescape
+func swigluAVX2(dst, gate, up *float32, n int)
+
+//go:noescape
+func softmaxAVX2(s *float32, count int, top, total *float32) (shrink float32)
+
+// swigluWithAVX2 goes through the assembly in eights, the rest filled up, so
+// that a value has the same bits wherever it stands.
+func swigluWithAVX2(dst, gate, up []float32) {
+	gate, up = gate[:len(dst)], up[:len(dst)]
+	n := len(dst) &^ 7
+	if n > 0 {
+		swigluAVX2(&dst[0], &gate[0], &up[0], n)
+	}
+	if n < len(dst) {
+		var g, u [8]float32
+		copy(g[:], gate[n:])
+		copy(u[:], up[n:])
+		swigluAVX2(&g[0], &g[0], &u[0], 8)
+		copy(dst[n:], g[:])
+	}
+}
+
+func softmaxWithAVX2(s []float32, count int, top, total *float32) float32 {
+	_ = s[page-1]
+	return softmaxAVX2(&s[0], count, top, total)
+}
