@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/evalrun/evalrun/core/text"
 )
 
 // A PatternError says why Python's re would not compile a pattern (or, rarely,
@@ -90,6 +92,7 @@ type translator struct {
 	widths     map[int][2]int64 // of closed groups
 	names      map[string]int
 	behindFrom int         // groups from this number on were opened inside the current lookbehind; -1 outside
+	variable   bool        // a lookbehind has no fixed width
 	condRefs   map[int]int // conditional references to check at the end, with their positions
 }
 
@@ -124,6 +127,9 @@ func translate(pattern string, flags flagSet) (out string, groups int, names map
 		if group > t.groups {
 			t.fail(pos, "invalid group reference %d", group)
 		}
+	}
+	if t.variable {
+		t.fail(-1, "look-behind requires fixed-width pattern")
 	}
 	return body.text, t.groups, t.names, nil
 }
@@ -310,37 +316,37 @@ func (t *translator) count(digits string, start int) int64 {
 
 // repeat applies a quantifier and its lazy or possessive mark.
 func (t *translator) repeat(p piece, lo, hi int64) piece {
-	text := p.text
+	out := p.text
 	if p.kind != pieceAtom {
-		text = "(?:" + text + ")"
+		out = "(?:" + out + ")"
 	}
 	switch {
 	case lo == 0 && hi == maxRepeat:
-		text += "*"
+		out += "*"
 	case lo == 1 && hi == maxRepeat:
-		text += "+"
+		out += "+"
 	case lo == 0 && hi == 1:
-		text += "?"
+		out += "?"
 	case hi == maxRepeat:
-		text += fmt.Sprintf("{%d,}", lo)
+		out += fmt.Sprintf("{%d,}", lo)
 	case lo == hi:
-		text += fmt.Sprintf("{%d}", lo)
+		out += fmt.Sprintf("{%d}", lo)
 	default:
-		text += fmt.Sprintf("{%d,%d}", lo, hi)
+		out += fmt.Sprintf("{%d,%d}", lo, hi)
 	}
 	switch {
 	case t.take('?'):
-		text += "?"
+		out += "?"
 	case t.take('+'):
-		text = "(?>" + text + ")"
+		out = "(?>" + out + ")"
 	}
-	out := piece{text: text, lo: saturate(p.lo * lo), kind: pieceRepeat}
+	done := piece{text: out, lo: saturate(p.lo * lo), kind: pieceRepeat}
 	if hi == maxRepeat && p.hi > 0 {
-		out.hi = saturate(math.MaxInt64)
+		done.hi = saturate(math.MaxInt64)
 	} else {
-		out.hi = saturate(p.hi * hi)
+		done.hi = saturate(p.hi * hi)
 	}
-	return out
+	return done
 }
 
 // group parses what follows an opening parenthesis at start. It reports false
@@ -436,7 +442,7 @@ func (t *translator) named(start int, f flagSet) piece {
 		t.identifier(name, at)
 		group, ok := t.names[name]
 		if !ok {
-			t.fail(at, "unknown group name '%s'", name)
+			t.fail(at, "unknown group name %s", text.Repr(name))
 		}
 		return t.reference(group, at, f)
 	case !t.more():
@@ -478,7 +484,7 @@ func isIdentifier(name string) bool {
 
 func (t *translator) identifier(name string, at int) {
 	if !isIdentifier(name) {
-		t.fail(at, "bad character in group name '%s'", name)
+		t.fail(at, "bad character in group name %s", text.Repr(name))
 	}
 }
 
@@ -488,17 +494,25 @@ func (t *translator) reference(group, at int, f flagSet) piece {
 	if !closed {
 		t.fail(at, "cannot refer to an open group")
 	}
-	t.checkBehind(group, at)
-	text := fmt.Sprintf(`\k<%d>`, group)
+	t.checkBehind(group)
+	ref := fmt.Sprintf(`\k<%d>`, group)
 	if f&flagI != 0 {
-		text = "(?i:" + text + ")"
+		ref = "(?i:" + ref + ")"
 	}
-	return piece{text, width[0], width[1], pieceGroup}
+	return piece{ref, width[0], width[1], pieceGroup}
 }
 
-func (t *translator) checkBehind(group, at int) {
-	if t.behindFrom >= 0 && group > t.behindFrom {
-		t.fail(at, "cannot refer to group defined in the same lookbehind subpattern")
+// checkBehind refuses a reference within a lookbehind to a group that is not
+// closed before it.
+func (t *translator) checkBehind(group int) {
+	if t.behindFrom < 0 {
+		return
+	}
+	if _, closed := t.widths[group]; !closed {
+		t.fail(t.pos, "cannot refer to an open group")
+	}
+	if group > t.behindFrom {
+		t.fail(t.pos, "cannot refer to group defined in the same lookbehind subpattern")
 	}
 }
 
@@ -519,7 +533,7 @@ func (t *translator) lookbehind(start int, f flagSet) piece {
 	p := t.wrap(start, "(?<"+string(r), f)
 	t.behindFrom = outer
 	if p.lo != p.hi {
-		t.fail(-1, "look-behind requires fixed-width pattern")
+		t.variable = true // Python says so when it has read the whole pattern
 	}
 	return piece{p.text, 0, 0, pieceAtom}
 }
@@ -531,13 +545,13 @@ func (t *translator) conditional(start int, f flagSet) piece {
 	if isIdentifier(name) {
 		var ok bool
 		if group, ok = t.names[name]; !ok {
-			t.fail(at, "unknown group name '%s'", name)
+			t.fail(at, "unknown group name %s", text.Repr(name))
 		}
 	} else {
 		n, err := strconv.Atoi(name)
 		switch {
 		case err != nil || n < 0:
-			t.fail(at, "bad character in group name '%s'", name)
+			t.fail(at, "bad character in group name %s", text.Repr(name))
 		case n == 0:
 			t.fail(at, "bad group number")
 		}
@@ -546,7 +560,7 @@ func (t *translator) conditional(start int, f flagSet) piece {
 			t.condRefs[group] = at
 		}
 	}
-	t.checkBehind(group, at)
+	t.checkBehind(group)
 	if t.depth++; t.depth > maxDepth {
 		t.fail(t.pos, "groups are nested more than %d deep", maxDepth)
 	}
@@ -560,8 +574,8 @@ func (t *translator) conditional(start int, f flagSet) piece {
 		}
 	}
 	t.close(start)
-	text := fmt.Sprintf("(?(%d)%s|%s)", group, yes.text, no.text)
-	return piece{text, min(yes.lo, no.lo), max(yes.hi, no.hi), pieceGroup}
+	ref := fmt.Sprintf("(?(%d)%s|%s)", group, yes.text, no.text)
+	return piece{ref, min(yes.lo, no.lo), max(yes.hi, no.hi), pieceGroup}
 }
 
 // flags parses inline flags whose first letter is r. scoped is false for a
