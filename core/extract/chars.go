@@ -343,8 +343,8 @@ func spanText(s span) string {
 }
 
 // foldings lists the characters that Python takes for r when it ignores case,
-// r included: those of one simple case folding, and the dotted and dotless I
-// with i. With the ASCII flag only the 26 letters fold.
+// r included: those of one simple case folding, the dotted and dotless I with
+// i, and three pairs that only share their full upper case. With the ASCII flag only the 26 letters fold.
 func foldings(r rune, f flagSet) []rune {
 	if f&flagA != 0 {
 		switch {
@@ -358,6 +358,12 @@ func foldings(r rune, f flagSet) []rune {
 	switch r {
 	case 'i', 'I', 0x130, 0x131:
 		return []rune{'I', 'i', 0x130, 0x131}
+	case 0x390, 0x1fd3:
+		return []rune{0x390, 0x1fd3}
+	case 0x3b0, 0x1fe3:
+		return []rune{0x3b0, 0x1fe3}
+	case 0xfb05, 0xfb06:
+		return []rune{0xfb05, 0xfb06}
 	}
 	all := []rune{r}
 	for o := unicode.SimpleFold(r); o != r; o = unicode.SimpleFold(o) {
@@ -371,7 +377,7 @@ func foldings(r rune, f flagSet) []rune {
 var folded = sync.OnceValue(func() []rune {
 	var all []rune
 	for r := rune(0); r <= unicode.MaxRune; r++ {
-		if unicode.SimpleFold(r) != r || r == 0x130 || r == 0x131 {
+		if len(foldings(r, 0)) > 1 {
 			all = append(all, r)
 		}
 	}
