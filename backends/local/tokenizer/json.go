@@ -13,12 +13,12 @@ import (
 
 // file is a tokenizer.json.
 type file struct {
-	AddedTokens   []addedToken    `json:"added_tokens"`
-	Normalizer    *step           `json:"normalizer"`
-	PreTokenizer  *step           `json:"pre_tokenizer"`
-	PostProcessor *step           `json:"post_processor"`
-	Decoder       *step           `json:"decoder"`
-	Model         json.RawMessage `json:"model"`
+	AddedTokens   []addedToken `json:"added_tokens"`
+	Normalizer    *step        `json:"normalizer"`
+	PreTokenizer  *step        `json:"pre_tokenizer"`
+	PostProcessor *step        `json:"post_processor"`
+	Decoder       *step        `json:"decoder"`
+	Model         *fileModel   `json:"model"`
 }
 
 // fileModel is its model; the vocabulary's form depends on the type.
@@ -32,33 +32,13 @@ type fileModel struct {
 	ByteFallback  bool            `json:"byte_fallback"`
 	IgnoreMerges  bool            `json:"ignore_merges"`
 	Vocab         json.RawMessage `json:"vocab"`
-	Merges        []merge         `json:"merges"`
+	Merges        json.RawMessage `json:"merges"`
 	UnigramUnknID *int64          `json:"unk_id"`
 }
 
 // merge is one entry of the list of merges: "a b", or ["a", "b"] where the
 // parts may hold spaces.
 type merge struct{ left, right string }
-
-// UnmarshalJSON reads both forms.
-func (m *merge) UnmarshalJSON(text []byte) error {
-	if len(text) > 0 && text[0] == '"' {
-		var s string
-		if err := json.Unmarshal(text, &s); err != nil {
-			return err
-		}
-		return m.parse(s)
-	}
-	var pair []string
-	if err := json.Unmarshal(text, &pair); err != nil {
-		return err
-	}
-	if len(pair) != 2 {
-		return fmt.Errorf("a merge of %d parts, want 2", len(pair))
-	}
-	m.left, m.right = pair[0], pair[1]
-	return nil
-}
 
 func (m *merge) parse(s string) error {
 	left, right, ok := strings.Cut(s, " ")
@@ -75,12 +55,9 @@ func FromJSON(text []byte) (*Tokenizer, error) {
 	if err := unmarshal(text, &f); err != nil {
 		return nil, err
 	}
-	var fm fileModel
-	if len(f.Model) == 0 {
+	fm := f.Model
+	if fm == nil {
 		return nil, errors.New("no model")
-	}
-	if err := json.Unmarshal(f.Model, &fm); err != nil {
-		return nil, fmt.Errorf("model: %w", err)
 	}
 	t := newTokenizer()
 	var err error
@@ -96,10 +73,10 @@ func FromJSON(text []byte) (*Tokenizer, error) {
 	}
 	// Files of the first versions name no type; BPE is told by its merges.
 	switch {
-	case fm.Type == "BPE" || fm.Type == "" && fm.Merges != nil:
-		err = t.setBPE(&fm, byteLevel)
+	case fm.Type == "BPE" || fm.Type == "" && len(fm.Merges) > 0:
+		err = t.setBPE(fm, byteLevel)
 	case fm.Type == "Unigram":
-		err = t.setUnigram(&fm, byteLevel)
+		err = t.setUnigram(fm, byteLevel)
 	default:
 		err = unknownType("model", fm.Type, "BPE Unigram")
 	}
@@ -151,27 +128,28 @@ func unmarshal(text []byte, v any) error {
 	return nil
 }
 
-// setVocab fills the tables from token -> id.
-func (t *Tokenizer) setVocab(vocab map[string]int64) error {
+// setVocab fills the tables. Of a token that stands there twice the last id
+// counts, as everywhere in JSON.
+func (t *Tokenizer) setVocab(vocab []vocabEntry) error {
 	if len(vocab) == 0 {
 		return errNoTokens
 	}
 	largest := int64(-1)
-	for token, id := range vocab {
-		if err := checkID(id, len(vocab)); err != nil {
-			return fmt.Errorf("vocabulary: token %q: %w", token, err)
+	for _, v := range vocab {
+		if err := checkID(v.id, len(vocab)); err != nil {
+			return fmt.Errorf("vocabulary: token %q: %w", v.token, err)
 		}
-		largest = max(largest, id)
+		largest = max(largest, v.id)
 	}
 	t.tokens = make([]string, largest+1)
 	t.ids = make(map[string]int32, len(vocab))
 	taken := make([]bool, largest+1)
-	for token, id := range vocab {
-		if taken[id] {
-			return fmt.Errorf("vocabulary: tokens %q and %q have the same id %d", t.tokens[id], token, id)
+	for _, v := range vocab {
+		if taken[v.id] && t.tokens[v.id] != v.token {
+			return fmt.Errorf("vocabulary: tokens %q and %q have the same id %d", t.tokens[v.id], v.token, v.id)
 		}
-		taken[id] = true
-		t.tokens[id], t.ids[token] = token, int32(id)
+		taken[v.id] = true
+		t.tokens[v.id], t.ids[v.token] = v.token, int32(v.id)
 	}
 	return nil
 }
@@ -183,12 +161,16 @@ func (t *Tokenizer) setBPE(fm *fileModel, byteLevel bool) error {
 	if fm.Prefix != nil && *fm.Prefix != "" || fm.Suffix != nil && *fm.Suffix != "" {
 		return errors.New("model: continuing_subword_prefix and end_of_word_suffix are not supported")
 	}
-	var vocab map[string]int64
-	if err := json.Unmarshal(fm.Vocab, &vocab); err != nil {
+	vocab, err := readVocab(fm.Vocab)
+	if err != nil {
 		return fmt.Errorf("model: vocab: %w", err)
 	}
 	if err := t.setVocab(vocab); err != nil {
 		return fmt.Errorf("model: %w", err)
+	}
+	merges, err := readMerges(fm.Merges)
+	if err != nil {
+		return fmt.Errorf("model: merges: %w", err)
 	}
 	if fm.UnkToken != nil {
 		id, ok := t.ids[*fm.UnkToken]
@@ -199,7 +181,7 @@ func (t *Tokenizer) setBPE(fm *fileModel, byteLevel bool) error {
 	}
 	m := &bpe{byteLevel: byteLevel, byteFallback: fm.ByteFallback, unk: t.unk, fuseUnk: fm.FuseUnk, cache: newCache()}
 	t.model = m
-	if err := t.setMerges(m, fm.Merges); err != nil {
+	if err := t.setMerges(m, merges); err != nil {
 		return fmt.Errorf("model: %w", err)
 	}
 	t.setSymbols(m)

@@ -290,8 +290,12 @@ func loadVocabMerges(dir string, c *config) (*Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var vocab map[string]int64
-	if err := unmarshal(text, &vocab); err != nil {
+	var raw json.RawMessage
+	if err := unmarshal(text, &raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	vocab, err := readVocab(raw)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	t := newTokenizer()
