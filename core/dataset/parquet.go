@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/evalrun/evalrun/core"
 )
@@ -52,6 +54,9 @@ func openParquet(name string, f *os.File, pack packing) (_ reader, err error) {
 		if err != nil {
 			return err
 		}
+		if err := checkCodecs(file); err != nil {
+			return err
+		}
 		r.shape, err = shapeOf(file)
 		if err != nil {
 			return err
@@ -64,6 +69,21 @@ func openParquet(name string, f *os.File, pack packing) (_ reader, err error) {
 	}
 	r.batch = make([]parquet.Row, parquetBatch)
 	return r, nil
+}
+
+// checkCodecs refuses LZ4, whose decoder in the library doubles its buffer without
+// end when the data is damaged; no memory would suffice.
+func checkCodecs(file *parquet.File) error {
+	for _, group := range file.Metadata().RowGroups {
+		for _, column := range group.Columns {
+			switch column.MetaData.Codec {
+			case format.Lz4Raw, format.LZO:
+				return &valueError{strings.Join(column.MetaData.PathInSchema, "."),
+					fmt.Errorf("compression with %s is not supported; store the file with zstd or snappy", column.MetaData.Codec)}
+			}
+		}
+	}
+	return nil
 }
 
 func (r *parquetReader) unpack(pack packing) error {

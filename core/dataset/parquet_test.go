@@ -144,3 +144,14 @@ func TestParquetDamage(t *testing.T) {
 		t.Errorf("only %d of %d damaged files were refused", seen, flips)
 	}
 }
+
+// TestParquetLZ4: what cannot be read safely is refused by name.
+func TestParquetLZ4(t *testing.T) {
+	s, err := Files([]string{"testdata/lz4.parquet"}, FileOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := collect(t, s); err == nil || !strings.Contains(err.Error(), "compression with LZ4_RAW is not supported") {
+		t.Errorf("%v", err)
+	}
+}
