@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	sess "github.com/evalrun/evalrun/backends/internal/session"
 	"github.com/evalrun/evalrun/core"
@@ -16,6 +17,13 @@ import (
 // Send blocks. The queues between the stages hold as many, so that no stage
 // ever waits for another one's queue.
 const limit = 4096
+
+// keepBatch is the most answers in one transaction, keepWait how long a small
+// one waits for company.
+const (
+	keepBatch = 256
+	keepWait  = 2 * time.Millisecond
+)
 
 // pending is a request without a final event. The session's mutex guards it.
 type pending struct {
@@ -297,7 +305,7 @@ func (s *session) keep() {
 	var work []answered
 	var rows []row
 	for first := range s.answers {
-		work = gather(first, s.answers, 256, work)
+		work = s.wait(gather(first, s.answers, keepBatch, work))
 		rows = rows[:0]
 		for _, a := range work {
 			rows = append(rows, row{key: a.p.key, model: s.model, cost: a.resp.CostUSD, answer: encodeValue(a.resp)})
@@ -309,6 +317,31 @@ func (s *session) keep() {
 			s.finish(a.p, a.resp)
 		}
 	}
+}
+
+// wait lets a batch grow for a moment when more answers are on their way: a
+// transaction costs as much as storing twenty rows in it.
+func (s *session) wait(work []answered) []answered {
+	s.mu.Lock()
+	most := min(len(s.pending), keepBatch/8)
+	s.mu.Unlock()
+	if len(work) >= most || s.ctx.Err() != nil {
+		return work
+	}
+	timer := time.NewTimer(keepWait)
+	defer timer.Stop()
+	for len(work) < most {
+		select {
+		case a, ok := <-s.answers:
+			if !ok {
+				return work
+			}
+			work = append(work, a)
+		case <-timer.C:
+			return work
+		}
+	}
+	return work
 }
 
 // finish hands the answer of p to it and to those who wait for it.
