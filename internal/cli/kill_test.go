@@ -194,7 +194,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		select {
 		case err := <-ended:
 			t.Fatalf("the run ended (%v) after %d kills, before it could be killed %d times\n%s", err, killed, kills, stderr.Bytes())
-		case <-time.After(time.Duration(20+rand.IntN(200)) * time.Millisecond):
+		case <-moment(dir, killed):
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -242,11 +242,35 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	waitNoneLeft(t, dir)
 }
 
+// moment picks when to kill: every fifth time while the program starts, else up
+// to 80 ms after it has stored something new.
+func moment(dir string, n int) <-chan time.Time {
+	if n%5 == 0 {
+		return time.After(time.Duration(rand.IntN(150)) * time.Millisecond)
+	}
+	samples := filepath.Join(dir, "runs", "latest", results.SamplesFile)
+	size := func() int64 {
+		if info, err := os.Stat(samples); err == nil {
+			return info.Size()
+		}
+		return 0
+	}
+	before := size()
+	out := make(chan time.Time, 1)
+	go func() {
+		for deadline := time.Now().Add(10 * time.Second); size() <= before && time.Now().Before(deadline); {
+			time.Sleep(2 * time.Millisecond)
+		}
+		out <- <-time.After(time.Duration(rand.IntN(80)) * time.Millisecond)
+	}()
+	return out
+}
+
 // checkNoSecret looks into every file that a run left.
 func checkNoSecret(t *testing.T, dir, secret string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		f, err := os.Open(p)

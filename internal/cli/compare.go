@@ -1,0 +1,188 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/nearest"
+	"github.com/evalrun/evalrun/metrics"
+	"github.com/evalrun/evalrun/results"
+	"github.com/evalrun/evalrun/results/compare"
+)
+
+func newCompare() *cobra.Command {
+	var out string
+	var asJSON bool
+	o := compare.Options{Info: metricInfo()}
+	cmd := &cobra.Command{
+		Use:   "compare [A [B]]",
+		Short: "compare two stored runs, or the models of one, sample by sample",
+		Long: "Compare matches the samples of two runs and says what got better or worse, with paired\n" +
+			"intervals and tests (McNemar's exact test, else a paired bootstrap; Holm's correction\n" +
+			"over the tasks). Regressions come first. A and B are run folders, ids or latest; of a\n" +
+			"run with several models RUN@MODEL names one. With one run, or none, its first model is\n" +
+			"compared with each of the others.",
+		Example: "  evalrun compare latest\n" +
+			"  evalrun compare runs/latest runs/latest --json",
+		Args: cobra.MaximumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pairs, err := comparePairs(out, args)
+			if err != nil {
+				return err
+			}
+			var all []*compare.Result
+			for _, p := range pairs {
+				r, err := compare.Compare(cmd.Context(), p[0], p[1], o)
+				if err != nil {
+					return err
+				}
+				all = append(all, r)
+			}
+			w := cmd.OutOrStdout()
+			if asJSON {
+				enc := json.NewEncoder(w)
+				enc.SetEscapeHTML(false)
+				return enc.Encode(map[string]any{"comparisons": all})
+			}
+			for i, r := range all {
+				if i > 0 {
+					fmt.Fprintln(w)
+				}
+				if err := r.Print(w); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		ValidArgsFunction: completeRuns(&out, 2),
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&out, "out", "runs", "folder that holds the run folders")
+	fl.StringSliceVar(&o.Tasks, "task", nil, "compare this task only; repeatable")
+	fl.IntVar(&o.Resamples, "resamples", 10000, "resamples of the paired bootstrap")
+	fl.Uint64Var(&o.Seed, "seed", 0, "seed of the bootstrap")
+	fl.BoolVar(&asJSON, "json", false, "one JSON object on standard output")
+	_ = cmd.RegisterFlagCompletionFunc("task", completeTasks)
+	return cmd
+}
+
+// metricInfo describes metrics by name; it keeps what it has made.
+func metricInfo() func(string, core.Profile) (core.MetricInfo, bool) {
+	type key struct {
+		name    string
+		profile core.Profile
+	}
+	var mu sync.Mutex
+	known := map[key]core.MetricInfo{}
+	return func(name string, profile core.Profile) (core.MetricInfo, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		k := key{name, profile}
+		if info, ok := known[k]; ok {
+			return info, info.Name != ""
+		}
+		m, err := metrics.New(core.MetricSpec{Name: name}, profile)
+		if err == nil {
+			known[k] = m.Info()
+		} else {
+			known[k] = core.MetricInfo{}
+		}
+		return known[k], err == nil
+	}
+}
+
+// A runRef is a run, and one of its models where the user named it.
+type runRef struct {
+	folder *results.Folder
+	model  string
+}
+
+// openRef reads RUN or RUN@MODEL.
+func openRef(root, spec string) (runRef, error) {
+	folder, err := results.Open(root, spec)
+	if err == nil {
+		return runRef{folder: folder}, nil
+	}
+	name, model, ok := strings.Cut(spec, "@")
+	if !ok {
+		return runRef{}, err
+	}
+	if folder, err = results.Open(root, name); err != nil {
+		return runRef{}, err
+	}
+	labels := runLabels(folder)
+	if !contains(labels, model) {
+		hint := "its models: " + strings.Join(labels, ", ")
+		if near := nearest.Word(model, labels); near != "" {
+			hint = "did you mean " + name + "@" + near + "?"
+		}
+		return runRef{}, &core.UserError{Where: spec, Message: fmt.Sprintf("the run has no model %q", model), Hint: hint}
+	}
+	return runRef{folder, model}, nil
+}
+
+// runLabels lists the models of a run in the order of its table.
+func runLabels(f *results.Folder) []string {
+	var out []string
+	for _, m := range f.Manifest.Config.Models {
+		out = append(out, m.Label)
+	}
+	return out
+}
+
+// models of the reference: the one named, or all.
+func (r runRef) models() []string {
+	if r.model != "" {
+		return []string{r.model}
+	}
+	return runLabels(r.folder)
+}
+
+// comparePairs settles which models are compared.
+func comparePairs(root string, args []string) ([][2]compare.Side, error) {
+	a, err := openRef(root, runName(args))
+	if err != nil {
+		return nil, err
+	}
+	var pairs [][2]compare.Side
+	if len(args) < 2 {
+		models := runLabels(a.folder)
+		base := a.model
+		if base == "" && len(models) > 0 {
+			base = models[0]
+		}
+		for _, m := range models {
+			if m != base {
+				pairs = append(pairs, [2]compare.Side{{Folder: a.folder, Model: base}, {Folder: a.folder, Model: m}})
+			}
+		}
+		if len(pairs) == 0 {
+			return nil, &core.UserError{Where: a.folder.Path, Message: "one run with one model has nothing to be compared with",
+				Hint: "name a second run, or evaluate with --against; evalrun ls runs lists the runs"}
+		}
+		return pairs, nil
+	}
+	b, err := openRef(root, args[1])
+	if err != nil {
+		return nil, err
+	}
+	ma, mb := a.models(), b.models()
+	if len(ma) == 1 && len(mb) == 1 {
+		return [][2]compare.Side{{{Folder: a.folder, Model: ma[0]}, {Folder: b.folder, Model: mb[0]}}}, nil
+	}
+	for _, m := range ma {
+		if contains(mb, m) {
+			pairs = append(pairs, [2]compare.Side{{Folder: a.folder, Model: m}, {Folder: b.folder, Model: m}})
+		}
+	}
+	if len(pairs) == 0 {
+		return nil, &core.UserError{Where: args[0] + " and " + args[1], Message: "no model is in both runs",
+			Hint: fmt.Sprintf("name one on each side as RUN@MODEL: %s; %s", strings.Join(ma, ", "), strings.Join(mb, ", "))}
+	}
+	return pairs, nil
+}

@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/results"
+	"github.com/evalrun/evalrun/results/report"
+)
+
+// latestRun is the run that a verb speaks of when none is named.
+const latestRun = "latest"
+
+func newReport() *cobra.Command {
+	var format, to, out string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "report [RUN]",
+		Short: "write the report of a run: Markdown, one-file HTML, JUnit, CSV",
+		Long: "Report makes report.md, report.html and junit.xml of a run again, from what is stored,\n" +
+			"and prints its table. With --format it prints that one form, or writes it to --to FILE.\n" +
+			"RUN is a folder, a run's id, or latest.",
+		Example: "  evalrun report\n" +
+			"  evalrun report latest --format html --to report.html",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if asJSON {
+				format = "json"
+			}
+			return runReport(cmd.Context(), cmd.OutOrStdout(), out, runName(args), format, to)
+		},
+		ValidArgsFunction: completeRuns(&out, 1),
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&format, "format", "", "print one form: "+strings.Join(report.Formats(), ", "))
+	fl.StringVar(&to, "to", "", "write to this file; its ending tells the form where --format is not given")
+	fl.StringVar(&out, "out", "runs", "folder that holds the run folders")
+	fl.BoolVar(&asJSON, "json", false, "the scores as one JSON object (the same as --format json)")
+	return cmd
+}
+
+// runName is the run that the arguments name.
+func runName(args []string) string {
+	if len(args) == 0 {
+		return latestRun
+	}
+	return args[0]
+}
+
+// completeRuns offers the stored runs for up to most arguments.
+func completeRuns(out *string, most int) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return func(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		runs, err := results.List(*out)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		names := []string{latestRun}
+		for _, r := range runs {
+			names = append(names, r.Manifest.ID)
+		}
+		var found []string
+		for _, n := range names {
+			if strings.HasPrefix(n, word) {
+				found = append(found, n)
+			}
+		}
+		return found, cobra.ShellCompDirectiveDefault
+	}
+}
+
+// formatOf tells the form from the ending of a file's name.
+func formatOf(path string) string {
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".md", ".markdown":
+		return "md"
+	case ".html", ".htm":
+		return "html"
+	case ".csv":
+		return "csv"
+	case ".xml":
+		return "junit"
+	case ".json":
+		return "json"
+	}
+	return ""
+}
+
+func runReport(ctx context.Context, w io.Writer, root, name, format, to string) error {
+	if formatOf(root) != "" {
+		return &core.UserError{Where: "--out " + root, Message: "is the folder that holds the runs, as everywhere", Hint: "--to " + root + " writes the report to that file"}
+	}
+	if to != "" && format == "" {
+		if format = formatOf(to); format == "" {
+			return &core.UserError{Where: "--to " + to, Message: "the ending tells no form", Hint: "add --format, one of: " + strings.Join(report.Formats(), ", ")}
+		}
+	}
+	folder, scores, err := openScored(ctx, root, name)
+	if err != nil {
+		return err
+	}
+	if format == "" {
+		if err := writeReports(folder, scores); err != nil {
+			return err
+		}
+		printTable(w, scores)
+		for _, file := range []string{report.MarkdownFile, report.HTMLFile, report.JUnitFile} {
+			fmt.Fprintln(w, filepath.Join(folder.Path, file))
+		}
+		return nil
+	}
+	b, err := report.Render(ctx, format, folder, scores)
+	if err != nil {
+		return err
+	}
+	if to != "" {
+		if err := results.WriteFile(to, b); err != nil {
+			return &core.UserError{Where: "--to " + to, Message: "writing the report", Err: err, Hint: "name a file in a folder that is there"}
+		}
+		return nil
+	}
+	_, err = w.Write(b)
+	return err
+}
+
+// openScored opens a run with its table; the table of a run that has not ended
+// is made from what is stored.
+func openScored(ctx context.Context, root, name string) (*results.Folder, results.Scores, error) {
+	folder, err := results.Open(root, name)
+	if err != nil {
+		return nil, results.Scores{}, err
+	}
+	scores, err := folder.Scores()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return folder, scores, err
+	}
+	s, err := newStored(folder, nil)
+	if err != nil {
+		return nil, scores, err
+	}
+	if n := len(s.changed()); n > 0 {
+		fmt.Fprintf(os.Stderr, "%s: %d task files are not the ones of the run; its stored scores are shown\n", folder.Path, n)
+	}
+	if scores, err = s.sum(ctx); err == nil {
+		scores.Outcome = "interrupted"
+	}
+	return folder, scores, err
+}
+
+// writeReports puts the reports of a run into its folder.
+func writeReports(f *results.Folder, s results.Scores) error { return report.Write(f, s) }
