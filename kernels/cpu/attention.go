@@ -142,7 +142,7 @@ func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int
 		first := max(0, b*page-s.Pos)
 		whole := min(s.N, max(first, b*page+page-1-s.Pos))
 		from := first * group
-		d.path.tile(scores[from*page:], page, qt[from*c.dim:], c.dim, rows-from, keys, c.dim, page/lanes)
+		d.path.tile(scores[from*page:], page, qt[from*c.dim:], c.dim, rows-from, keys, c.dim*lanes, c.dim, page/lanes)
 		for i := first; i < s.N; i++ {
 			count := min(page, s.Pos+i+1-b*page)
 			for r := i * group; r < (i+1)*group; r++ {
@@ -175,9 +175,7 @@ func (d *Device) sumValues(acc, add, p, values []float32, c *cache, from, to, co
 	if from >= to {
 		return
 	}
-	for j := 0; j < c.wide; j += lanes {
-		d.path.tile(add[from*c.wide+j:], c.wide, p[from*page:], page, to-from, values[j*page:], count, 1)
-	}
+	d.path.tile(add[from*c.wide:], c.wide, p[from*page:], page, to-from, values, page*lanes, count, c.wide/lanes)
 	a, b := acc[from*c.wide:to*c.wide], add[from*c.wide:to*c.wide]
 	for i, x := range b {
 		a[i] += x

@@ -30,13 +30,13 @@ func (d *Device) MatMul(dst, x kernels.Buffer, rows int, p kernels.Prepared, e k
 		panels := w.panels[col*k:]
 		a := in[row*k:]
 		if e == kernels.Store && cols%lanes == 0 {
-			d.path.tile(out[row*n+col:], n, a, k, r, panels, k, cols/lanes)
+			d.path.tile(out[row*n+col:], n, a, k, r, panels, k*lanes, k, cols/lanes)
 			return
 		}
 		// The tile stores whole panels, and only stores: go through scratch.
 		wide := (cols + lanes - 1) / lanes * lanes
 		tmp := d.work[thread].take(r * wide)
-		d.path.tile(tmp, wide, a, k, r, panels, k, wide/lanes)
+		d.path.tile(tmp, wide, a, k, r, panels, k*lanes, k, wide/lanes)
 		for i := range r {
 			o, t := out[(row+i)*n+col:][:cols], tmp[i*wide:][:cols]
 			if e == kernels.Add {

@@ -15,7 +15,7 @@ const PathVariable = "EVALRUN_CPU"
 type path struct {
 	name string
 	// tile is described at tileGo.
-	tile func(c []float32, ldc int, a []float32, lda, rows int, b []float32, k, panels int)
+	tile func(c []float32, ldc int, a []float32, lda, rows int, b []float32, step, k, panels int)
 	// softmax is described at softmaxGo.
 	softmax    func(s []float32, count int, top, total *float32) float32
 	sumSquares func(x []float32) float32

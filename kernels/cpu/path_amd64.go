@@ -21,51 +21,51 @@ func archPaths() []*path {
 }
 
 // tileWithAVX2 covers rows and panels with register tiles; see tileGo.
-func tileWithAVX2(c []float32, ldc int, a []float32, lda, rows int, b []float32, k, panels int) {
-	if !checkTile(c, ldc, a, lda, rows, b, k, panels) {
+func tileWithAVX2(c []float32, ldc int, a []float32, lda, rows int, b []float32, step, k, panels int) {
+	if !checkTile(c, ldc, a, lda, rows, b, step, k, panels) {
 		return
 	}
-	cs, as, step, n := uintptr(4*ldc), uintptr(4*lda), uintptr(4*k*lanes), uintptr(k)
+	cs, as, bs, n := uintptr(4*ldc), uintptr(4*lda), uintptr(4*step), uintptr(k)
 	i := 0
 	for ; i+6 <= rows; i += 6 {
 		for p := range panels {
-			tile6x1AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*k*lanes], step, n)
+			tile6x1AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*step], bs, n)
 		}
 	}
 	p := 0
 	switch rows - i {
 	case 1:
 		for ; p+4 <= panels; p += 4 {
-			tile1x4AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*k*lanes], step, n)
+			tile1x4AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*step], bs, n)
 		}
 	case 2:
 		for ; p+2 <= panels; p += 2 {
-			tile2x2AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*k*lanes], step, n)
+			tile2x2AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*step], bs, n)
 		}
 	}
 	for ; p < panels && i < rows; p++ {
-		c, a, b := &c[i*ldc+p*lanes], &a[i*lda], &b[p*k*lanes]
+		c, a, b := &c[i*ldc+p*lanes], &a[i*lda], &b[p*step]
 		switch rows - i {
 		case 1:
-			tile1x1AVX2(c, cs, a, as, b, step, n)
+			tile1x1AVX2(c, cs, a, as, b, bs, n)
 		case 2:
-			tile2x1AVX2(c, cs, a, as, b, step, n)
+			tile2x1AVX2(c, cs, a, as, b, bs, n)
 		case 3:
-			tile3x1AVX2(c, cs, a, as, b, step, n)
+			tile3x1AVX2(c, cs, a, as, b, bs, n)
 		case 4:
-			tile4x1AVX2(c, cs, a, as, b, step, n)
+			tile4x1AVX2(c, cs, a, as, b, bs, n)
 		case 5:
-			tile5x1AVX2(c, cs, a, as, b, step, n)
+			tile5x1AVX2(c, cs, a, as, b, bs, n)
 		}
 	}
 }
 
 // tileWithAVX512 is the same with larger tiles.
-func tileWithAVX512(c []float32, ldc int, a []float32, lda, rows int, b []float32, k, panels int) {
-	if !checkTile(c, ldc, a, lda, rows, b, k, panels) {
+func tileWithAVX512(c []float32, ldc int, a []float32, lda, rows int, b []float32, step, k, panels int) {
+	if !checkTile(c, ldc, a, lda, rows, b, step, k, panels) {
 		return
 	}
-	cs, as, step, n := uintptr(4*ldc), uintptr(4*lda), uintptr(4*k*lanes), uintptr(k)
+	cs, as, bs, n := uintptr(4*ldc), uintptr(4*lda), uintptr(4*step), uintptr(k)
 	for i := 0; i < rows; {
 		m := 1
 		for _, size := range [...]int{12, 8, 4, 2} {
@@ -76,40 +76,40 @@ func tileWithAVX512(c []float32, ldc int, a []float32, lda, rows int, b []float3
 		}
 		p := 0
 		for p < panels {
-			c, a, b := &c[i*ldc+p*lanes], &a[i*lda], &b[p*k*lanes]
+			c, a, b := &c[i*ldc+p*lanes], &a[i*lda], &b[p*step]
 			left := panels - p
 			switch {
 			case m == 1 && left >= 4:
-				tile1x4AVX512(c, cs, a, as, b, step, n)
+				tile1x4AVX512(c, cs, a, as, b, bs, n)
 				p += 4
 				continue
 			case left >= 2:
 				switch m {
 				case 12:
-					tile12x2AVX512(c, cs, a, as, b, step, n)
+					tile12x2AVX512(c, cs, a, as, b, bs, n)
 				case 8:
-					tile8x2AVX512(c, cs, a, as, b, step, n)
+					tile8x2AVX512(c, cs, a, as, b, bs, n)
 				case 4:
-					tile4x2AVX512(c, cs, a, as, b, step, n)
+					tile4x2AVX512(c, cs, a, as, b, bs, n)
 				case 2:
-					tile2x2AVX512(c, cs, a, as, b, step, n)
+					tile2x2AVX512(c, cs, a, as, b, bs, n)
 				case 1:
-					tile1x2AVX512(c, cs, a, as, b, step, n)
+					tile1x2AVX512(c, cs, a, as, b, bs, n)
 				}
 				p += 2
 				continue
 			}
 			switch m {
 			case 12:
-				tile12x1AVX512(c, cs, a, as, b, step, n)
+				tile12x1AVX512(c, cs, a, as, b, bs, n)
 			case 8:
-				tile8x1AVX512(c, cs, a, as, b, step, n)
+				tile8x1AVX512(c, cs, a, as, b, bs, n)
 			case 4:
-				tile4x1AVX512(c, cs, a, as, b, step, n)
+				tile4x1AVX512(c, cs, a, as, b, bs, n)
 			case 2:
-				tile2x1AVX512(c, cs, a, as, b, step, n)
+				tile2x1AVX512(c, cs, a, as, b, bs, n)
 			case 1:
-				tile1x1AVX512(c, cs, a, as, b, step, n)
+				tile1x1AVX512(c, cs, a, as, b, bs, n)
 			}
 			p++
 		}
@@ -119,13 +119,13 @@ func tileWithAVX512(c []float32, ldc int, a []float32, lda, rows int, b []float3
 
 // checkTile touches the last value of each operand, so that a wrong size
 // panics here and not in assembly. It is false if there is nothing to do.
-func checkTile(c []float32, ldc int, a []float32, lda, rows int, b []float32, k, panels int) bool {
+func checkTile(c []float32, ldc int, a []float32, lda, rows int, b []float32, step, k, panels int) bool {
 	if rows == 0 || panels == 0 || k == 0 {
 		return false
 	}
 	_ = c[(rows-1)*ldc+panels*lanes-1]
 	_ = a[(rows-1)*lda+k-1]
-	_ = b[panels*k*lanes-1]
+	_ = b[(panels-1)*step+k*lanes-1]
 	return true
 }
 
