@@ -45,6 +45,7 @@ type supervisor struct {
 	deaths   int
 	words    string // of the last death
 	closed   bool
+	ends     sync.WaitGroup // of processes that died or came too late
 }
 
 // An incarnation is one process of a plugin's series.
@@ -94,12 +95,15 @@ func (s *supervisor) get(ctx context.Context) (*incarnation, error) {
 		return nil, err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		go l.end()
+	closed = s.closed
+	if !closed {
+		s.current = inc
+	}
+	s.mu.Unlock()
+	if closed {
+		l.end()
 		return nil, fmt.Errorf("%s: used after Close", s.title)
 	}
-	s.current = inc
 	return inc, nil
 }
 
@@ -128,9 +132,15 @@ func (s *supervisor) explain(inc *incarnation, err error) error {
 			s.current = nil
 		}
 	}
+	// What the host holds for it is freed: beside the caller, or by it when
+	// close no longer waits for others.
+	here := first && s.closed
+	if first && !here {
+		s.ends.Go(inc.end)
+	}
 	s.mu.Unlock()
-	if first {
-		go inc.end() // frees what the host holds for it
+	if here {
+		inc.end()
 	}
 	title := s.title
 	if inc.version != "" {
@@ -145,6 +155,7 @@ func (s *supervisor) close(goodbye func(grpc.ClientConnInterface) error) error {
 	inc, closed := s.current, s.closed
 	s.current, s.closed = nil, true
 	s.mu.Unlock()
+	defer s.ends.Wait()
 	if closed || inc == nil {
 		return nil
 	}
