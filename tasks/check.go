@@ -3,7 +3,6 @@ package tasks
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -90,7 +89,8 @@ func (d *decoder) checkTemplate(f *File) {
 	}
 }
 
-// checkSource makes a relative path relative to the task's own folder.
+// checkSource looks at the form of dataset.source; whether it is there shows when
+// rows are read.
 func (d *decoder) checkSource(t *core.Task) {
 	ds := &t.Dataset
 	n := d.places["dataset.source"]
@@ -113,9 +113,6 @@ func (d *decoder) checkSource(t *core.Task) {
 			d.complain(n, "add split: under dataset:", "a data set of the hub needs the split to evaluate")
 		}
 		return
-	}
-	if !filepath.IsAbs(ds.Source) && !strings.HasPrefix(t.Path, "embedded:") && n != nil && n.Line != setLine {
-		ds.Source = filepath.Join(filepath.Dir(t.Path), ds.Source)
 	}
 }
 

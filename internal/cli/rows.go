@@ -52,7 +52,7 @@ type rowSet struct {
 // Nothing is read yet, but the hub may be asked which files there are.
 func (r rowFlags) rows(ctx context.Context, file *tasks.File) (*rowSet, error) {
 	t := file.Task
-	source, embedded, err := r.source(ctx, file, false)
+	source, embedded, err := r.source(ctx, file, dataset.Evaluation)
 	if err != nil {
 		return nil, err
 	}
@@ -82,17 +82,11 @@ func (r rowFlags) limitFor(t *core.Task) (dataset.Limit, error) {
 	return dataset.ParseLimit(s, r.seed)
 }
 
-// source finds a task's rows; train asks for the training split.
-func (r rowFlags) source(ctx context.Context, file *tasks.File, train bool) (dataset.Source, bool, error) {
+// source finds a task's rows: the embedded ones, or what dataset.Open gives.
+func (r rowFlags) source(ctx context.Context, file *tasks.File, part dataset.Part) (dataset.Source, bool, error) {
 	t := file.Task
-	ds := t.Dataset
-	own := ds.Source != "" && !strings.Contains(ds.Source, "://")
-	split, local := ds.Split, ds.Local.Split
-	if train {
-		split, local = ds.TrainSplit, ds.Local.TrainSplit
-	}
-	switch {
-	case r.data == dataEmbedded, r.data == "" && r.demo && tasks.HasRows(t.Name) && !own:
+	own := t.Dataset.Source != "" && !strings.Contains(t.Dataset.Source, "://")
+	if r.data == dataEmbedded || r.data == "" && r.demo && tasks.HasRows(t.Name) && !own {
 		f, err := tasks.Rows(t.Name)
 		if err != nil {
 			return nil, false, &core.UserError{Where: file.Where("task"), Message: fmt.Sprintf("the task %s has no embedded rows", t.Name),
@@ -105,22 +99,13 @@ func (r rowFlags) source(ctx context.Context, file *tasks.File, train bool) (dat
 		}
 		src, err := dataset.Text("embedded:"+t.Name+".jsonl", string(b))
 		return notes{src}, true, err
-	case own:
-		src, err := dataset.Files([]string{ds.Source}, dataset.FileOptions{})
-		return src, false, at(file, "dataset", err)
-	case r.data == "" || r.data == dataHub:
-		src, err := hubSource(ctx, file, split)
-		return src, false, err
 	}
-	folder := ds.Local.Folder
-	if folder == "" {
-		folder = t.Name
+	where := dataset.Where{Dir: r.data}
+	if r.data == dataHub {
+		where.Dir = ""
 	}
-	if local == "" {
-		local = split
-	}
-	src, err := dataset.Folder(r.data, folder, local)
-	return src, false, err
+	src, err := dataset.Open(ctx, t, part, where)
+	return src, false, at(file, "dataset", err)
 }
 
 // notes takes the columns that begin with an underscore out of embedded rows:

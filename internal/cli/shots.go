@@ -28,7 +28,7 @@ func sorted(s []string) []string {
 // id and the seed alone. A row never is its own example.
 func (e *evaluation) shots(ctx context.Context, file *tasks.File) (func(run.Row) []prompt.Shot, error) {
 	t := file.Task
-	source, _, err := e.rowFlags().source(ctx, file, true)
+	source, _, err := e.rowFlags().source(ctx, file, dataset.Training)
 	if err != nil {
 		return nil, err
 	}
