@@ -44,6 +44,9 @@ type goldenRow struct {
 // TestGolden compares with the reference implementations (Hugging Face
 // tokenizers, SentencePiece, tiktoken) on hostile texts and broken id lists.
 func TestGolden(t *testing.T) {
+	if testing.Short() {
+		t.Skip("loads eleven large vocabularies; TestPipelines covers every step in short runs")
+	}
 	file, err := os.Open(shared(t, "golden", "scoring", "tokens.jsonl"))
 	if err != nil {
 		t.Fatal(err)

@@ -102,11 +102,11 @@ func loadFolder(dir string) (*Tokenizer, error) {
 	case has("vocab.json") && has("merges.txt"):
 		t, err = loadVocabMerges(dir, config)
 	default:
-		found, globErr := filepath.Glob(filepath.Join(escapeGlob(dir), "*.gguf"))
-		if globErr != nil || len(found) != 1 {
-			return nil, fmt.Errorf("%s: no tokenizer.json, tokenizer.model, vocab.json with merges.txt, or single .gguf file in the folder", dir)
+		found, _ := filepath.Glob(filepath.Join(escapeGlob(dir), "*.gguf"))
+		if len(found) == 0 {
+			return nil, fmt.Errorf("%s: no tokenizer.json, tokenizer.model, vocab.json with merges.txt, or .gguf file in the folder", dir)
 		}
-		t, err = loadGGUF(found[0])
+		t, err = loadGGUF(dir)
 	}
 	if err != nil {
 		return nil, err
@@ -203,11 +203,16 @@ func (t *Tokenizer) applyConfig(c *config) error {
 		id   *int32
 		text tokenText
 		name string
-	}{{&t.bos, c.BOS, "bos_token"}, {&t.eos, c.EOS, "eos_token"}, {&t.unk, c.Unk, "unk_token"}, {&t.pad, c.Pad, "pad_token"}} {
+
+		optional bool // neither encoding nor decoding needs it
+	}{{&t.bos, c.BOS, "bos_token", false}, {&t.eos, c.EOS, "eos_token", false}, {&t.unk, c.Unk, "unk_token", true}, {&t.pad, c.Pad, "pad_token", true}} {
 		if x.text == "" {
 			continue
 		}
 		id, ok := t.ids[string(x.text)]
+		if !ok && x.optional {
+			continue // the Python classes would add a token that no weight knows
+		}
 		if !ok {
 			return fmt.Errorf("%s %q is not in the vocabulary", x.name, x.text)
 		}

@@ -185,6 +185,44 @@ func TestGGUFRefusals(t *testing.T) {
 	}
 }
 
+func TestGGUFSplits(t *testing.T) {
+	dir := t.TempDir()
+	name := func(n, of int) string { return filepath.Join(dir, fmt.Sprintf("m-%05d-of-%05d.gguf", n, of)) }
+	for n := 1; n <= 3; n++ {
+		meta := NewMeta()
+		meta.SetUint32("split.count", 3)
+		meta.SetUint32("split.no", uint32(n-1))
+		if err := WriteGGUF(name(n, 3), []Tensor{Float32s(fmt.Sprintf("t%d", n), []float32{float32(n)}, 1)}, meta); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := mustOpen(t, dir)
+	if len(f.Files()) != 3 || fmt.Sprint(f.Names()) != "[t1 t2 t3]" {
+		t.Errorf("%v in %v", f.Names(), f.Files())
+	}
+	if x, err := f.Tensor("t3"); err != nil {
+		t.Error(err)
+	} else if v, err := x.Floats(); err != nil || v[0] != 3 {
+		t.Errorf("t3 is %v, %v", v, err)
+	}
+	if _, err := Open(name(2, 3)); err == nil || !strings.Contains(err.Error(), "open the one whose name ends in -00001-of-00003.gguf") {
+		t.Errorf("the second part: %v", err)
+	}
+	again := NewMeta()
+	if err := WriteGGUF(name(3, 3), []Tensor{Float32s("t1", []float32{1}, 1)}, again); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), `tensor "t1" stands in another file`) {
+		t.Errorf("a tensor in two parts: %v", err)
+	}
+	if err := os.Remove(name(3, 3)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "m-00003-of-00003.gguf") {
+		t.Errorf("a missing part: %v", err)
+	}
+}
+
 // A file cut anywhere is refused, whatever was cut.
 func TestGGUFCutAnywhere(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.gguf")

@@ -1,4 +1,4 @@
-//go:build !unix
+//go:build !(linux || darwin || freebsd || netbsd || openbsd || dragonfly)
 
 package weights
 
@@ -26,3 +26,6 @@ func (m *mapping) unmap() error {
 	m.data = nil
 	return nil
 }
+
+// release does nothing: memory that was read into cannot be had back.
+func (m *mapping) release() error { return nil }

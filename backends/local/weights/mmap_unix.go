@@ -1,10 +1,12 @@
-//go:build unix
+//go:build linux || darwin || freebsd || netbsd || openbsd || dragonfly
 
 package weights
 
 import (
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // mapping holds the bytes of one file. On Unix they are mapped read-only and
@@ -35,4 +37,12 @@ func (m *mapping) unmap() error {
 	}
 	m.mapped = false
 	return os.NewSyscallError("munmap", syscall.Munmap(data))
+}
+
+// release lets the system take the pages back; they come in again when touched.
+func (m *mapping) release() error {
+	if len(m.data) == 0 {
+		return nil
+	}
+	return os.NewSyscallError("madvise", unix.Madvise(m.data, unix.MADV_DONTNEED))
 }

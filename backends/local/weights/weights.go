@@ -19,6 +19,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -128,7 +129,8 @@ func find(dir string) (string, error) {
 	for _, ext := range []string{".safetensors", ".gguf"} {
 		var found []string
 		for _, e := range entries {
-			if !e.IsDir() && strings.HasSuffix(e.Name(), ext) {
+			// Of a model in several parts the first stands for all.
+			if !e.IsDir() && strings.HasSuffix(e.Name(), ext) && (!isSplit(e.Name()) || strings.Contains(e.Name(), "-00001-of-")) {
 				found = append(found, e.Name())
 			}
 		}
@@ -146,6 +148,10 @@ func find(dir string) (string, error) {
 	}
 	return "", fmt.Errorf("%s: no model.safetensors, model.safetensors.index.json or .gguf file in the folder", dir)
 }
+
+var splitName = regexp.MustCompile(`-\d{5}-of-\d{5}\.gguf$`)
+
+func isSplit(name string) bool { return splitName.MatchString(name) }
 
 // openFile maps one file and adds its tensors: those in want, or all where want
 // is nil.
@@ -169,11 +175,10 @@ func (f *File) openFile(path string, want []string) error {
 	}
 	if want == nil {
 		f.metadata, f.meta = metadata, meta
-		for _, t := range tensors {
-			f.names = append(f.names, t.Name)
-			f.tensors[t.Name] = t
+		if err := f.add(path, tensors); err != nil {
+			return err
 		}
-		return nil
+		return f.openSplits(path)
 	}
 	if meta != nil {
 		return fmt.Errorf("%s: a GGUF file as a safetensors shard", path)
@@ -190,6 +195,53 @@ func (f *File) openFile(path string, want []string) error {
 		}
 		f.names = append(f.names, name)
 		f.tensors[name] = t
+	}
+	return nil
+}
+
+// add enters all tensors of one file.
+func (f *File) add(path string, tensors []Tensor) error {
+	for _, t := range tensors {
+		if f.Has(t.Name) {
+			return fmt.Errorf("%s: tensor %q stands in another file of the model too", path, t.Name)
+		}
+		f.names = append(f.names, t.Name)
+		f.tensors[t.Name] = t
+	}
+	return nil
+}
+
+// openSplits adds the other files of a GGUF model that was cut into several:
+// NAME-00001-of-00003.gguf and on, of which the first holds the metadata.
+func (f *File) openSplits(path string) error {
+	if f.meta == nil || !f.meta.Has("split.count") {
+		return nil
+	}
+	count, ok := f.meta.Uint("split.count")
+	if !ok || count > 99999 {
+		return fmt.Errorf("%s: split.count is %v", path, f.meta.Value("split.count"))
+	}
+	if count <= 1 {
+		return nil
+	}
+	prefix, ok := strings.CutSuffix(path, fmt.Sprintf("-00001-of-%05d.gguf", count))
+	if !ok {
+		return fmt.Errorf("%s: a part of a model of %d files: open the one whose name ends in -00001-of-%05d.gguf", path, count, count)
+	}
+	for n := uint64(2); n <= count; n++ {
+		part := fmt.Sprintf("%s-%05d-of-%05d.gguf", prefix, n, count)
+		m, err := mapPath(part)
+		if err != nil {
+			return err
+		}
+		f.maps, f.files = append(f.maps, m), append(f.files, part)
+		tensors, _, err := parseGGUF(m.data)
+		if err != nil {
+			return fmt.Errorf("%s: %w", part, err)
+		}
+		if err := f.add(part, tensors); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -272,6 +324,17 @@ func (f *File) Metadata() map[string]string { return f.metadata }
 // Meta is the metadata of a GGUF file, and nil for safetensors: which of the
 // two kinds a File is can be told from it.
 func (f *File) Meta() *Meta { return f.meta }
+
+// Release gives the memory of the mapped pages back to the system, for use once
+// the weights were copied elsewhere. All Data stay valid and are read from the
+// file again when they are touched.
+func (f *File) Release() error {
+	var errs []error
+	for _, m := range f.maps {
+		errs = append(errs, m.release())
+	}
+	return errors.Join(errs...)
+}
 
 // Close unmaps the files. All Data handed out become invalid.
 func (f *File) Close() error {

@@ -92,6 +92,12 @@ func TestSafetensorsRoundTrip(t *testing.T) {
 	if v, err := a.Floats(); err != nil || !slices.Equal(v, []float32{1, -2}) {
 		t.Errorf("half: %v, %v", v, err)
 	}
+	if err := f.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := a.Floats(); err != nil || !slices.Equal(v, []float32{1, -2}) {
+		t.Errorf("half, after the pages were released: %v, %v", v, err)
+	}
 	if _, err := f.Tensor("nope"); !errors.Is(err, ErrNoTensor) || !strings.Contains(err.Error(), `"nope"`) {
 		t.Errorf("missing tensor: %v", err)
 	}
