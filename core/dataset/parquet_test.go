@@ -125,7 +125,7 @@ func TestParquetDamage(t *testing.T) {
 			t.Errorf("cut to %d bytes: no error", n)
 		}
 	}
-	flips := 3000
+	flips := 1000
 	if testing.Short() {
 		flips = 200
 	}

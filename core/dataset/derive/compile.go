@@ -269,9 +269,13 @@ func (w *rewriter) checkCall(c *ast.CallNode, name string) {
 	}
 	if name == "regex_replace" {
 		if s, ok := c.Arguments[1].(*ast.StringNode); ok {
-			if _, err := pattern(s.Value); err != nil {
+			re, err := pattern(s.Value)
+			if err != nil {
 				w.err = &file.Error{Location: s.Location(), Message: err.Error()}
+				return
 			}
+			// Compiled once, not once a row.
+			ast.Patch(&c.Arguments[1], &ast.ConstantNode{Value: re})
 		}
 	}
 }

@@ -90,6 +90,7 @@ func TestExpressions(t *testing.T) {
 		{`replace("aXbX", "X", "-")`, "a-b-"},
 		{`regex_replace("John Smith", "(\\w+) (\\w+)", "\\2, \\1")`, "Smith, John"},
 		{`regex_replace("cost $5", "\\d", "$0$0")`, "cost $55"},
+		{`regex_replace("aXb", upper("x"), "-")`, "a-b"},
 		{`options(choices.text, choices.label)`, "A. red\nB. green\nC. blue"},
 		{`options(endings)`, "A. e0\nB. e1\nC. e2\nD. e3"},
 		{`options(endings, 0)`, "0. e0\n1. e1\n2. e2\n3. e3"},

@@ -507,16 +507,19 @@ func regexReplace(a ...any) (any, error) {
 	if err := arity("regex_replace", a, 3, 3); err != nil {
 		return nil, err
 	}
+	re, compiled := a[1].(*regexp.Regexp) // where the pattern is a literal
 	var s [3]string
 	for i, which := range []string{"text", "pattern", "replacement"} {
 		var ok bool
-		if s[i], ok = a[i].(string); !ok {
+		if s[i], ok = a[i].(string); !ok && !(i == 1 && compiled) {
 			return nil, fmt.Errorf("regex_replace: %s is %s, not a text", which, nameOf(a[i]))
 		}
 	}
-	re, err := pattern(s[1])
-	if err != nil {
-		return nil, err
+	if !compiled {
+		var err error
+		if re, err = pattern(s[1]); err != nil {
+			return nil, err
+		}
 	}
 	replacement := group.ReplaceAllString(s[2], "$${${1}}")
 	var out []byte

@@ -302,7 +302,7 @@ func TestDataFiles(t *testing.T) {
 func TestSnapshot(t *testing.T) {
 	h := newFakeHub(t)
 	h.add("models/o/m", "main", map[string]string{"config.json": "{}", "model.safetensors": strings.Repeat("w", 5000),
-		"pytorch_model.bin": "unwanted", "onnx/model.onnx": "unwanted", "original/tokenizer.model": "unwanted"})
+		"pytorch_model.bin": "unwanted", "consolidated.safetensors": "unwanted", "onnx/model.onnx": "unwanted", "original/tokenizer.model": "unwanted"})
 	c := h.client(t)
 	dir, err := c.Snapshot(context.Background(), Model, "o/m", "", ModelFiles)
 	if err != nil {

@@ -14,9 +14,10 @@ import (
 )
 
 // ModelFiles are the patterns of what a model's folder must hold to be run:
-// weights, configuration, tokenizer.
-var ModelFiles = []string{"*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json",
-	"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "*.model", "*.model.v3",
+// weights, configuration, tokenizer. Weights go by their usual names only: some
+// publishers keep a second copy of all of them as consolidated*.safetensors.
+var ModelFiles = []string{"model*.safetensors", "model*.safetensors.index.json", "adapter_model.safetensors",
+	"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "*.model", "*.model.v3",
 	"vocab.json", "merges.txt", "chat_template.jinja", "adapter_config.json"}
 
 // Snapshot fetches the files of a repository whose path matches one of the
