@@ -76,6 +76,7 @@ func Builtin() []Factory {
 		rougeFactory("rougeL", "ROUGE-L F-measure"),
 		rougeFactory("rouge1", "ROUGE-1 F-measure"),
 		rougeFactory("rouge2", "ROUGE-2 F-measure"),
+		rougeFactory("rougeLsum", "ROUGE-L F-measure line by line"),
 		dropFactory(),
 		labelAndExplanationFactory(),
 		exactMatchFactory(),

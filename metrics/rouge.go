@@ -21,6 +21,8 @@ func rougeFactory(name, summary string) Factory {
 			info := core.MetricInfo{Name: name, Profile: profile, Low: 0, High: 1, HigherIsBetter: true}
 			if variant != string(text.Torchmetrics) {
 				info.Notes = append(info.Notes, "ROUGE as "+variant+" computes it")
+			} else if name == "rougeLsum" {
+				info.Notes = append(info.Notes, "texts are cut into sentences at line ends, as rouge_score does; torchmetrics cuts them with NLTK's punkt")
 			}
 			r := &text.Rouge{Variant: text.Variant(variant)}
 			return &itemMetric{info, func(it *core.Item) core.Score {
@@ -31,9 +33,17 @@ func rougeFactory(name, summary string) Factory {
 					return failed(extractionFailed)
 				}
 				var best text.PRF
-				if n > 0 {
+				switch {
+				case n > 0:
 					best = r.BestN(n, answer, it.Targets)
-				} else {
+				case name == "rougeLsum":
+					lines := text.Lines(answer)
+					for _, t := range it.Targets {
+						if s := r.Lsum(lines, text.Lines(t)); s.F > best.F {
+							best = s
+						}
+					}
+				default:
 					best = r.BestL(answer, it.Targets)
 				}
 				if profile == core.Bakeoff && variant == string(text.Torchmetrics) {

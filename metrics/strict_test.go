@@ -83,6 +83,8 @@ func TestProfiles(t *testing.T) {
 		{"rouge", "!!!", "x", fails, 0},
 		{"rouge1", "b a", "a b", 1, 1},
 		{"rouge2", "b a", "a b", 0, 0},
+		{"rougeLsum", "c d\na b", "a b\nc d", 1, 1},
+		{"rougeL", "c d\na b", "a b\nc d", 0.5, 0.5},
 		{"exact_match", " a\n", "a", 1, 0},
 	} {
 		it := core.Item{ID: "0", Raw: c.answer, Text: c.answer, Targets: []string{c.target}}

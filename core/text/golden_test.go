@@ -54,6 +54,7 @@ func TestRougeAgainstPython(t *testing.T) {
 			Torchmetrics                map[string][3]float64
 			Google                      map[string][3]float64
 			GoogleStem                  map[string][3]float64 `json:"google_stem"`
+			Sentences                   struct{ Prediction, Reference []string }
 		}
 		if err := json.Unmarshal(line, &row); err != nil {
 			t.Fatal(err)
@@ -61,10 +62,15 @@ func TestRougeAgainstPython(t *testing.T) {
 		rows++
 		check := func(v Variant, want map[string][3]float64, tolerance float64) {
 			r.Variant = v
+			sum := r.Lsum(Lines(row.Prediction), Lines(row.Reference))
+			if v == Torchmetrics {
+				sum = r.Lsum(row.Sentences.Prediction, row.Sentences.Reference)
+			}
 			for key, got := range map[string]PRF{
-				"rouge1": r.N(1, row.Prediction, row.Reference),
-				"rouge2": r.N(2, row.Prediction, row.Reference),
-				"rougeL": r.L(row.Prediction, row.Reference),
+				"rouge1":    r.N(1, row.Prediction, row.Reference),
+				"rouge2":    r.N(2, row.Prediction, row.Reference),
+				"rougeL":    r.L(row.Prediction, row.Reference),
+				"rougeLsum": sum,
 			} {
 				w, ok := want[key]
 				if !ok {

@@ -145,3 +145,24 @@ func BenchmarkRougeL(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pairs/s")
 }
+
+func TestLsum(t *testing.T) {
+	var r Rouge
+	// One sentence on both sides: the same as L.
+	a, b := "the cat sat on the mat", "the cat lay on a mat"
+	if got, want := r.Lsum([]string{a}, []string{b}), r.L(a, b); got != want {
+		t.Errorf("one sentence: %v, L %v", got, want)
+	}
+	// "a b" and "c d" together hold four of five words, though in another order.
+	got := r.Lsum(Lines("c d\n\na b\n"), []string{"a b c d e"})
+	if want := NewPRF(4, 4, 5); got != want {
+		t.Errorf("union: %v, want %v", got, want)
+	}
+	// A word counts as often as both have it.
+	if got, want := r.Lsum([]string{"a"}, []string{"a", "a"}), NewPRF(1, 1, 2); got != want {
+		t.Errorf("clipped: %v, want %v", got, want)
+	}
+	if got := r.Lsum(nil, []string{"a"}); got != (PRF{}) {
+		t.Errorf("nothing: %v", got)
+	}
+}
