@@ -126,6 +126,9 @@ func TestGolden(t *testing.T) {
 
 // TestVectors compares with llama.cpp's test vectors.
 func TestVectors(t *testing.T) {
+	if testing.Short() {
+		t.Skip("loads seven large vocabularies")
+	}
 	for _, c := range []struct{ tokenizer, vectors string }{
 		{"gpt2-tokenizer/tokenizer.json", "gpt2-tokenizer/ggml-vocab-gpt-2.gguf"},
 		{"llama3-tokenizer/tokenizer.json", "llama3-tokenizer/ggml-vocab-llama-bpe.gguf"},
