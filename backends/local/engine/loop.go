@@ -72,6 +72,11 @@ func (e *Engine) admit() {
 				break
 			} else {
 				q.kv = got
+				if c := got.Copy; c.N > 0 && c.From != c.To {
+					for _, cache := range e.caches {
+						e.dev.CopyPage(cache, c.To, c.From, c.N)
+					}
+				}
 				e.running = append(e.running, q)
 			}
 		}

@@ -77,9 +77,18 @@ func (p *Pool) Stats() Stats { return p.hits }
 // Seq is one admitted sequence: its pages in the order of positions.
 type Seq struct {
 	Pages []int32
+	// Copy asks for a copy of the first N positions of page From to page To,
+	// before anything else is stored in any page; N is 0 for none.
+	Copy struct {
+		From, To int32
+		N        int
+	}
 	path  []*node // the leading pages that are in the tree
 	start int     // positions below need not be computed by this sequence
 }
+
+// minCopy is the least number of positions for which a page is copied.
+const minCopy = 4
 
 // Start is the first position that the sequence has to compute itself. It can
 // fall when the sequence that was to compute a shared page is released early.
@@ -89,14 +98,11 @@ func (s *Seq) Start() int { return s.start }
 // once owner has computed the positions below until. owner is nil when they
 // are complete already.
 func (s *Seq) Wait() (owner *Seq, until int) {
-	if s.start == 0 {
+	shared := s.start / page // what is behind them was copied
+	if shared == 0 || s.path[shared-1].owner == nil {
 		return nil, 0
 	}
-	last := s.path[s.start/page-1]
-	if last.owner == nil {
-		return nil, 0
-	}
-	return last.owner, s.start
+	return s.path[shared-1].owner, shared * page
 }
 
 // Admit reserves pages for a prompt that may grow to total tokens. Pages are
@@ -132,7 +138,11 @@ func (p *Pool) Admit(scope string, prompt []int32, total int, share bool) (*Seq,
 	for _, n := range s.path {
 		p.use(n, s)
 	}
-	s.start = len(s.path) * page
+	shared := len(s.path)
+	if share {
+		s.Copy.From, s.Copy.N = at.alike(prompt[shared*page : len(prompt)-1])
+	}
+	s.start = shared*page + s.Copy.N
 	p.hits.Prompt += int64(len(prompt))
 	p.hits.Shared += int64(s.start)
 	for i := len(s.path); i < need; i++ {
@@ -149,7 +159,31 @@ func (p *Pool) Admit(scope string, prompt []int32, total int, share bool) (*Seq,
 			at = n
 		}
 	}
+	if s.Copy.N > 0 {
+		s.Copy.To = s.Pages[shared]
+	}
 	return s, nil
+}
+
+// alike looks among the complete pages behind n for the one that agrees with
+// rest for longest, and gives it with the number of tokens.
+func (n *node) alike(rest []int32) (from int32, common int) {
+	for _, c := range n.children {
+		if c.owner != nil {
+			continue
+		}
+		k := 0
+		for k < page && k < len(rest) && c.key[k] == rest[k] {
+			k++
+		}
+		if k > common {
+			from, common = c.page, k
+		}
+	}
+	if common < minCopy {
+		return 0, 0
+	}
+	return from, common
 }
 
 // match follows the prompt through the tree and notes the pages it meets.

@@ -58,9 +58,17 @@ func TestSharing(t *testing.T) {
 	}
 	// The last token of a prompt is computed even where all of it is known.
 	p.Computed(a, 96)
+	// Within a page it starts from a copy.
 	c := admit(t, p, tokens(96, 1, 96, 0), 96)
-	if c.Start() != 64 {
-		t.Fatalf("start %d, want 64", c.Start())
+	if c.Start() != 95 || c.Copy.N != 31 || c.Copy.From != a.Pages[2] || c.Copy.To != c.Pages[2] || c.Pages[2] == a.Pages[2] {
+		t.Fatalf("start %d, copy %+v", c.Start(), c.Copy)
+	}
+	for parting, want := range map[int]int{75: 11, 68: 4, 67: 0, 64: 0} {
+		d := admit(t, p, tokens(90, 1, parting, 5+parting), 90)
+		if d.Start() != 64+want || d.Copy.N != want {
+			t.Errorf("parting at %d: start %d, copy %+v", parting, d.Start(), d.Copy)
+		}
+		p.Release(d)
 	}
 }
 
@@ -84,8 +92,9 @@ func TestFullAndTooLong(t *testing.T) {
 	}
 	p.Release(b)
 	c := admit(t, p, tokens(40, 3, 40, 0), 40) // one page was free, one is evicted: the last of the chain
-	if d := admit(t, p, tokens(64, 1, 64, 0), 64); d.Start() != 32 || len(d.Pages) != 2 {
-		t.Fatalf("start %d", d.Start())
+	// The page that is copied from may be the one that is evicted for the copy.
+	if d := admit(t, p, tokens(64, 1, 64, 0), 64); d.Start() != 63 || len(d.Pages) != 2 || d.Copy.From != d.Copy.To {
+		t.Fatalf("start %d, copy %+v", d.Start(), d.Copy)
 	}
 	_ = c
 }
