@@ -77,11 +77,11 @@ func (r *Result) has(p core.Profile) bool {
 	return false
 }
 
-// repeatsStrict tells whether a line has the same numbers as the strict one.
+// repeatsStrict tells whether a line reads the same as the strict one.
 func (r *Result) repeatsStrict(l Line) bool {
 	for _, s := range r.Lines {
 		if s.Profile == core.Strict && s.Task == l.Task && s.Metric == l.Metric {
-			return s.A == l.A && s.B == l.B && s.N == l.N
+			return s.N == l.N && number(float64(s.A)) == number(float64(l.A)) && number(float64(s.B)) == number(float64(l.B))
 		}
 	}
 	return false

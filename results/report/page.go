@@ -314,49 +314,56 @@ func winner(row taskRow) int {
 	return best
 }
 
-// flags are the short warnings beside a task.
+// flags are the short warnings beside a task. Of several models a warning
+// names those that it is about, unless it is about all.
 func flags(lines []results.Score) []string {
-	var out []string
-	seen := map[string]bool{}
-	add := func(s string) {
-		if !seen[s] {
-			seen[s] = true
-			out = append(out, s)
-		}
-	}
+	var order, models []string
+	about := map[string][]string{}
 	for _, l := range lines {
 		if l.Profile == core.Bakeoff && lineOf(lines, l.Model, core.Strict) != nil {
 			continue
 		}
-		asked := max(1, l.N+l.Dropped+l.NonFinite)
-		share := func(n int, what string) {
-			if n > 0 {
-				add(percent(n, asked) + " " + what)
+		models = append(models, l.Model)
+		for _, f := range lineFlags(l) {
+			if about[f] == nil {
+				order = append(order, f)
 			}
+			about[f] = append(about[f], l.Model)
 		}
-		if l.Skipped != "" {
-			add("skipped: " + l.Skipped)
-			continue
+	}
+	out := make([]string, 0, len(order))
+	for _, f := range order {
+		if len(about[f]) < len(models) {
+			f = strings.Join(about[f], ", ") + ": " + f
 		}
-		if l.N > 0 && l.N < tooFew {
-			add(fmt.Sprintf("too few rows (%d)", l.N))
+		out = append(out, f)
+	}
+	return out
+}
+
+func lineFlags(l results.Score) []string {
+	if l.Skipped != "" {
+		return []string{"skipped: " + l.Skipped}
+	}
+	var out []string
+	add := func(n int, text string) {
+		if n > 0 {
+			out = append(out, text)
 		}
-		if l.APIErrors > 0 {
-			add(fmt.Sprintf("%d API errors", l.APIErrors))
-		}
-		share(l.ExtractionFailed, "no answer found")
-		share(l.Truncated, "prompts truncated")
-		share(l.Cut, "answers cut")
-		share(l.Empty, "empty")
-		if l.Dropped > 0 {
-			add(fmt.Sprintf("%d dropped", l.Dropped))
-		}
-		if l.NonFinite > 0 {
-			add(fmt.Sprintf("%d non-finite left out", l.NonFinite))
-		}
-		if l.Unfinished {
-			add("unfinished")
-		}
+	}
+	asked := max(1, l.N+l.Dropped+l.NonFinite)
+	if l.N < tooFew {
+		add(l.N, fmt.Sprintf("too few rows (%d)", l.N))
+	}
+	add(l.APIErrors, fmt.Sprintf("%d API errors", l.APIErrors))
+	add(l.ExtractionFailed, percent(l.ExtractionFailed, asked)+" no answer found")
+	add(l.Truncated, percent(l.Truncated, asked)+" prompts truncated")
+	add(l.Cut, percent(l.Cut, asked)+" answers cut")
+	add(l.Empty, percent(l.Empty, asked)+" empty")
+	add(l.Dropped, fmt.Sprintf("%d dropped", l.Dropped))
+	add(l.NonFinite, fmt.Sprintf("%d non-finite left out", l.NonFinite))
+	if l.Unfinished {
+		out = append(out, "unfinished")
 	}
 	return out
 }
