@@ -57,6 +57,6 @@ func newRoot() *cobra.Command {
 	}
 	f.register(root.Flags())
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newEval(), newAsk(), newPlugin(), newBench())
+	root.AddCommand(newEval(), newAsk(), newReport(), newCompare(), newView(), newRescore(), newResume(), newPlugin(), newBench())
 	return root
 }
