@@ -503,3 +503,23 @@ func TestDocumented(t *testing.T) {
 		}
 	}
 }
+
+func ExampleCompile() {
+	columns, err := Compile([]core.Column{
+		{Name: "choices", Expr: `options(endings, 1)`},
+		{Name: "answer", Expr: `string(label + 1)`},
+	}, []string{"endings", "label"}, Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	row, err := columns.Apply(map[string]any{"endings": []any{"sits down", "flies off"}, "label": int64(1)}, 0)
+	fmt.Println(row["choices"], row["answer"], err)
+
+	_, err = columns.Apply(map[string]any{"ending": nil, "label": int64(1)}, 5)
+	fmt.Println(err)
+	// Output:
+	// 1. sits down
+	// 2. flies off 2 <nil>
+	// row 5: column "choices", 1:9: the row has no column "endings"
+}

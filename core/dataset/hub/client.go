@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/evalrun/evalrun/core"
@@ -207,6 +208,13 @@ func unreachable(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+// noWay tells whether there seems to be no network or no server at all: waiting
+// long for it would only delay the advice to do without.
+func noWay(err error) bool {
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENETUNREACH)
+}
+
 var errStalled = errors.New("nothing arrived for a while")
 
 // get makes one request and hands over the body of a good answer; the caller
@@ -261,7 +269,7 @@ func (c *Client) retried(ctx context.Context, f func() error) error {
 	wait := c.Wait
 	for try := 1; ; try++ {
 		err := f()
-		if err == nil || try >= c.Tries || !temporary(err) || ctx.Err() != nil {
+		if err == nil || try >= c.Tries || !temporary(err) || ctx.Err() != nil || try >= 2 && noWay(err) {
 			return err
 		}
 		pause := wait + rand.N(wait/4+1)

@@ -513,6 +513,20 @@ func TestConcurrent(t *testing.T) {
 	}
 }
 
+// TestNoNetwork bounds the time until a user without network hears so.
+func TestNoNetwork(t *testing.T) {
+	c, err := New("http://127.0.0.1:1", t.TempDir(), secret, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	_, err = c.DataFiles(context.Background(), Split{ID: "o/d", Name: "test"})
+	var user *core.UserError
+	if !errors.As(err, &user) || !strings.Contains(user.Hint, "--data embedded, or --data DIR") || time.Since(start) > 3*time.Second {
+		t.Errorf("%v after %v", err, time.Since(start))
+	}
+}
+
 func TestCancel(t *testing.T) {
 	h := newFakeHub(t)
 	h.add("datasets/o/d", "main", map[string]string{"test.jsonl": "{}"})
