@@ -3,7 +3,6 @@ package tokenizer
 import (
 	"fmt"
 	"strings"
-	"unicode"
 
 	"github.com/evalrun/evalrun/backends/local/weights"
 )
@@ -52,7 +51,7 @@ func (n namedSplit) splitter() (splitter, error) {
 	if !n.digits {
 		return split, nil
 	}
-	return chain([]splitter{runeSplitter(unicode.IsNumber, isolated), split}), nil
+	return chain([]splitter{runeSplitter(isNumber, isolated), split}), nil
 }
 
 // controlTexts are control tokens by their look: some converters marked them as

@@ -64,7 +64,7 @@ func buildSplitter(s *step) (split splitter, byteLevel bool, err error) {
 		if s.IndividualDigits {
 			b = isolated
 		}
-		return runeSplitter(unicode.IsNumber, b), false, nil
+		return runeSplitter(isNumber, b), false, nil
 	case "Whitespace":
 		return splitWhitespace, false, nil
 	case "WhitespaceSplit":
@@ -307,12 +307,6 @@ func splitWhitespace(dst []piece, p piece) ([]piece, error) {
 	}
 	flush(len(p.text))
 	return dst, nil
-}
-
-// isWord is \w as Unicode's regular expressions define it (UTS 18, annex C):
-// letters, marks, decimal digits, connectors, joiners.
-func isWord(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic, unicode.Join_Control)
 }
 
 // isPunctuation is every ASCII sign and every character of category P.

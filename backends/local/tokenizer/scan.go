@@ -58,9 +58,9 @@ var asciiClass = func() (t [utf8.RuneSelf]class) {
 
 func runeClass(r rune) class {
 	switch {
-	case unicode.IsLetter(r):
+	case isLetter(r):
 		return letter
-	case unicode.IsNumber(r):
+	case isNumber(r):
 		return number
 	case unicode.IsSpace(r):
 		return space
