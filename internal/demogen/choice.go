@@ -92,7 +92,7 @@ func (g *gen) question(k int) (q string, choices []string) {
 			if o := g.of(strings.Split(m, "/")...); !strings.Contains(members, o) && !contains(choices, o) {
 				choices = append(choices, o)
 			}
-			if len(all) < 4 && g.p(0.2) { // few kinds: any word may stand in
+			if len(choices) < k && len(all) < 4 && g.p(0.2) { // few kinds: any word may stand in
 				if o := g.x("{thing}"); !contains(choices, o) {
 					choices = append(choices, o)
 				}

@@ -238,6 +238,8 @@ func WriteTrain(w io.Writer, tasks fs.FS, o Options) error {
 // What the committed model and rows were made with.
 const (
 	Seed     = 20261123
-	Unit     = 1000
+	Unit     = 600
 	EvalRows = 16
+	// TrainSHA256 is the hash of the training text.
+	TrainSHA256 = "a23981d8dc3df478638cbb9896aa4f79aff944013497e74f87d74655bd397da8"
 )

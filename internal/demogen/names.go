@@ -43,7 +43,11 @@ func (g *gen) mixed(list, endings string, real float64) string {
 		return g.x(g.of(g.list(list)...))
 	}
 	var b strings.Builder
-	for range g.n(1, 2) {
+	syllables := 1
+	if g.p(0.2) {
+		syllables = 2
+	}
+	for range syllables {
 		b.WriteString(g.of(g.list("onset")...))
 		b.WriteString(g.of(g.list("vowel")...))
 	}

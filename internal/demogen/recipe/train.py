@@ -27,7 +27,7 @@ ap.add_argument("--minutes", type=float, default=75)
 ap.add_argument("--steps", type=int, default=0, help="length of the schedule; without it --minutes rules")
 ap.add_argument("--lr", type=float, default=2e-3)
 ap.add_argument("--muon", type=float, default=0.0, help="learning rate of Muon for the matrices; 0: AdamW for all")
-ap.add_argument("--tokens", type=int, default=4096, help="tokens a step and worker")
+ap.add_argument("--tokens", type=int, default=3072, help="tokens a step and worker")
 ap.add_argument("--seq", type=int, default=320)
 ap.add_argument("--prompt-weight", type=float, default=0.1)
 ap.add_argument("--workers", type=int, default=2, help="processes of one thread each; gradients are averaged")
@@ -37,16 +37,6 @@ a = ap.parse_args()
 # One thread a process: with two threads in one process and other work on the
 # machine, each matrix product waits for the slower thread.
 os.makedirs(a.out, exist_ok=True)
-rank = 0
-for r in range(1, a.workers):
-    if os.fork() == 0:
-        rank = r
-        break
-torch.set_num_threads(1)
-torch.manual_seed(a.seed)
-rng = random.Random(a.seed * 1000 + rank)
-if a.workers > 1:
-    dist.init_process_group("gloo", init_method=f"file://{os.path.abspath(a.out)}/rendezvous", rank=rank, world_size=a.workers)
 
 # --- rows -> tokens -------------------------------------------------------
 tok = Tokenizer.from_file(a.tokenizer)
@@ -72,6 +62,16 @@ for t, l in by_task.items():
     by_task[t] = [(p[n:], c) for p, c in l]
 names = sorted(by_task)
 weights = [float(len(by_task[t])) * 1.0 for t in names]
+rank = 0
+for r in range(1, a.workers):
+    if os.fork() == 0:
+        rank = r
+        break
+torch.set_num_threads(1)
+torch.manual_seed(a.seed)
+rng = random.Random(a.seed * 1000 + rank)
+if a.workers > 1:
+    dist.init_process_group("gloo", init_method=f"file://{os.path.abspath(a.out)}/rendezvous", rank=rank, world_size=a.workers)
 if rank == 0:
     print("rows", sum(map(len, by_task.values())), "tokens", sum(len(p) + len(c) for l in by_task.values() for p, c in l), flush=True)
 
@@ -195,7 +195,7 @@ while True:
         frac = f.item()
     if frac >= 1:
         break
-    lr = min(1.0, (step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * frac)))
+    lr = min(1.0, (step + 1) / 30) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * frac)))
     for o, b in zip(opts, base):
         for g, l in zip(o.param_groups, b):
             g["lr"] = l * lr
@@ -227,8 +227,8 @@ while True:
     with torch.no_grad():
         m = tw > 4 * a.prompt_weight + 1e-6
         tl = (ce * tw)[m].sum() / tw[m].sum()
-    avg = loss.item() if avg is None else 0.98 * avg + 0.02 * loss.item()
-    avg_t = tl.item() if avg_t is None else 0.98 * avg_t + 0.02 * tl.item()
+    avg = loss.item() if avg is None else 0.95 * avg + 0.05 * loss.item()
+    avg_t = tl.item() if avg_t is None else 0.95 * avg_t + 0.05 * tl.item()
     step += 1; seen += n * a.workers
     now = time.time()
     if rank == 0 and now - last_log > 20:

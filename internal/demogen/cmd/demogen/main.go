@@ -3,6 +3,7 @@
 //
 //	go run ./internal/demogen/cmd/demogen train -out train.jsonl
 //	go run ./internal/demogen/cmd/demogen rows -write
+//	go run ./internal/demogen/cmd/demogen prompts   (every embedded row as a model sees it)
 package main
 
 import (
@@ -25,7 +26,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("want a verb: train or rows")
+		return fmt.Errorf("want a verb: train, rows or prompts")
 	}
 	fl := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	seed := fl.Uint64("seed", demogen.Seed, "seed")
@@ -73,7 +74,19 @@ func run(args []string) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("no verb %q: want train or rows", args[0])
+	if args[0] == "prompts" {
+		if err := fl.Parse(args[1:]); err != nil {
+			return err
+		}
+		w := bufio.NewWriter(os.Stdout)
+		for _, name := range demogen.Names() {
+			if err := writePrompts(w, name); err != nil {
+				return err
+			}
+		}
+		return w.Flush()
+	}
+	return fmt.Errorf("no verb %q: want train, rows or prompts", args[0])
 }
 
 // replaceGenerated keeps the hand-written lines on top and puts rows below.
