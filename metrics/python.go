@@ -276,7 +276,7 @@ func pyStsb(generated, target any) verdict {
 // pyGsm8k is get_gsm8k_regex: the last number of both texts, equal as floats
 // once $, outer points and commas are gone.
 func pyGsm8k(generated, target any) verdict {
-	var values [2]float64
+	var found [2]string
 	for i, v := range []any{generated, target} {
 		s, ok := v.(string)
 		if !ok {
@@ -286,13 +286,14 @@ func pyGsm8k(generated, target any) verdict {
 		if err != nil || m == nil {
 			return win(false)
 		}
-		f, ok := text.ParseFloat(strings.ReplaceAll(strings.Trim(m.Groups[0], "$."), ",", ""))
-		if !ok {
-			return win(false)
-		}
-		values[i] = f
+		found[i] = m.Groups[0]
 	}
-	return win(values[0] == values[1])
+	value := func(s string) (float64, bool) {
+		return text.ParseFloat(strings.ReplaceAll(strings.Trim(s, "$."), ",", ""))
+	}
+	g, okG := value(found[0])
+	t, okT := value(found[1])
+	return win(okG && okT && g == t)
 }
 
 // pyDrop is get_drop: the target is what stands between "['" and "']",
