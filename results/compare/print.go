@@ -28,7 +28,7 @@ func (r *Result) Print(w io.Writer) error {
 		fmt.Fprintf(&b, "only in B  %s\n", m)
 	}
 	b.WriteString("\n")
-	b.WriteString(r.Summary())
+	b.WriteString(r.Summary("A", "B"))
 	b.WriteString("\n\n")
 	var macro, lines []Line
 	for _, l := range r.Macro {
@@ -95,23 +95,41 @@ func (r *Result) Profile() core.Profile {
 	return r.Lines[0].Profile
 }
 
-// Summary is the comparison in a sentence.
-func (r *Result) Summary() string {
-	count := map[Verdict]int{}
+// Counts says on how many tasks B is surely better or worse than A, each task
+// counted once with its first metric.
+func (r *Result) Counts() (better, worse, total int) {
 	profile := r.Profile()
-	total := 0
 	for _, l := range r.Lines {
-		if l.Profile == profile && l.first {
-			count[l.Verdict]++
-			total++
+		if l.Profile != profile || !l.first {
+			continue
+		}
+		total++
+		switch l.Verdict {
+		case SurelyBetter:
+			better++
+		case SurelyWorse:
+			worse++
 		}
 	}
+	return better, worse, total
+}
+
+// Summary is the comparison in a sentence, with these names for A and B.
+func (r *Result) Summary(a, b string) string {
+	better, worse, total := r.Counts()
 	word := "tasks"
 	if total == 1 {
 		word = "task"
 	}
-	return fmt.Sprintf("Of %d %s, B is better than A on %d and worse on %d beyond chance; on %d no difference is shown.",
-		total, word, count[SurelyBetter], count[SurelyWorse], total-count[SurelyBetter]-count[SurelyWorse])
+	s := fmt.Sprintf("Of %d %s, %s is better than %s on %d and worse on %d beyond chance; on %d no difference is shown.",
+		total, word, b, a, better, worse, total-better-worse)
+	for _, m := range r.Macro {
+		if m.Profile == r.Profile() && m.Category == "" {
+			s += fmt.Sprintf(" Mean difference %s [%s, %s].", signed(float64(m.Difference)), signed(float64(m.Interval[0])), signed(float64(m.Interval[1])))
+			break
+		}
+	}
+	return s
 }
 
 func render(w io.Writer, lines []Line, macro bool) {

@@ -234,7 +234,7 @@ func (p *page) taskRow(lines []results.Score) taskRow {
 			c = cellOf(label, l, lineOf(lines, label, core.Bakeoff))
 			row.N = max(row.N, l.N)
 			if b := some(l.Baseline); b.OK {
-				row.Baseline, row.Constant = b, l.Constant
+				row.Baseline, row.Constant = b, shorten(l.Constant, 60)
 			}
 			if l.Threshold != nil {
 				row.Threshold = l.Threshold
@@ -561,7 +561,7 @@ func (p *page) paired(ctx context.Context, f *results.Folder) {
 			p.PairedNote = fmt.Sprintf("%s and %s could not be compared in pairs: %v", p.Labels[0], other, err)
 			continue
 		}
-		b := pairedBlock{A: p.Labels[0], B: other, Words: r.Summary()}
+		b := pairedBlock{A: p.Labels[0], B: other, Words: r.Summary(p.Labels[0], other)}
 		p.PairedNote = r.Method
 		profile := r.Profile()
 		if len(r.Lines) > 1 {
@@ -604,6 +604,14 @@ func (p *page) rowsOf(task string, n int) int {
 		}
 	}
 	return 0
+}
+
+// shorten cuts a text to n characters.
+func shorten(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n]) + "…"
+	}
+	return s
 }
 
 func clip(s string, n int) string {

@@ -121,7 +121,7 @@ func TestFirstScreen(t *testing.T) {
 	}
 	lead, _, _ := strings.Cut(string(b), "## Models")
 	for _, want := range []string{"base and tuned on 2 tasks", "400 scored answers", "embedded", "tuned 0.900", "base 0.400", "best on 2",
-		"B is better than A on 2 and worse on 0 beyond chance", "published scores", "not measured here", "Cost: $1.000, in 12 s"} {
+		"tuned is better than base on 2 and worse on 0 beyond chance", "Mean difference +0.500 [+0.430, +0.570]", "published scores", "not measured here", "Cost: $1.000, in 12 s"} {
 		if !strings.Contains(lead, want) {
 			t.Errorf("%q is not on the first screen:\n%s", want, lead)
 		}

@@ -120,7 +120,7 @@ func (p *page) leadSeveral(add func(string, ...any), first []taskRow) {
 		add("Mean score: %s.", strings.Join(parts, "; "))
 	}
 	for _, b := range p.Paired {
-		add("Row by row, A = %s and B = %s: %s", b.A, b.B, b.Words)
+		add("Row by row: %s", b.Words)
 	}
 }
 
