@@ -1,8 +1,12 @@
 package cached
 
 import (
+	"encoding/binary"
+	"hash/crc32"
 	"math"
+	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/evalrun/evalrun/core"
@@ -141,15 +145,38 @@ func TestValueRoundTrip(t *testing.T) {
 	}
 }
 
+// Damage anywhere is found, and costs no time or memory.
+func TestDamagedValues(t *testing.T) {
+	good := encodeValue(&core.Response{Text: "some text", Finish: core.FinishStop, Tokens: []int{1, 2, 3}, Logprobs: []float64{-1, -2}})
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 20000 {
+		b := slices.Clone(good[:len(good)-4])
+		for range 1 + rng.IntN(4) {
+			b[rng.IntN(len(b))] = byte(rng.Uint32())
+		}
+		if _, err := decodeValue(append(slices.Clone(b), good[len(good)-4:]...)); err == nil && !slices.Equal(b, good[:len(b)]) {
+			t.Fatalf("%q is taken for an answer", b)
+		}
+		decodeValue(binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))) // must return
+	}
+}
+
+// The checksum is put right, so that what lies behind it is reached.
 func FuzzDecodeValue(f *testing.F) {
-	f.Add(encodeValue(&core.Response{Text: "x", Finish: core.FinishStop, Tokens: []int{1}}))
+	good := encodeValue(&core.Response{Text: "x", Finish: core.FinishStop, Tokens: []int{1}, Logprobs: []float64{-1}})
+	f.Add(good[:len(good)-4])
 	f.Add([]byte{})
 	f.Add([]byte{1, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if r, err := decodeValue(b); err == nil {
-			if again, err := decodeValue(encodeValue(&r)); err != nil || len(again.Text) != len(r.Text) {
-				t.Errorf("%q does not survive a round trip: %v", b, err)
-			}
+		if _, err := decodeValue(b); err == nil && len(b) < 8 {
+			t.Errorf("%q is taken for an answer", b)
+		}
+		r, err := decodeValue(binary.LittleEndian.AppendUint32(b[:len(b):len(b)], crc32.Checksum(b, castagnoli)))
+		if err != nil {
+			return
+		}
+		if again, err := decodeValue(encodeValue(&r)); err != nil || again.Text != r.Text || len(again.Scores) != len(r.Scores) {
+			t.Errorf("%q does not survive a round trip: %v", b, err)
 		}
 	})
 }
