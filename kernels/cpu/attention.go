@@ -78,6 +78,9 @@ func (d *Device) CopyPage(kv kernels.KV, dst, src int32, n int) {
 // queryTokens is the number of tokens whose heads go through a page together.
 const queryTokens = 32
 
+// partRows is the number of rows that go through a part of a page together.
+const partRows = 12
+
 // Attention is cut into tasks of up to 32 tokens of one sequence and one head
 // of the cache with all the query heads that share it.
 func (d *Device) Attention(dst, q kernels.Buffer, kv kernels.KV, spans []kernels.Span, heads int, scale float32) {
@@ -134,7 +137,7 @@ func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int
 		top[r] = float32(math.Inf(-1))
 	}
 
-	last := s.Pos + s.N - 1
+	last, step := s.Pos+s.N-1, max(1, partRows/group)
 	for b := 0; b <= last/page; b++ {
 		keys, values := c.keys(s.Pages[b], h), c.values(s.Pages[b], h)
 		// The tokens below first see nothing of this block; those from whole on
@@ -151,9 +154,11 @@ func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int
 					scaleRow(acc[r*c.wide:(r+1)*c.wide], shrink)
 				}
 			}
-			if i < whole {
-				d.sumValues(acc, add, scores, values, c, i*group, (i+1)*group, count)
-			}
+		}
+		for i := first; i < whole; i += step {
+			// Rows that see less than their last neighbour have zeros there.
+			to := min(whole, i+step)
+			d.sumValues(acc, add, scores, values, c, i*group, to*group, s.Pos+to-b*page)
 		}
 		d.sumValues(acc, add, scores, values, c, whole*group, rows, page)
 	}
@@ -170,7 +175,8 @@ func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int
 
 // sumValues adds the weighted values of the first count positions of a block
 // to rows from to to-1 of acc: the block's sum first, from zero, then one
-// addition.
+// addition. A row that sees fewer positions has weights of zero behind them,
+// which change no sum of finite values.
 func (d *Device) sumValues(acc, add, p, values []float32, c *cache, from, to, count int) {
 	if from >= to {
 		return

@@ -2,6 +2,7 @@ package kerneltest
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/evalrun/evalrun/kernels"
 )
@@ -45,6 +46,7 @@ func attend(b bench, dev kernels.Device, s shape, seqs []sequence, pages int, ba
 	if err != nil {
 		b.Fatal(err)
 	}
+	poison(b, dev, kv, s, pages)
 	out := make([][]float32, len(seqs))
 	for i, q := range seqs {
 		out[i] = make([]float32, q.n*s.heads*s.dim)
@@ -71,6 +73,19 @@ func attend(b bench, dev kernels.Device, s shape, seqs []sequence, pages int, ba
 		}
 	}
 	return out
+}
+
+// poison leaves in every page what a sequence may leave there whose numbers
+// went wrong.
+func poison(b bench, dev kernels.Device, kv kernels.KV, s shape, pages int) {
+	bad := make([]float32, kernels.PageTokens*s.kvHeads*s.dim)
+	for i := range bad {
+		bad[i] = float32(math.NaN())
+	}
+	buf := on(b, dev, bad)
+	for p := range pages {
+		dev.StoreKV(kv, buf, buf, []kernels.Span{{N: kernels.PageTokens, Pages: []int32{int32(p)}}})
+	}
 }
 
 // wholeBatch computes all sequences at once.
