@@ -235,6 +235,15 @@ func TestHTMLIsWholeAndAlone(t *testing.T) {
 	}
 }
 
+func TestThresholdIsShown(t *testing.T) {
+	s := results.Scores{Tasks: []results.Score{score("boolq", "m", 0.7, 50)}}
+	least := 0.625
+	s.Tasks[0].Threshold = &least
+	if text := render(t, "html", folder(t, s), s); !strings.Contains(text, "threshold 0.625") {
+		t.Error("the page does not say the threshold")
+	}
+}
+
 func TestBarsStayInTheirPlace(t *testing.T) {
 	for _, v := range []float64{-1, 0, 0.5, 1, 7, math.NaN(), math.Inf(1)} {
 		row := taskRow{Scale: 1, Baseline: value{v, true}, GPT4: value{v, true}}
