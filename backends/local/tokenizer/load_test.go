@@ -197,6 +197,16 @@ func TestSentencePiece(t *testing.T) {
 	if got, err := uni.Encode("lo é", false, false); err != nil || !slices.Equal(got, []int32{7, 8, 3, 4}) {
 		t.Errorf("unigram: %v, %v", got, err)
 	}
+	// remove_extra_whitespaces: spaces are squeezed, marks at the end go too.
+	squeezed, err := FromSentencePiece(append(toySP(2, toyPieces...), 3<<3|2, 2, 4<<3, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string][]int32{"  lo   lo ": {7, 7}, "lo▁▁": {7}, "   ": nil, "": nil} {
+		if got, err := squeezed.Encode(text, false, false); err != nil || !slices.Equal(got, want) {
+			t.Errorf("squeezed %q: got %v, want %v (%v)", text, got, want, err)
+		}
+	}
 	for _, c := range []struct {
 		data []byte
 		want string

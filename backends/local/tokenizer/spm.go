@@ -73,7 +73,7 @@ func FromSentencePiece(data []byte) (*Tokenizer, error) {
 	}
 	switch sp.kind {
 	case 1:
-		m := &unigram{pieces: map[string]scored{}, unk: t.unk, byteFallback: sp.fallback}
+		m := &unigram{pieces: map[string]scored{}, unk: t.unk, byteFallback: sp.fallback, narrow: true}
 		for id, piece := range sp.pieces {
 			if sp.types[id] == pieceNormal {
 				m.add(piece, int32(id), float64(sp.scores[id]))
@@ -96,7 +96,11 @@ func FromSentencePiece(data []byte) (*Tokenizer, error) {
 		if dummy && text != "" {
 			text = " " + text
 		}
-		return strings.ReplaceAll(text, " ", spaceMark), nil
+		text = strings.ReplaceAll(text, " ", spaceMark)
+		for squeeze && strings.HasSuffix(text, spaceMark) { // a mark in the text itself
+			text = strings.TrimSuffix(text, spaceMark)
+		}
+		return text, nil
 	}
 	// User-defined pieces are cut out of the text after it was normalised.
 	var added []addedToken

@@ -19,6 +19,10 @@ type unigram struct {
 	unk          int32
 	byteFallback bool
 	bytes        [256]int32
+
+	// narrow: sums are rounded to 32 bits, as SentencePiece does and Hugging
+	// Face's library does not. It decides between ways that are equally good.
+	narrow bool
 }
 
 type scored struct {
@@ -47,7 +51,7 @@ func (m *unigram) encode(dst []int32, piece string) []int32 {
 		single := false
 		for end := begin + width; end <= len(piece) && end-begin <= max(m.longest, width); {
 			if p, ok := m.pieces[piece[begin:end]]; ok {
-				improve(&best[end], node{best[begin].score + p.score, begin, p.id})
+				improve(&best[end], node{m.sum(best[begin].score, p.score), begin, p.id})
 				single = single || end == begin+width
 			}
 			_, w := utf8.DecodeRuneInString(piece[end:])
@@ -57,7 +61,7 @@ func (m *unigram) encode(dst []int32, piece string) []int32 {
 			end += w
 		}
 		if !single {
-			improve(&best[begin+width], node{best[begin].score + m.unkScore, begin, none})
+			improve(&best[begin+width], node{m.sum(best[begin].score, m.unkScore), begin, none})
 		}
 		begin += width
 	}
@@ -96,6 +100,13 @@ func (m *unigram) fallback(dst []int32, unknown string) []int32 {
 		dst = append(dst, m.unk)
 	}
 	return dst
+}
+
+func (m *unigram) sum(a, b float64) float64 {
+	if m.narrow {
+		return float64(float32(a) + float32(b))
+	}
+	return a + b
 }
 
 func improve(old *node, n node) {
