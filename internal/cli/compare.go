@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -25,9 +26,10 @@ func newCompare() *cobra.Command {
 		Long: "Compare matches the samples of two runs and says what got better or worse, with paired\n" +
 			"intervals and tests (McNemar's exact test, else a paired bootstrap; Holm's correction\n" +
 			"over the tasks). Regressions come first. A and B are run folders, ids or latest; of a\n" +
-			"run with several models RUN@MODEL names one. With one run, or none, its first model is\n" +
-			"compared with each of the others.",
-		Example: "  evalrun compare latest\n" +
+			"run with several models RUN@MODEL names one. With one run (latest when none is named)\n" +
+			"its first model is compared with each of the others; where it has only one model, the\n" +
+			"run before it on the same tasks is A.",
+		Example: "  evalrun boolq --backend echo --data embedded --against echo; evalrun compare\n" +
 			"  evalrun compare runs/latest runs/latest --json",
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -161,16 +163,46 @@ func comparePairs(root string, args []string) ([][2]compare.Side, error) {
 				pairs = append(pairs, [2]compare.Side{{Folder: a.folder, Model: base}, {Folder: a.folder, Model: m}})
 			}
 		}
-		if len(pairs) == 0 {
-			return nil, &core.UserError{Where: a.folder.Path, Message: "one run with one model has nothing to be compared with",
-				Hint: "name a second run, or evaluate with --against; evalrun ls runs lists the runs"}
+		if len(pairs) > 0 {
+			return pairs, nil
 		}
-		return pairs, nil
+		before, err := runBefore(a.folder)
+		if err != nil {
+			return nil, err
+		}
+		return matchModels(before.Manifest.ID, a.folder.Manifest.ID, runRef{folder: before}, a)
 	}
 	b, err := openRef(root, args[1])
 	if err != nil {
 		return nil, err
 	}
+	return matchModels(args[0], args[1], a, b)
+}
+
+// runBefore finds the newest earlier run beside f that shares a task with it.
+func runBefore(f *results.Folder) (*results.Folder, error) {
+	runs, err := results.List(filepath.Dir(f.Path))
+	if err != nil {
+		return nil, err
+	}
+	names := taskNames(f.Manifest.Config)
+	for _, r := range runs {
+		if r.Manifest.ID >= f.Manifest.ID {
+			continue
+		}
+		for _, t := range taskNames(r.Manifest.Config) {
+			if contains(names, t) {
+				return r, nil
+			}
+		}
+	}
+	return nil, &core.UserError{Where: f.Path, Message: "one run with one model, and no earlier run on its tasks, has nothing to be compared with",
+		Hint: "name a second run, or evaluate with --against; evalrun ls runs lists the runs"}
+}
+
+// matchModels pairs the one model of each side, or those that both have.
+func matchModels(nameA, nameB string, a, b runRef) ([][2]compare.Side, error) {
+	var pairs [][2]compare.Side
 	ma, mb := a.models(), b.models()
 	if len(ma) == 1 && len(mb) == 1 {
 		return [][2]compare.Side{{{Folder: a.folder, Model: ma[0]}, {Folder: b.folder, Model: mb[0]}}}, nil
@@ -181,7 +213,7 @@ func comparePairs(root string, args []string) ([][2]compare.Side, error) {
 		}
 	}
 	if len(pairs) == 0 {
-		return nil, &core.UserError{Where: args[0] + " and " + args[1], Message: "no model is in both runs",
+		return nil, &core.UserError{Where: nameA + " and " + nameB, Message: "no model is in both runs",
 			Hint: fmt.Sprintf("name one on each side as RUN@MODEL: %s; %s", strings.Join(ma, ", "), strings.Join(mb, ", "))}
 	}
 	return pairs, nil

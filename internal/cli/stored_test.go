@@ -126,7 +126,6 @@ func TestStoredRuns(t *testing.T) {
 		if err := json.Unmarshal([]byte(must(t, newCompare(), two, rome, "--json")), &all); err != nil || len(all.Comparisons) != 1 {
 			t.Errorf("%v %+v", err, all)
 		}
-		refuses(t, "one run with one model", newCompare(), rome)
 		refuses(t, `no model "eco"`, newCompare(), two+"@eco", rome)
 	})
 	t.Run("view", func(t *testing.T) {
@@ -178,6 +177,7 @@ func TestResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuses(t, "the run is finished", newResume())
+	refuses(t, "one run with one model, and no earlier run", newCompare())
 
 	// As a killed run leaves it: one answer, half a line, no table.
 	m := whole.Manifest
@@ -193,6 +193,7 @@ func TestResume(t *testing.T) {
 	first := bytes.IndexByte(b, '\n') + 1
 	write(t, half.Samples(), string(b[:first+20]))
 	id := half.Manifest.ID
+	wants(t, must(t, newCompare(), whole.Manifest.ID), "A  echo  (run "+id, "only in B  capitals: 2 samples")
 	wants(t, must(t, newReport(), id, "--format", "md"), "was interrupted", "unfinished", "evalrun resume "+id)
 
 	task, _ := os.ReadFile("capitals.yaml")
