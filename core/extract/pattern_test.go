@@ -246,3 +246,36 @@ func FuzzCompile(f *testing.F) {
 		}
 	})
 }
+
+func ExampleCompile() {
+	p, err := Compile(`(?P<sign>-?)(?P<digits>\d++)`, "", 0)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	m, err := p.Select("from 7 to -12", -1)
+	if err != nil || m == nil {
+		fmt.Println(m, err)
+		return
+	}
+	fmt.Println(m.Groups, m.Spans[0])
+	_, err = Compile(`(?<=a|bc)x`, "", 0)
+	fmt.Println(err)
+	// Output:
+	// [-12 - 12] [10 13]
+	// look-behind requires fixed-width pattern
+}
+
+// A gsm8k answer of about a thousand characters.
+func BenchmarkSelectLast(b *testing.B) {
+	p, err := Compile(`(-?[$0-9.,]{2,})|(-?[0-9]+)`, "", 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	text := strings.Repeat("She sells 16 eggs, eats 3 and bakes with 4 of them. ", 20) + "#### 18"
+	for b.Loop() {
+		if m, err := p.Select(text, -1); err != nil || m.Groups[0] != "18" {
+			b.Fatal(m, err)
+		}
+	}
+}

@@ -155,7 +155,7 @@ func (r *Rouge) scoreN(n int) PRF {
 		for k := 1; k < n; k++ {
 			id = g.intern(id, r.wanted[i+k], k)
 		}
-		g.count(id, n)
+		g.count(id)
 	}
 	hits := 0
 	for i := range predicted {
@@ -210,7 +210,7 @@ func (g *gramTable) find(prefix, next int32, length int) int32 {
 	return -1
 }
 
-func (g *gramTable) count(id int32, _ int) {
+func (g *gramTable) count(id int32) {
 	for int(id) >= len(g.counts) {
 		g.counts = append(g.counts, 0)
 	}

@@ -7,6 +7,10 @@
 // they mean there (CPython 3.11), not what Go's standard library means. The
 // places where the two differ are named at each function.
 //
+// Unicode properties are those of Go's tables, which are newer than CPython
+// 3.11's: of the characters that Unicode 15 added, some print unescaped here and
+// escaped there.
+//
 // All functions are pure and safe for concurrent use unless a type says
 // otherwise. A Go string that is not valid UTF-8 is accepted everywhere; its
 // bad bytes are neither letters, digits nor spaces.
