@@ -3,6 +3,8 @@ package tokenizer
 import (
 	"hash/maphash"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
@@ -84,22 +86,26 @@ func nextWord(s, mark string) int {
 
 // word encodes a piece through the cache.
 func (m *bpe) word(dst []int32, piece string) []int32 {
-	if m.whole != nil {
-		if id, ok := m.whole[piece]; ok {
-			return append(dst, id)
-		}
-	}
 	if len(piece) > maxCached {
-		return m.merge(dst, piece)
+		return m.uncached(dst, piece)
 	}
 	slot := m.cache.slot(piece)
 	if e := slot.Load(); e != nil && e.piece == piece {
 		return append(dst, e.ids...)
 	}
 	from := len(dst)
-	dst = m.merge(dst, piece)
-	slot.Store(&cached{piece: string([]byte(piece)), ids: append([]int32(nil), dst[from:]...)})
+	dst = m.uncached(dst, piece)
+	slot.Store(&cached{piece: strings.Clone(piece), ids: slices.Clone(dst[from:])})
 	return dst
+}
+
+func (m *bpe) uncached(dst []int32, piece string) []int32 {
+	if m.whole != nil {
+		if id, ok := m.whole[piece]; ok {
+			return append(dst, id)
+		}
+	}
+	return m.merge(dst, piece)
 }
 
 // merge encodes a piece without the cache.
