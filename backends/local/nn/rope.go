@@ -1,6 +1,7 @@
 package nn
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/evalrun/evalrun/kernels"
@@ -15,10 +16,17 @@ type Rope struct {
 	Style    kernels.RopeStyle
 }
 
+// maxRope bounds a table's values: 128 Mi, two GiB of angles in both tables
+// while they are made. A context of a million tokens has half of it.
+const maxRope = 1 << 27
+
 // NewRope makes the table for positions below context. The products are taken
 // in float32, as transformers does, and only then the sine and cosine.
 func NewRope(dev kernels.Device, freqs []float32, context int, style kernels.RopeStyle) (*Rope, error) {
 	half := len(freqs)
+	if int64(context)*int64(half) > maxRope {
+		return nil, fmt.Errorf("rotary table of %d positions with %d angles each: more than %d values", context, half, maxRope)
+	}
 	cos, sin := make([]float32, context*half), make([]float32, context*half)
 	for p := range context {
 		for i, f := range freqs {
