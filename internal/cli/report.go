@@ -134,28 +134,36 @@ func runReport(ctx context.Context, w io.Writer, root, name, format, to string) 
 	return err
 }
 
-// openScored opens a run with its table; the table of a run that has not ended
-// is made from what is stored.
+// openScored opens a run with its table. The table of a run that has not ended
+// is made from what is stored: its scores.json, if there is one, may be of an
+// earlier part of it.
 func openScored(ctx context.Context, root, name string) (*results.Folder, results.Scores, error) {
 	folder, err := results.Open(root, name)
 	if err != nil {
 		return nil, results.Scores{}, err
 	}
-	scores, err := folder.Scores()
-	if !errors.Is(err, fs.ErrNotExist) {
-		return folder, scores, err
+	scores, scoresErr := folder.Scores()
+	if scoresErr == nil && folder.Manifest.Finished != nil {
+		return folder, scores, nil
+	}
+	if scoresErr != nil && !errors.Is(scoresErr, fs.ErrNotExist) {
+		return nil, scores, scoresErr
 	}
 	s, err := newStored(folder, nil)
 	if err != nil {
+		if scoresErr == nil { // without the task files the last table must do
+			return folder, scores, nil
+		}
 		return nil, scores, err
 	}
-	if n := len(s.changed()); n > 0 {
-		fmt.Fprintf(os.Stderr, "%s: %d task files are not the ones of the run; its stored scores are shown\n", folder.Path, n)
+	if changed := s.changed(); len(changed) > 0 {
+		fmt.Fprintf(os.Stderr, "the task files of %s are not the ones of the run; the stored scores are shown (evalrun rescore judges again)\n", strings.Join(changed, ", "))
 	}
-	if scores, err = s.sum(ctx); err == nil {
-		scores.Outcome = "interrupted"
+	now, err := s.sum(ctx)
+	if scoresErr == nil {
+		now.Outcome = scores.Outcome
 	}
-	return folder, scores, err
+	return folder, now, err
 }
 
 // writeReports puts the reports of a run into its folder.

@@ -248,3 +248,8 @@ func FuzzEscape(f *testing.F) {
 		}
 	})
 }
+
+func ExampleEscape() {
+	fmt.Println(Escape("red: \x1b[31m, broken: \xff"))
+	// Output: red: \x1b[31m, broken: \xff
+}
