@@ -339,3 +339,29 @@ func FuzzParseHF(f *testing.F) {
 		}
 	})
 }
+
+// Whatever is broken in a file, loading ends in an error or in a model that
+// computes.
+func FuzzLoadGGUF(f *testing.F) {
+	small := fixture.Shape{Hidden: 4, Layers: 1, Heads: 2, KVHeads: 1, MLP: 4, Vocab: 5, Context: 8, Tied: true}
+	good, err := os.ReadFile(small.WriteGGUF(f, 1, format.F32, format.F32))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(good[:len(good)/2])
+	path := filepath.Join(f.TempDir(), "model.gguf")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(path, data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		m, err := arch.Load(ref.New(), path, 8)
+		if err != nil {
+			return
+		}
+		defer m.Close()
+		if m.Config.PageBytes() < 1<<20 && m.Vocab < 1<<16 {
+			forward(t, ref.New(), m, []int32{0, int32(m.Vocab - 1)}, 2)
+		}
+	})
+}
