@@ -3,11 +3,16 @@ package tasks
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
+	"gopkg.in/yaml.v3"
+
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/dataset/derive"
 	"github.com/evalrun/evalrun/core/extract"
 	"github.com/evalrun/evalrun/core/prompt"
 	"github.com/evalrun/evalrun/internal/nearest"
@@ -21,8 +26,13 @@ const DefaultMaxTokens = 256
 // check looks at what the keys say together, once they have been read.
 func (d *decoder) check(f *File, o Options) {
 	t := f.Task
-	if t.Name != "" && !goodName.MatchString(t.Name) {
-		d.complain(d.places["task"], "use letters, digits, _ - and .", "task name %q cannot be a file name", t.Name)
+	if n := d.places["task"]; n != nil && isText(n) && !goodName.MatchString(t.Name) {
+		d.complain(n, "use letters, digits, _ - and .", "task name %q cannot be a file name", t.Name)
+	}
+	for _, key := range []string{"prompt", "target"} {
+		if n := d.places[key]; n != nil && isText(n) && n.Value == "" {
+			d.complain(n, "write what it says", "%s is empty", key)
+		}
 	}
 	if t.Generation.MaxTokens == 0 {
 		t.Generation.MaxTokens = DefaultMaxTokens
@@ -31,9 +41,10 @@ func (d *decoder) check(f *File, o Options) {
 	d.checkSource(t)
 	for i, s := range t.Extract {
 		if _, err := extract.New([]core.Step{s}); err != nil {
-			d.complain(d.places["extract."+strconv.Itoa(i)], "patterns are in the syntax of Python's re", "%v", err)
+			d.stepProblem(d.steps[i], err)
 		}
 	}
+	d.checkExpressions(t)
 	if len(t.Metrics) == 0 && d.places["metrics"] != nil && len(d.problems) == 0 {
 		d.complain(d.places["metrics"], "evalrun ls metrics lists them", "metrics names none")
 	}
@@ -61,32 +72,109 @@ func (d *decoder) check(f *File, o Options) {
 }
 
 func (d *decoder) checkTemplate(f *File) {
+	t := f.Task
 	n := d.places["prompt"]
-	if n == nil {
-		return
+	if tmpl := d.template("prompt", t.Prompt); tmpl != nil {
+		if len(tmpl.Columns()) == 0 && n.Value != "" {
+			d.warn(n, "name a column: {column}", "prompt takes no column: all rows ask the same")
+		}
+		if strings.HasSuffix(n.Value, " ") || strings.HasSuffix(n.Value, "\t") {
+			d.warn(n, "end it at the cue; the answer brings its own blank", "prompt ends in a blank, which most tokenizers make a token of its own")
+		}
 	}
-	_, err := prompt.Parse(f.Task.Prompt)
+	d.template("chat.user", t.Chat.User)
+	for _, name := range slices.Sorted(maps.Keys(t.Chat.Families)) {
+		d.template("chat.families."+name+".user", t.Chat.Families[name].User)
+	}
+}
+
+// template parses the template under a key, and gives nil where there is none
+// or it is wrong.
+func (d *decoder) template(key, text string) *prompt.Template {
+	n := d.places[key]
+	if n == nil || !isText(n) {
+		return nil
+	}
+	tmpl, err := prompt.Parse(text)
 	var se *prompt.SyntaxError
 	if errors.As(err, &se) {
-		p := Problem{File: f.name, Message: "prompt: " + se.Message, Hint: se.Hint}
-		if n.Line != setLine {
-			p.Line, p.Column = promptPlace(n, f.Task.Source, se.Offset)
+		d.problems = append(d.problems, d.problem(n, se.Offset, se.Hint, "%s: %s", key, se.Message))
+		return nil
+	}
+	return tmpl
+}
+
+// stepProblem complains about a step of extract at the place of its pattern.
+func (d *decoder) stepProblem(i int, err error) {
+	key := "extract." + strconv.Itoa(i)
+	n, offset, hint := d.places[key], -1, ""
+	var se *extract.StepError
+	if errors.As(err, &se) {
+		if inner := d.places[key+"."+se.Op]; inner != nil {
+			n = inner
 		}
-		d.problems = append(d.problems, p)
+		err = se.Err
 	}
-	if n.Value != "" && (strings.HasSuffix(n.Value, " ") || strings.HasSuffix(n.Value, "\t")) {
-		d.complain(n, "end it at the cue; the answer brings its own blank", "prompt ends in a blank, which most tokenizers make a token of its own")
-	}
-	if c := d.places["chat.user"]; c != nil {
-		if _, err := prompt.Parse(f.Task.Chat.User); err != nil {
-			d.complain(c, "", "chat.user: %v", err)
+	var pe *extract.PatternError
+	if errors.As(err, &pe) {
+		hint = "patterns are in the syntax of Python's re"
+		if strings.HasPrefix(pe.Message, "unknown flag") {
+			n = d.places[key+".flags"]
+		} else if pe.Pos >= 0 && n != nil {
+			offset = byteOffset(n.Value, pe.Pos)
 		}
 	}
-	for name, form := range f.Task.Chat.Families {
-		if _, err := prompt.Parse(form.User); err != nil {
-			d.complain(d.places["chat.families."+name+".user"], "", "chat.families.%s.user: %v", name, err)
+	d.problems = append(d.problems, d.problem(n, offset, hint, "%s: %v", key, err))
+}
+
+// checkExpressions compiles each derived column and the filter by itself, so
+// that all mistakes are found and not only the first.
+func (d *decoder) checkExpressions(t *core.Task) {
+	complain := func(key, text string, err error) {
+		var de *derive.Error
+		if !errors.As(err, &de) {
+			return
 		}
+		offset := -1
+		if de.Line > 0 {
+			offset = lineOffset(text, de.Line, de.Column)
+		}
+		d.problems = append(d.problems, d.problem(d.places[key], offset, de.Hint, "%s: %s", key, de.Message))
 	}
+	for _, c := range t.Columns {
+		_, err := derive.Compile([]core.Column{c}, nil, derive.Options{})
+		complain("columns."+c.Name, c.Expr, err)
+	}
+	if t.Dataset.Filter != "" {
+		_, err := derive.CompileFilter(t.Dataset.Filter, nil, derive.Options{})
+		complain("dataset.filter", t.Dataset.Filter, err)
+	}
+}
+
+func isText(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str" }
+
+// byteOffset is where the rune number runes of s begins.
+func byteOffset(s string, runes int) int {
+	for i := range s {
+		if runes == 0 {
+			return i
+		}
+		runes--
+	}
+	return len(s)
+}
+
+// lineOffset is the byte of s at a line and a column in characters, from 1.
+func lineOffset(s string, line, column int) int {
+	at := 0
+	for ; line > 1; line-- {
+		i := strings.IndexByte(s[at:], '\n')
+		if i < 0 {
+			return len(s)
+		}
+		at += i + 1
+	}
+	return at + byteOffset(s[at:], column-1)
 }
 
 // checkSource looks at the form of dataset.source; whether it is there shows when

@@ -15,11 +15,18 @@ import (
 // decoder walks the nodes of one file and gathers complaints.
 type decoder struct {
 	file     string
+	source   []byte
 	problems Problems
+	warnings Problems
+	// steps gives the place in the file's list for each step that was taken.
+	steps []int
 	// visited counts nodes, so that aliases of aliases cannot multiply.
 	visited int
 	// places remembers where keys stand: "prompt", "generation.stop" …
 	places map[string]*yaml.Node
+	// table, when set, is shown every table of keys that is used; tests hold
+	// schema and documentation against them.
+	table func(path string, fields []field)
 }
 
 const maxNodes = 100_000
@@ -47,6 +54,9 @@ func (d *decoder) mapping(path string, n *yaml.Node, fields []field) {
 	if d.visited > maxNodes {
 		return
 	}
+	if d.table != nil {
+		d.table(path, fields)
+	}
 	if n.Kind != yaml.MappingNode {
 		d.complain(n, "write key: value lines under it", "%s must be a mapping, not %s", pathName(path), kindName(n))
 		return
@@ -56,6 +66,8 @@ func (d *decoder) mapping(path string, n *yaml.Node, fields []field) {
 		key, value := n.Content[i], n.Content[i+1]
 		f := findField(fields, key.Value)
 		switch {
+		case key.Value == "<<" && key.ShortTag() == "!!merge":
+			d.complain(key, "write the keys out", "%s merges in other keys", pathName(path))
 		case f == nil:
 			d.complain(key, d.unknownHint(key.Value, fields), "unknown key %q in %s", key.Value, pathName(path))
 		case seen[key.Value]:
@@ -119,15 +131,23 @@ func kindName(n *yaml.Node) string {
 		case "!!str":
 			return "text"
 		case "!!int", "!!float":
-			return "a number"
+			return "the number " + shorten(n.Value)
 		case "!!bool":
-			return "a truth value"
+			return "the truth value " + shorten(n.Value)
 		case "!!null":
 			return "nothing"
 		}
-		return "a " + strings.TrimPrefix(n.ShortTag(), "!!")
+		return "a " + strings.TrimLeft(n.ShortTag(), "!")
 	}
 	return "nothing"
+}
+
+// shorten keeps a value of the file within a line.
+func shorten(s string) string {
+	if r := []rune(s); len(r) > 40 {
+		return string(r[:40]) + "…"
+	}
+	return s
 }
 
 // text reads a scalar that must be text.
@@ -161,8 +181,8 @@ func (d *decoder) number(path string, dst *float64, low, high float64) func(*yam
 	return func(n *yaml.Node) {
 		n = d.deref(n)
 		v, err := strconv.ParseFloat(n.Value, 64)
-		if n.Kind != yaml.ScalarNode || (n.ShortTag() != "!!int" && n.ShortTag() != "!!float") || err != nil || math.IsNaN(v) {
-			d.complain(n, "", "%s must be a number, not %s", path, kindName(n))
+		if n.Kind != yaml.ScalarNode || (n.ShortTag() != "!!int" && n.ShortTag() != "!!float") || err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+			d.complain(n, "", "%s must be a finite number, not %s", path, kindName(n))
 			return
 		}
 		if v < low || v > high {
@@ -208,6 +228,9 @@ func (d *decoder) texts(path string, dst *[]string) func(*yaml.Node) {
 		items := []*yaml.Node{n}
 		if n.Kind == yaml.SequenceNode {
 			items = n.Content
+		} else if n.Kind != yaml.ScalarNode || n.ShortTag() == "!!null" {
+			d.complain(n, "write a list: [a, b]", "%s must be a list of texts, not %s", path, kindName(n))
+			return
 		}
 		out := make([]string, 0, len(items))
 		for _, it := range items {

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
@@ -23,10 +24,12 @@ const maxFile = 1 << 20
 
 // A File is a task with the places of its keys.
 type File struct {
-	Task   *core.Task
-	name   string
-	places map[string]*yaml.Node
-	prompt *yaml.Node
+	Task *core.Task
+	// Warnings are complaints that do not keep the task from running.
+	Warnings Problems
+	name     string
+	places   map[string]*yaml.Node
+	prompt   *yaml.Node
 }
 
 // Options of loading.
@@ -94,7 +97,7 @@ func Parse(name string, src []byte, o Options) (file *File, err error) {
 	if problem != nil {
 		return nil, Problems{*problem}
 	}
-	d := &decoder{file: name, places: map[string]*yaml.Node{}}
+	d := &decoder{file: name, source: src, places: map[string]*yaml.Node{}}
 	for _, kv := range o.Set {
 		if err := set(root, kv); err != nil {
 			return nil, err
@@ -107,37 +110,90 @@ func Parse(name string, src []byte, o Options) (file *File, err error) {
 	}
 	f := &File{Task: t, name: name, places: d.places, prompt: d.places["prompt"]}
 	d.check(f, o)
+	d.problems.sort()
+	d.warnings.sort()
 	if len(d.problems) > 0 {
 		return nil, d.problems
 	}
+	f.Warnings = d.warnings
 	return f, nil
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+var (
+	yamlLine   = regexp.MustCompile(`^yaml: line (\d+): `)
+	yamlAnchor = regexp.MustCompile(`unknown anchor '(.+)' referenced`)
+	yamlPlace  = regexp.MustCompile(`\s*(?:yaml: |unmarshal errors:|line \d+: )`)
+)
+
+// yamlMessage is what the decoder says, in one line and without its places.
+func yamlMessage(err error) string {
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(yamlPlace.ReplaceAllString(line, "")); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
+}
+
+// notText finds the first byte that no YAML file may hold: the decoder would
+// complain without a place.
+func notText(name string, src []byte) *Problem {
+	at, what, hint := -1, "", ""
+	for i := 0; i < len(src); {
+		r, size := utf8.DecodeRune(src[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			at, what, hint = i, fmt.Sprintf("the byte 0x%02X is not UTF-8", src[i]), "save the file as UTF-8"
+		case r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0x7F || r >= 0x80 && r < 0xA0 && r != 0x85 || r == 0xFFFE || r == 0xFFFF:
+			at, what, hint = i, fmt.Sprintf("the control character U+%04X", r), fmt.Sprintf("take it out, or write \"\\u%04x\" in double quotes", r)
+		}
+		if at >= 0 {
+			break
+		}
+		i += size
+	}
+	if at < 0 {
+		return nil
+	}
+	start := bytes.LastIndexByte(src[:at], '\n') + 1
+	return &Problem{File: name, Line: 1 + bytes.Count(src[:at], []byte("\n")), Column: 1 + utf8.RuneCount(src[start:at]),
+		Message: "not readable as YAML: " + what, Hint: hint}
+}
 
 // document decodes the one document of a file to its top mapping.
 func document(name string, src []byte) (*yaml.Node, *Problem) {
+	if p := notText(name, src); p != nil {
+		return nil, p
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(src))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil, &Problem{File: name, Line: 1, Column: 1, Message: "the file is empty", Hint: "evalrun new task NAME writes one to start from"}
 		}
-		p := &Problem{File: name, Message: strings.TrimPrefix(err.Error(), "yaml: ")}
-		if m := yamlLine.FindStringSubmatch(strings.SplitN(err.Error(), "\n", 2)[0]); m != nil {
+		p := &Problem{File: name, Message: "not readable as YAML: " + yamlMessage(err), Hint: "check indentation and quotes at and above this line"}
+		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
 			p.Line, _ = strconv.Atoi(m[1])
-			p.Message = m[2]
+			p.Line = min(p.Line, max(1, bytes.Count(bytes.TrimRight(src, "\n"), []byte("\n"))+1))
 		}
-		p.Message = "not readable as YAML: " + p.Message
-		p.Hint = "check indentation and quotes at and above this line"
+		if m := yamlAnchor.FindStringSubmatch(err.Error()); m != nil {
+			before, _, _ := bytes.Cut(src, []byte("*"+m[1]))
+			p.Line, p.Column = bytes.Count(before, []byte("\n"))+1, utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])+1
+			p.Hint = fmt.Sprintf("put &%s before a value above, or quotes around the text", m[1])
+		}
 		return nil, p
 	}
 	var second yaml.Node
-	if dec.Decode(&second) == nil {
-		return nil, &Problem{File: name, Line: second.Line, Column: 1, Message: "a second document in the file", Hint: "write one task a file"}
+	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
+		p := &Problem{File: name, Line: second.Line, Message: "a second document in the file", Hint: "write one task a file"}
+		if len(second.Content) == 1 {
+			p.Line, p.Column = second.Content[0].Line, second.Content[0].Column
+		}
+		return nil, p
 	}
-	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
-		return nil, &Problem{File: name, Line: 1, Column: 1, Message: "the file holds no task"}
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 || doc.Content[0].ShortTag() == "!!null" {
+		return nil, &Problem{File: name, Line: 1, Column: 1, Message: "the file holds no task", Hint: "evalrun new task NAME writes one to start from"}
 	}
 	return doc.Content[0], nil
 }
@@ -164,7 +220,7 @@ func set(root *yaml.Node, kv string) error {
 			at = at.Alias
 		}
 		if at.Kind != yaml.MappingNode {
-			return &core.UserError{Where: "--set " + kv, Message: fmt.Sprintf("%s is not a mapping in the task", strings.Join(path[:i], ".")), Hint: "name a key of the task file, with dots between levels"}
+			return &core.UserError{Where: "--set " + kv, Message: fmt.Sprintf("%s is not a mapping", pathName(strings.Join(path[:i], "."))), Hint: "name a key of the task file, with dots between levels"}
 		}
 		var next *yaml.Node
 		for j := 0; j+1 < len(at.Content); j += 2 {
@@ -215,38 +271,56 @@ func (f *File) WherePrompt(offset int) string {
 	if n == nil || n.Line == setLine {
 		return f.Where("prompt")
 	}
-	line, col := promptPlace(n, f.Task.Source, offset)
+	line, col := textPlace(n, f.Task.Source, offset)
 	return Problem{File: f.name, Line: line, Column: col}.Where()
 }
 
-// promptPlace maps an offset in a scalar's value to line and column. Block
-// scalars keep their lines, behind an indentation read from the source; for
-// quoted and folded text only the start is known.
-func promptPlace(n *yaml.Node, src []byte, offset int) (line, col int) {
-	if n.Style != yaml.LiteralStyle {
-		// Text on one line without escapes stands in the file as it is.
-		if lines := strings.Split(string(src), "\n"); n.Line >= 1 && n.Line <= len(lines) && n.Column >= 1 && n.Column <= len(lines[n.Line-1]) {
-			rest := lines[n.Line-1][n.Column-1:]
-			if strings.HasPrefix(rest, n.Value) {
-				return n.Line, n.Column + offset
-			}
-			if strings.HasPrefix(rest[1:], n.Value) {
-				return n.Line, n.Column + 1 + offset
-			}
+// textPlace maps an offset in a scalar's value to line and column, both from 1;
+// columns count characters. Literal blocks keep their lines, behind an
+// indentation read from the source; of text in quotes or folded only the start
+// is known, unless it stands in the file as it is.
+func textPlace(n *yaml.Node, src []byte, offset int) (line, col int) {
+	lines := strings.Split(string(src), "\n")
+	if n.Line < 1 || n.Line > len(lines) {
+		return n.Line, n.Column
+	}
+	offset = min(offset, len(n.Value))
+	if n.Style&yaml.LiteralStyle == 0 {
+		rest := []rune(strings.TrimSuffix(lines[n.Line-1], "\r"))
+		if n.Column < 1 || n.Column > len(rest) {
+			return n.Line, n.Column
+		}
+		quote := 0
+		if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
+			quote = 1
+		}
+		if raw := string(rest[n.Column-1:]); len(raw) >= quote && strings.HasPrefix(raw[quote:], n.Value) {
+			return n.Line, n.Column + quote + utf8.RuneCountInString(n.Value[:offset])
 		}
 		return n.Line, n.Column
 	}
-	before := n.Value[:min(offset, len(n.Value))]
-	row := strings.Count(before, "\n")
-	col = offset - (strings.LastIndexByte(before, '\n') + 1)
-	line = n.Line + 1 + row
-	lines := strings.Split(string(src), "\n")
-	indent := 0
-	for l := n.Line; l < len(lines); l++ {
-		if t := strings.TrimLeft(lines[l], " "); t != "" {
-			indent = len(lines[l]) - len(t)
-			break
+	before := n.Value[:offset]
+	start := strings.LastIndexByte(before, '\n') + 1
+	line = n.Line + 1 + strings.Count(before, "\n")
+	return line, 1 + indentation(lines, n.Line) + utf8.RuneCountInString(before[start:])
+}
+
+// indentation is that of a literal block whose header stands on line header:
+// the number of its indicator beyond that of the key, else that of its first
+// line with text.
+func indentation(lines []string, header int) int {
+	if header >= 1 && header <= len(lines) {
+		if m := blockIndicator.FindStringSubmatch(lines[header-1]); m != nil {
+			n, _ := strconv.Atoi(m[2])
+			return len(m[1]) + n
 		}
 	}
-	return line, indent + col + 1
+	for _, l := range lines[min(header, len(lines)):] {
+		if t := strings.TrimLeft(l, " "); strings.TrimSpace(t) != "" {
+			return len(l) - len(t)
+		}
+	}
+	return 0
 }
+
+var blockIndicator = regexp.MustCompile(`^( *)[^ ].*\|[-+]?([1-9])[-+]?\s*(?:#.*)?$`)

@@ -1,7 +1,9 @@
 package tasks
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -39,6 +41,14 @@ func (p Problem) String() string {
 // [Load].
 type Problems []Problem
 
+// sort brings complaints into the order of the file; those without a place, or
+// about an override, come first.
+func (ps Problems) sort() {
+	slices.SortStableFunc(ps, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
 // Error lists them, one after the other.
 func (ps Problems) Error() string {
 	lines := make([]string, len(ps))
@@ -48,23 +58,36 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// setFile stands for a place that came from --set.
+// setLine is the line of a node that came from --set.
 const setLine = -1
 
 func (d *decoder) complain(n *yaml.Node, hint, format string, args ...any) {
+	d.problems = append(d.problems, d.problem(n, -1, hint, format, args...))
+}
+
+// warn is a complaint that does not keep the task from running.
+func (d *decoder) warn(n *yaml.Node, hint, format string, args ...any) {
+	d.warnings = append(d.warnings, d.problem(n, -1, hint, format, args...))
+}
+
+// problem makes a complaint about a node, or about a byte of its text where
+// offset is not negative.
+func (d *decoder) problem(n *yaml.Node, offset int, hint, format string, args ...any) Problem {
 	p := Problem{File: d.file, Message: fmt.Sprintf(format, args...), Hint: hint}
-	if n != nil {
-		if n.Line == setLine {
-			p.File = "--set"
-		} else {
-			p.Line, p.Column = n.Line, n.Column
-		}
+	switch {
+	case n == nil:
+	case n.Line == setLine:
+		p.File = "--set"
+	case offset >= 0:
+		p.Line, p.Column = textPlace(n, d.source, offset)
+	default:
+		p.Line, p.Column = n.Line, n.Column
 	}
-	d.problems = append(d.problems, p)
+	return p
 }
 
 // Problem makes a complaint about a key that turned up later, when rows were
-// read. offset is a byte in the prompt's text, or −1 for the key itself.
+// read. offset is a byte in the text that stands there, or −1 for its start.
 func (f *File) Problem(key string, offset int, message, hint string) Problem {
 	p := Problem{File: f.name, Message: message, Hint: hint}
 	n := f.places[key]
@@ -72,8 +95,8 @@ func (f *File) Problem(key string, offset int, message, hint string) Problem {
 	case n == nil:
 	case n.Line == setLine:
 		p.File = "--set " + key
-	case offset >= 0 && key == "prompt":
-		p.Line, p.Column = promptPlace(n, f.Task.Source, offset)
+	case offset >= 0 && n.Kind == yaml.ScalarNode:
+		p.Line, p.Column = textPlace(n, f.Task.Source, offset)
 	default:
 		p.Line, p.Column = n.Line, n.Column
 	}

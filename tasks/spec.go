@@ -139,6 +139,7 @@ func (d *decoder) extract(n *yaml.Node, steps *[]core.Step) {
 		d.places[path] = d.deref(item)
 		if s, ok := d.step(path, d.deref(item)); ok {
 			*steps = append(*steps, s)
+			d.steps = append(d.steps, i)
 		}
 	}
 }
@@ -178,7 +179,11 @@ func (d *decoder) step(path string, n *yaml.Node) (core.Step, bool) {
 			}
 			s.Map = map[string]string{}
 			for i := 0; i+1 < len(v.Content); i += 2 {
-				s.Map[v.Content[i].Value], _ = d.label(path+".map", v.Content[i+1])
+				found, ok := d.label(path+".map", v.Content[i])
+				if _, twice := s.Map[found]; ok && twice {
+					d.complain(v.Content[i], "keep one of them", "%q stands twice in %s.map", found, path)
+				}
+				s.Map[found], _ = d.label(path+".map", v.Content[i+1])
 			}
 		}),
 		{"flags", d.text(path+".flags", &s.Flags), false},
@@ -218,7 +223,7 @@ func (d *decoder) metrics(n *yaml.Node, specs *[]core.MetricSpec) {
 		if item.Kind == yaml.MappingNode {
 			params := map[string]any{}
 			if err := item.Decode(&params); err != nil {
-				d.complain(item, "", "%s is not readable: %v", path, err)
+				d.complain(item, "write name: and parameters as key: value", "%s is not readable: %s", path, yamlMessage(err))
 				continue
 			}
 			name, ok := params["name"].(string)
