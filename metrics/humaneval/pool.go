@@ -23,7 +23,8 @@ var ErrNoPython = errors.New("no python3")
 // A Program is what is run.
 type Program struct {
 	Source string
-	// Timeout is the time that the program itself may take.
+	// Timeout is the time that the program itself may take; waiting for a
+	// processor, where that is known, does not count, up to ten times as much.
 	Timeout time.Duration
 	// Memory is the limit of its address space in bytes.
 	Memory int64
@@ -256,7 +257,7 @@ func (w *worker) run(ctx context.Context, p Program) (string, error) {
 	var reply struct {
 		Result string `json:"result"`
 	}
-	if err := w.receive(ctx, p.Timeout+30*time.Second, &reply); err != nil {
+	if err := w.receive(ctx, 10*p.Timeout+30*time.Second, &reply); err != nil {
 		return "", fmt.Errorf("receive verdict: %w", err)
 	}
 	return reply.Result, nil
