@@ -326,6 +326,26 @@ func TestTextAndStops(t *testing.T) {
 	}
 }
 
+func TestUntil(t *testing.T) {
+	e := load(t, fixture.Tiny.WriteHF(t, 5, format.F32), Options{Tokenizer: bytewise{}})
+	r := Request{ID: "f", Kind: Generate, Prompt: "Once upon", MaxTokens: 60, IgnoreEOS: true, Sampling: sample.Params{Temperature: 1.5}}
+	free := ask(t, e, r)["f"]
+	var seen []string
+	r.Until = func(text string) bool {
+		seen = append(seen, text)
+		return len(text) >= len(free.Text)/2
+	}
+	got := ask(t, e, r)["f"]
+	if got.Finish != FinishUntil || got.Text != seen[len(seen)-1] || !strings.HasPrefix(free.Text, got.Text) || len(got.Tokens) >= len(free.Tokens) {
+		t.Errorf("%q (%s) of %q", got.Text, got.Finish, free.Text)
+	}
+	for i := 1; i < len(seen); i++ {
+		if len(seen[i]) <= len(seen[i-1]) {
+			t.Errorf("asked again about %q", seen[i])
+		}
+	}
+}
+
 func TestOverflow(t *testing.T) {
 	e := load(t, fixture.Tiny.WriteHF(t, 5, format.F32), Options{Context: 40, Tokenizer: bytewise{}})
 	s := e.NewSession()

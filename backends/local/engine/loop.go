@@ -213,9 +213,15 @@ func (e *Engine) generate(q *seq, logits []float32) {
 			r.TopLogprobs = append(r.TopLogprobs, top)
 		}
 	}
+	piece := ""
+	if q.stream != nil {
+		piece = q.stream.Push(id)
+	}
 	switch {
-	case q.stream != nil && q.answer.add(q.stream.Push(id)):
+	case q.answer.add(piece):
 		e.finish(q, FinishStop)
+	case piece != "" && q.job.Until != nil && q.job.Until(q.answer.final()):
+		e.finish(q, FinishUntil)
 	case len(q.tokens) >= q.limit:
 		e.finish(q, FinishLength)
 	case q.job.Deltas:
@@ -227,7 +233,7 @@ func (e *Engine) generate(q *seq, logits []float32) {
 
 // finish ends an answer.
 func (e *Engine) finish(q *seq, why Finish) {
-	if q.stream != nil && q.answer.cut < 0 && q.answer.add(q.stream.Flush()) {
+	if q.stream != nil && q.answer.cut < 0 && why != FinishUntil && q.answer.add(q.stream.Flush()) {
 		why = FinishStop
 	}
 	if d := q.answer.delta(true); d != "" && q.job.Deltas {

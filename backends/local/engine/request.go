@@ -56,6 +56,11 @@ type Request struct {
 	// Stop ends an answer where one of these texts appears; neither it nor what
 	// follows is part of the answer.
 	Stop []string
+	// Until, if not nil, is asked each time the text has grown, and ends the
+	// answer by saying true. It is given the whole text, which may end in what
+	// becomes a stop text; it must depend on that alone, be quick, and is called
+	// on the engine's goroutine.
+	Until func(text string) bool
 	// IgnoreEOS goes on after a token that ends a text.
 	IgnoreEOS bool
 	// Logprobs asks for the log-probability of each token of the answer, as
@@ -75,6 +80,7 @@ type Finish string
 const (
 	FinishStop   Finish = "stop"   // a token that ends a text, or a stop text
 	FinishLength Finish = "length" // MaxTokens, or the context is full
+	FinishUntil  Finish = "until"  // Request.Until said so
 )
 
 // Response is the finished answer to a request.
