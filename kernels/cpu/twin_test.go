@@ -1,0 +1,152 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// Each path's inner loops against their plain twins, over lengths, strides and
+// alignments, with guards around what they write.
+
+const sentinel = 54321.25
+
+// guarded gives n values of a stride's garbage between guards, at some
+// alignment.
+func guarded(rng *rand.Rand, n int) (inner, whole []float32) {
+	shift := rng.IntN(16)
+	whole = make([]float32, n+32+shift)
+	for i := range whole {
+		whole[i] = sentinel
+	}
+	return whole[16+shift:][:n:n], whole
+}
+
+func TestTileTwins(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 3))
+	for _, p := range paths() {
+		t.Run(p.name, func(t *testing.T) {
+			for rows := 0; rows <= 27; rows++ {
+				for panels := 0; panels <= 5; panels++ {
+					k := 1 + rng.IntN(67)
+					ldc, lda, step := panels*lanes+rng.IntN(5), k+rng.IntN(5), k*lanes+rng.IntN(40)
+					a, _ := guarded(rng, rows*lda)
+					b, _ := guarded(rng, panels*step)
+					for i := range a {
+						a[i] = float32(rng.NormFloat64())
+					}
+					for i := range b {
+						b[i] = float32(rng.NormFloat64())
+					}
+					got, all := guarded(rng, max(rows*ldc, 1))
+					want := append([]float32(nil), got...)
+					p.tile(got, ldc, a, lda, rows, b, step, k, panels)
+					tileGo(want, ldc, a, lda, rows, b, step, k, panels)
+					what := fmt.Sprintf("%d rows, %d panels, k %d", rows, panels, k)
+					for i := range got {
+						if math.Abs(float64(got[i]-want[i])) > 1e-5*(1+math.Abs(float64(want[i]))) {
+							t.Fatalf("%s: value %d is %g, want %g", what, i, got[i], want[i])
+						}
+					}
+					for i, x := range all {
+						if in := &all[i]; x != sentinel && (len(got) == 0 || !within(in, got)) {
+							t.Fatalf("%s: wrote outside", what)
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+func within(p *float32, s []float32) bool {
+	for i := range s {
+		if p == &s[i] {
+			return true
+		}
+	}
+	return false
+}
+
+func TestSoftmaxTwins(t *testing.T) {
+	rng := rand.New(rand.NewPCG(12, 3))
+	inf := float32(math.Inf(-1))
+	for _, p := range paths() {
+		t.Run(p.name, func(t *testing.T) {
+			for round := range 200 {
+				count := 1 + round%page
+				s, all := guarded(rng, page)
+				for i := range s {
+					s[i] = float32(rng.NormFloat64() * 10)
+					if i >= count {
+						s[i] = float32(math.NaN()) // what is behind is never looked at
+					}
+				}
+				top, total := inf, float32(0)
+				if round%3 > 0 {
+					top, total = float32(rng.NormFloat64()*10), rng.Float32()
+				}
+				want := append([]float32(nil), s...)
+				wantTop, wantTotal := top, total
+				shrink := p.softmax(s, count, &top, &total)
+				wantShrink := softmaxGo(want, count, &wantTop, &wantTotal)
+				near := func(what string, a, b float32) {
+					if !(math.Abs(float64(a-b)) <= 2e-6*(1+math.Abs(float64(b)))) {
+						t.Fatalf("%d scores: %s is %g, want %g", count, what, a, b)
+					}
+				}
+				for i := range s {
+					near(fmt.Sprint("weight ", i), s[i], want[i])
+					if i >= count && s[i] != 0 {
+						t.Fatalf("%d scores: weight %d is %g", count, i, s[i])
+					}
+				}
+				near("top", top, wantTop)
+				near("total", total, wantTotal)
+				near("shrink", shrink, wantShrink)
+				for i, x := range all {
+					if x != sentinel && !within(&all[i], s) {
+						t.Fatal("wrote outside")
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestElementwiseTwins(t *testing.T) {
+	rng := rand.New(rand.NewPCG(13, 3))
+	for _, p := range paths() {
+		t.Run(p.name, func(t *testing.T) {
+			for n := range 68 {
+				gate, _ := guarded(rng, n)
+				up, _ := guarded(rng, n)
+				for i := range gate {
+					gate[i], up[i] = float32(rng.NormFloat64()*30), float32(rng.NormFloat64())
+				}
+				got, all := guarded(rng, n)
+				want := make([]float32, n)
+				p.swiglu(got, gate, up)
+				swigluGo(want, gate, up)
+				for i := range got {
+					if !(math.Abs(float64(got[i]-want[i])) <= 2e-6*(1e-3+math.Abs(float64(want[i])))) {
+						t.Fatalf("swiglu of %d: value %d is %g, want %g", n, i, got[i], want[i])
+					}
+				}
+				for i, x := range all {
+					if x != sentinel && !within(&all[i], got) {
+						t.Fatalf("swiglu of %d wrote outside", n)
+					}
+				}
+				var sum float64
+				for _, x := range gate {
+					sum += float64(x) * float64(x)
+				}
+				if s := p.sumSquares(gate); math.Abs(float64(s)-sum) > 1e-5*sum {
+					t.Fatalf("sum of %d squares is %g, want %g", n, s, sum)
+				}
+			}
+		})
+	}
+}
