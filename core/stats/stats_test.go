@@ -71,6 +71,13 @@ func TestAgainstPython(t *testing.T) {
 			SpearmanP                                                  *number   `json:"spearman_p"`
 			PearsonP                                                   *number   `json:"pearson_p"`
 			RanksX                                                     []float64 `json:"ranks_x"`
+
+			Rank                 int
+			Lambda, Intercept    float64
+			Coefficients, Fitted []float64
+			RMSE                 float64 `json:"rmse_in_sample"`
+			LeaveOneOut          *number `json:"rmse_leave_one_out"`
+			Rescaled             *number `json:"rmse_leave_one_out_rescaled"`
 		}
 		if err := json.Unmarshal(scanner.Bytes(), &row); err != nil {
 			t.Fatalf("%v in %.200s", err, scanner.Bytes())
@@ -133,6 +140,39 @@ func TestAgainstPython(t *testing.T) {
 			for i, want := range row.RanksX {
 				check("rank", c.RanksX[i], want, 0)
 			}
+		case "ols", "ridge":
+			var x [][]float64
+			if err := json.Unmarshal(row.X, &x); err != nil {
+				t.Fatal(err)
+			}
+			f, ok := OLS(x, list(row.Y))
+			if row.Test == "ridge" {
+				f, ok = Ridge(x, list(row.Y), row.Lambda)
+			}
+			if !ok {
+				t.Errorf("%s: no fit of %.200s", row.Test, scanner.Bytes())
+				continue
+			}
+			got := f.Coefficients
+			if row.Test == "ols" {
+				got = append([]float64{f.Intercept}, got...)
+				if f.Rank != row.Rank {
+					t.Errorf("rank %d, Python %d", f.Rank, row.Rank)
+				}
+				check("rmse", f.RMSE+1, row.RMSE+1, 1e-8) // may be 0 but for rounding
+			} else {
+				check("intercept", f.Intercept+1, row.Intercept+1, 1e-8)
+				check("rescaled", f.LeaveOneOutRescaled, float64(*row.Rescaled), 1e-8)
+			}
+			for i, want := range row.Coefficients {
+				check("coefficient", got[i]+1, want+1, 1e-8)
+			}
+			for i, want := range row.Fitted {
+				check("fitted", f.Fitted[i]+1, want+1, 1e-8)
+			}
+			if row.LeaveOneOut != nil {
+				check("leave one out", f.LeaveOneOut, float64(*row.LeaveOneOut), 1e-8)
+			}
 		case "holm":
 			for i, got := range Holm(row.P) {
 				check("adjusted", got, row.Adjusted[i], 1e-8)
@@ -153,7 +193,7 @@ func TestAgainstPython(t *testing.T) {
 	if err := scanner.Err(); err != nil {
 		t.Fatal(err)
 	}
-	for _, test := range []string{"wilson", "mcnemar", "paired_bootstrap_indices", "correlation", "holm", "mean_stderr", "percentile"} {
+	for _, test := range []string{"wilson", "mcnemar", "paired_bootstrap_indices", "correlation", "holm", "mean_stderr", "percentile", "ols", "ridge"} {
 		if seen[test] == 0 {
 			t.Errorf("no row of %s", test)
 		}
@@ -251,4 +291,23 @@ func ExampleWilson() {
 	i := Wilson(8, 10, 0.95)
 	fmt.Printf("%.3f to %.3f\n", i.Low, i.High)
 	// Output: 0.490 to 0.943
+}
+
+func TestRegressionShapes(t *testing.T) {
+	for name, x := range map[string][][]float64{"no rows": nil, "ragged": {{1}, {1, 2}}, "one row too few": {{1}}} {
+		if _, ok := OLS(x, []float64{1, 2}); ok {
+			t.Errorf("OLS of %s", name)
+		}
+		if _, ok := Ridge(x, []float64{1, 2}, 1); ok {
+			t.Errorf("Ridge of %s", name)
+		}
+	}
+	if _, ok := Ridge([][]float64{{1}, {2}}, []float64{1, 2}, 0); ok {
+		t.Error("Ridge with lambda 0")
+	}
+	// y = 1 + 2x, an exact fit whose intercept is the mean of y.
+	f, ok := OLS([][]float64{{1}, {2}, {3}}, []float64{3, 5, 7})
+	if !ok || !near(f.Fitted[2], 7, 1e-12) || f.RMSE > 1e-12 || f.Rank != 2 || !near(f.Intercept, 5, 1e-12) {
+		t.Errorf("%+v", f)
+	}
 }
