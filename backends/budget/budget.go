@@ -120,7 +120,7 @@ func Wrap(ctx context.Context, b core.Backend, o Options) (*Backend, error) {
 		return nil, &core.UserError{
 			Where:   "--max-cost",
 			Message: fmt.Sprintf("the prices of %s %s are not known, so a cap cannot be kept", info.Name, info.Model),
-			Hint:    "give the backend options price_in and price_out, in USD per million tokens (0 for a free service)",
+			Hint:    "give them in USD per million tokens, such as --opt price_in=30 --opt price_out=60 (0 for a free service)",
 		}
 	}
 	if o.MaxTokens <= 0 {

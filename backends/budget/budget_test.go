@@ -87,24 +87,25 @@ func drive(t *testing.T, b core.Backend, n, maxTokens int) (answers, refused int
 			events <- ev
 		}
 	}()
-	for {
-		select {
-		case ev := <-events:
-			if ev.Kind == core.EventResponse {
-				answers++
-			}
-		case <-finished:
-			mu.Lock()
-			left := sent - answers
-			mu.Unlock()
-			for ; left > 0; left-- {
-				if ev := <-events; ev.Kind == core.EventResponse {
-					answers++
-				}
-			}
-			return answers, refused
+	finals := 0
+	read := func(ev core.Event) {
+		finals++
+		if ev.Kind == core.EventResponse {
+			answers++
 		}
 	}
+	for senders := finished; senders != nil; {
+		select {
+		case ev := <-events:
+			read(ev)
+		case <-senders:
+			senders = nil
+		}
+	}
+	for finals < sent {
+		read(<-events)
+	}
+	return answers, refused
 }
 
 func TestCapHolds(t *testing.T) {

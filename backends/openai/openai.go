@@ -355,7 +355,7 @@ func (b *backend) check(m *model, r *core.Request) *core.Error {
 	case r.Adapter != "":
 		return refuse("the service knows no adapters", "name the fine-tuned model with --model")
 	case r.Messages != nil && (r.Kind != core.Generate || !m.chat):
-		return refuse(fmt.Sprintf("%s takes a prompt here, not messages", m.name), "give the option api=chat for generation by messages")
+		return refuse(fmt.Sprintf("%s takes a prompt here, not messages", m.name), "give --opt api=chat for generation by messages")
 	case r.Kind == core.ScoreText && r.Prompt == "":
 		return refuse("score needs a prompt: a service gives no likelihood to the first token", "")
 	case r.Kind == core.Embed && r.Prompt == "":
@@ -389,7 +389,7 @@ func (b *backend) answer(ctx context.Context, m *model, r *core.Request, delta f
 	}
 	if err != nil && ctx.Err() == nil && errors.Is(ask.Err(), context.DeadlineExceeded) {
 		err = &core.Error{Code: core.CodeTimeout, Message: fmt.Sprintf("no whole answer from %s within %v", b.base.Host, b.timeout),
-			Hint: "raise the backend option timeout, or lower concurrency"}
+			Hint: "raise it with --opt timeout=300s, or lower --concurrency"}
 	}
 	var e *core.Error
 	errors.As(err, &e)
@@ -421,7 +421,7 @@ func (b *backend) sendError(err error) error {
 		goopenai.ErrReasoningEffortUnsupported,
 	} {
 		if errors.Is(err, refused) {
-			return &core.Error{Code: core.CodeInvalid, Message: b.transport.clean(err.Error()), Hint: "check --model and the backend option api"}
+			return &core.Error{Code: core.CodeInvalid, Message: b.transport.clean(err.Error()), Hint: "check --model and --opt api=chat or completions"}
 		}
 	}
 	var op net.Error

@@ -144,10 +144,10 @@ func (b *backend) choose(d *stored, labels map[string]bool) error {
 		return &core.UserError{Where: b.path, Message: "the run holds no samples", Hint: "name another run"}
 	case b.label != "" && !labels[b.label]:
 		return &core.UserError{Where: b.path, Message: fmt.Sprintf("the run has no answers of %q", b.label),
-			Hint: "give the backend option label as one of: " + strings.Join(names, ", ")}
+			Hint: "give --opt label=NAME with one of: " + strings.Join(names, ", ")}
 	case b.label == "" && len(names) > 1:
 		return &core.UserError{Where: b.path, Message: fmt.Sprintf("the run holds answers of %d models", len(names)),
-			Hint: "choose one with the backend option label: " + strings.Join(names, ", ")}
+			Hint: "choose one with --opt label=NAME: " + strings.Join(names, ", ")}
 	case b.label == "":
 		d.label = names[0]
 	}
