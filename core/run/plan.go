@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/evalrun/evalrun/core"
@@ -71,15 +72,23 @@ func (j *Job) prepare() error {
 	}
 	j.kind = core.Generate
 	j.keep = nil
+	byScores, byAnswer := "", ""
 	for _, judge := range j.Judges {
-		for _, need := range judge.Metric.Info().Needs {
-			switch {
-			case need == "scores":
-				j.kind = core.ScoreText
-			case strings.HasPrefix(need, "field:"):
-				j.keep = append(j.keep, strings.TrimPrefix(need, "field:"))
+		info := judge.Metric.Info()
+		if slices.Contains(info.Needs, "scores") {
+			j.kind, byScores = core.ScoreText, info.Name
+		} else {
+			byAnswer = info.Name
+		}
+		for _, need := range info.Needs {
+			if column, ok := strings.CutPrefix(need, "field:"); ok && !slices.Contains(j.keep, column) {
+				j.keep = append(j.keep, column)
 			}
 		}
+	}
+	if byScores != "" && byAnswer != "" {
+		return &core.UserError{Where: j.Task.Path, Message: fmt.Sprintf("the metric %s judges log-likelihoods and %s judges an answer: one request cannot give both", byScores, byAnswer),
+			Hint: "write a second task file for one of them"}
 	}
 	if j.kind == core.ScoreText && len(j.Task.Labels) == 0 {
 		return &core.UserError{Where: j.Task.Path, Message: "a log-likelihood metric needs the answers to choose from",
@@ -87,6 +96,16 @@ func (j *Job) prepare() error {
 	}
 	j.Repeat = max(j.Repeat, 1)
 	return nil
+}
+
+// Kind is what the job's requests ask of a backend.
+func (j *Job) Kind() (core.Kind, error) {
+	if j.template == nil {
+		if err := j.prepare(); err != nil {
+			return 0, err
+		}
+	}
+	return j.kind, nil
 }
 
 // Sample renders one row.
@@ -139,11 +158,18 @@ func (j *Job) Request(s *core.Sample, repeat int) (core.Request, error) {
 	return r, nil
 }
 
-// until gives the task's extraction as data where it is one plain pattern: a
-// backend may then stop once the extraction cannot change.
+// until gives the task's extraction as data where it begins with a pattern: a
+// backend may then stop once the extraction cannot change. The published
+// evaluator's functions read the whole answer with patterns of their own, so
+// where one of them judges, nothing may be cut off.
 func (j *Job) until() []core.Pattern {
 	if len(j.Task.Extract) == 0 || j.Task.Extract[0].Op != "regex" {
 		return nil
+	}
+	for _, judge := range j.Judges {
+		if judge.Profile == core.Bakeoff {
+			return nil
+		}
 	}
 	s := j.Task.Extract[0]
 	return []core.Pattern{{Expr: s.Pattern, Flags: s.Flags, Group: s.Group, Select: s.Select}}

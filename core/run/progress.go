@@ -120,12 +120,6 @@ func (p *progress) note(n *core.Progress) {
 	p.s.Note = n.Message
 }
 
-func (p *progress) answered() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.s.Done - p.s.APIErrors
-}
-
 // Snapshot tells how far the run is.
 func (rr *Runner) Snapshot() Snapshot {
 	p := rr.r.progress

@@ -3,11 +3,8 @@ package run
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,13 +27,14 @@ type Options struct {
 	Jobs    []*Job
 	Sink    Sink
 	// Stored yields the records that the sink already holds for this model;
-	// nil is none. Finished samples are counted and not asked again.
+	// nil is none. Finished samples are counted and not asked again; samples
+	// that have only an API error are asked again.
 	Stored func(yield func(*record.Record) bool) error
 	// InFlight is the number of requests kept at the backend; 0 is 64.
 	InFlight int
 	// Drain, when closed, ends the asking: answers in flight are awaited.
 	Drain <-chan struct{}
-	// MaxFailures in a row without any success end the run; 0 is 20.
+	// MaxFailures in a row end the run; 0 is 20. See [Report.Outcome].
 	MaxFailures int
 }
 
@@ -46,9 +44,9 @@ type Outcome uint8
 // The outcomes.
 const (
 	Finished Outcome = iota
-	Drained          // Options.Drain was closed
+	Drained          // Options.Drain was closed before everything was asked
 	BudgetReached
-	GaveUp // nothing but failures; Result.Cause says which
+	GaveUp // nothing but failures; Report.Cause says which
 )
 
 // Report is what a run leaves.
@@ -73,22 +71,38 @@ type answered struct {
 	err  *core.Error
 }
 
+// backlog is how many answers may wait to be judged and stored besides those in
+// flight, before the asking pauses.
+const backlog = 256
+
 type runner struct {
 	o       Options
-	done    map[record.Key]bool
+	done    map[record.Key]uint64 // stored answers, with the fingerprint of what was asked
 	tallies []*Tally
+	byTask  map[string]*Tally
+	session core.Session
 
 	mu      sync.Mutex
 	pending map[string]*ask
-	slots   chan struct{}
+	asides  map[string]chan<- answered // requests of metrics
+	aside   atomic.Uint64              // numbers them
 
-	answers chan answered
-	records chan *record.Record
+	// slots are requests at the backend; room are samples between asking and
+	// storing. answers has place for all of room, so that reading the session's
+	// events never waits for the judging, which may wait for events itself.
+	slots, room chan struct{}
+	answers     chan answered
+	records     chan *record.Record
 
 	stop     chan struct{} // no more asking
 	stopOnce sync.Once
 	outcome  atomic.Uint32
-	failures atomic.Int64
+	complete atomic.Bool // every row was asked
+	dropped  atomic.Bool // some sample was not stored, whatever the outcome
+	closing  atomic.Bool // the session's end is wanted
+	sending  atomic.Pointer[string]
+	failures atomic.Int64 // in a row
+	answersN atomic.Int64 // of this run
 	progress *progress
 	cause    atomic.Pointer[core.Error]
 	judgeMu  []sync.Mutex
@@ -100,109 +114,120 @@ type Runner struct{ r *runner }
 // New prepares a run: templates and extractions are compiled, stored records
 // are read.
 func New(o Options) (*Runner, error) {
-	o.InFlight = cmp.Or(o.InFlight, 64)
+	o.InFlight = max(cmp.Or(o.InFlight, 64), 1)
 	o.MaxFailures = cmp.Or(o.MaxFailures, 20)
 	r := &runner{
-		o: o, done: map[record.Key]bool{}, pending: map[string]*ask{},
-		slots: make(chan struct{}, o.InFlight), answers: make(chan answered, o.InFlight),
-		records: make(chan *record.Record, 1024), stop: make(chan struct{}), progress: newProgress(o),
-		judgeMu: make([]sync.Mutex, len(o.Jobs)),
+		o: o, done: map[record.Key]uint64{}, pending: map[string]*ask{}, asides: map[string]chan<- answered{},
+		byTask: map[string]*Tally{},
+		slots:  make(chan struct{}, o.InFlight), room: make(chan struct{}, o.InFlight+backlog),
+		answers: make(chan answered, o.InFlight+backlog), records: make(chan *record.Record, backlog),
+		stop: make(chan struct{}), judgeMu: make([]sync.Mutex, len(o.Jobs)),
 	}
-	byName := map[string]*Tally{}
 	for _, j := range o.Jobs {
 		if err := j.prepare(); err != nil {
 			return nil, err
 		}
+		if r.byTask[j.Task.Name] != nil {
+			return nil, fmt.Errorf("two jobs have the task %s", j.Task.Name)
+		}
 		t := NewTally(j.Task, o.Model, j.Judges, j.Repeat)
 		r.tallies = append(r.tallies, t)
-		byName[j.Task.Name] = t
+		r.byTask[j.Task.Name] = t
 	}
-	if o.Stored != nil {
-		err := o.Stored(func(rec *record.Record) bool {
-			if t := byName[rec.Task]; t != nil && rec.Model == o.Model && rec.Done() && !r.done[rec.Key()] {
-				r.done[rec.Key()] = true
-				t.Add(rec)
-				r.progress.add(rec, true)
-			}
+	r.progress = newProgress(o)
+	if o.Stored == nil {
+		return &Runner{r}, nil
+	}
+	err := o.Stored(func(rec *record.Record) bool {
+		t := r.byTask[rec.Task]
+		if t == nil || rec.Model != o.Model || !rec.Done() {
 			return true
-		})
-		if err != nil {
-			return nil, err
 		}
+		if _, twice := r.done[rec.Key()]; !twice {
+			r.done[rec.Key()] = fingerprint(rec.Prompt, rec.Messages, rec.Targets)
+			t.Add(rec)
+			r.progress.add(rec, true)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, err
 	}
 	return &Runner{r}, nil
 }
 
 // Run asks what is missing. The error is a failure of the run itself: of the
-// rows, the sink, a metric, the session. What the sink holds then stays good.
+// rows, the sink, a metric, the session. After a failure of the rows the answers
+// in flight are awaited and stored; after any other they are lost. What the sink
+// holds stays good. Run leaves no goroutine behind.
 func (rr *Runner) Run(ctx context.Context) (*Report, error) {
 	r := rr.r
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	session, err := r.o.Backend.Open(ctx)
-	if err != nil {
+	var err error
+	if r.session, err = r.o.Backend.Open(ctx); err != nil {
 		return nil, fmt.Errorf("open %s: %w", r.o.Model, err)
 	}
-	defer session.Close()
-	if r.o.Drain != nil {
-		go func() {
-			select {
-			case <-r.o.Drain:
-				r.end(Drained)
-			case <-ctx.Done():
-			}
-		}()
-	}
-
+	defer r.close()
 	fail := func(err error) {
 		if err != nil {
 			r.end(GaveUp)
 			cancel(err)
-			session.Close()
+			r.close()
 		}
 	}
-	var readers, scorers sync.WaitGroup
-	fed := make(chan struct{})
-	go func() { // asks, then waits until every slot is free again
-		defer close(fed)
-		err := r.feed(ctx, session)
-		if err != nil {
-			fail(err)
-			return
-		}
-		for range r.o.InFlight {
-			select {
-			case r.slots <- struct{}{}:
-			case <-ctx.Done():
-				return
-			}
-		}
-		session.Close()
-	}()
-	readers.Go(func() { fail(r.receive(ctx, session)) })
+	var watcher, reader, scorers, writer sync.WaitGroup
+	ended := make(chan struct{})
+	defer watcher.Wait()
+	defer close(ended)
+	if r.o.Drain != nil {
+		watcher.Go(func() { r.watchDrain(ended) })
+	}
+	reader.Go(func() { fail(r.receive(ctx)) })
 	for range scorerCount {
 		scorers.Go(func() { fail(r.scoreLoop(ctx)) })
 	}
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		fail(r.write(ctx))
-	}()
+	writer.Go(func() { fail(r.write()) })
 
-	<-fed
-	readers.Wait()
+	err = r.feed(ctx)
+	if err != nil {
+		r.end(GaveUp)
+	}
+	r.settle(ctx)
+	r.close()
+	reader.Wait()
 	close(r.answers)
 	scorers.Wait()
 	close(r.records)
-	<-written
+	writer.Wait()
 	if cause := context.Cause(ctx); cause != nil {
-		return r.report(), cause
+		err = cause
 	}
-	return r.report(), nil
+	return r.report(), err
+}
+
+// settle waits until everything asked is stored, or the run has failed.
+func (r *runner) settle(ctx context.Context) {
+	for range cap(r.room) {
+		select {
+		case r.room <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (r *runner) close() {
+	r.closing.Store(true)
+	r.session.Close()
 }
 
 func (r *runner) report() *Report {
-	return &Report{Outcome: Outcome(r.outcome.Load()), Tallies: r.tallies, Cause: r.cause.Load()}
+	o := Outcome(r.outcome.Load())
+	if o == Drained && r.complete.Load() && !r.dropped.Load() {
+		o = Finished // nothing was left to ask
+	}
+	return &Report{Outcome: o, Tallies: r.tallies, Cause: r.cause.Load()}
 }
 
 // end stops the asking; the first reason stays.
@@ -213,129 +238,95 @@ func (r *runner) end(o Outcome) {
 	})
 }
 
-// feed asks sample after sample, task after task.
-func (r *runner) feed(ctx context.Context, session core.Session) error {
-	for ji, job := range r.o.Jobs {
-		index := 0
-		for row, err := range job.Rows(ctx) {
-			if err != nil {
-				return err
-			}
-			missing := r.missing(job, row.ID)
-			if len(missing) > 0 {
-				sample, err := job.Sample(index, row)
-				if err != nil {
-					return err
-				}
-				for _, rep := range missing {
-					ok, err := r.send(ctx, session, ji, job, sample, rep)
-					if err != nil || !ok {
-						return err
-					}
-				}
-			}
-			index++
-			select {
-			case <-r.stop:
-				return nil
-			default:
-			}
-		}
-		r.progress.settle(ji, index*job.Repeat)
-	}
-	return nil
-}
-
-func (r *runner) missing(job *Job, id string) []int {
-	var out []int
-	for rep := range job.Repeat {
-		if !r.done[record.Key{Model: r.o.Model, Task: job.Task.Name, Sample: id, Repeat: rep}] {
-			out = append(out, rep)
-		}
-	}
-	return out
-}
-
-func (r *runner) send(ctx context.Context, session core.Session, ji int, job *Job, sample *core.Sample, rep int) (bool, error) {
-	req, err := job.Request(sample, rep)
-	if err != nil {
-		return false, err
-	}
+func (r *runner) stopping() bool {
 	select {
-	case r.slots <- struct{}{}:
 	case <-r.stop:
-		return false, nil
-	case <-ctx.Done():
-		return false, nil
+		return true
+	default:
+		return false
 	}
-	a := &ask{job: ji, sample: sample, repeat: rep, req: req, sent: time.Now()}
-	r.mu.Lock()
-	if r.pending[req.ID] != nil {
-		r.mu.Unlock()
-		<-r.slots
-		return false, fmt.Errorf("task %s: two rows have the id %s", job.Task.Name, sample.ID)
-	}
-	r.pending[req.ID] = a
-	r.mu.Unlock()
-	err = session.Send(req)
-	if err == nil {
-		return true, nil
-	}
-	var own *core.Error
-	if errors.As(err, &own) {
-		r.finish(answered{ask: r.take(req.ID), err: own})
-		return true, nil
-	}
-	if ctx.Err() != nil {
-		return false, nil
-	}
-	return false, fmt.Errorf("send to %s: %w", r.o.Model, err)
 }
 
-func (r *runner) take(id string) *ask {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a := r.pending[id]
-	delete(r.pending, id)
-	return a
-}
+// heldBack is how long a Send may block before a drain takes its request back.
+const heldBack = time.Second
 
-// finish passes an answer on to be judged and frees its slot.
-func (r *runner) finish(a answered) {
-	if a.ask == nil {
+// watchDrain stops the asking when the run is drained. A request that a rate
+// limit holds back was not sent yet: nobody need wait for it.
+func (r *runner) watchDrain(ended <-chan struct{}) {
+	select {
+	case <-r.o.Drain:
+		r.end(Drained)
+	case <-ended:
 		return
 	}
-	r.answers <- a
-	<-r.slots
+	timer := time.NewTimer(heldBack)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		if id := r.sending.Load(); id != nil {
+			_ = r.session.Cancel(*id)
+		}
+	case <-ended:
+	}
 }
 
-func (r *runner) receive(ctx context.Context, session core.Session) error {
-	for ev, err := range session.Events() {
+// receive takes the session's events until it is closed. It never blocks on the
+// judging.
+func (r *runner) receive(ctx context.Context) error {
+	for ev, err := range r.session.Events() {
 		if err != nil {
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || r.closing.Load() {
 				return nil
 			}
 			return fmt.Errorf("answers of %s: %w", r.o.Model, err)
 		}
 		switch ev.Kind {
 		case core.EventResponse:
-			r.failures.Store(0)
-			r.finish(answered{ask: r.take(ev.ID), resp: ev.Response})
-		case core.EventError:
-			a := r.take(ev.ID)
-			if a != nil {
-				r.fault(ev.Err)
+			if ev.Response == nil {
+				r.arrived(ev.ID, nil, &core.Error{Code: core.CodeInternal, Message: "the backend sent an answer without content"})
+				continue
 			}
-			r.finish(answered{ask: a, err: ev.Err})
+			r.arrived(ev.ID, ev.Response, nil)
+		case core.EventError:
+			r.arrived(ev.ID, nil, cmp.Or(ev.Err, &core.Error{Code: core.CodeInternal, Message: "the backend sent an error without content"}))
 		case core.EventProgress:
 			r.progress.note(ev.Progress)
 		}
 	}
-	return nil
+	if ctx.Err() != nil || r.closing.Load() {
+		return nil
+	}
+	return fmt.Errorf("answers of %s ended early: %w", r.o.Model, core.ErrSessionLost)
 }
 
-// fault decides whether an API error ends the run: a reached budget does, and
-// so does a row of failures that no success interrupts.
+// arrived passes a final event on to be judged, or to the metric that asked, and
+// frees its slot. An id that nobody waits for is ignored.
+func (r *runner) arrived(id string, resp *core.Response, err *core.Error) {
+	r.mu.Lock()
+	a, aside := r.pending[id], r.asides[id]
+	delete(r.pending, id)
+	delete(r.asides, id)
+	r.mu.Unlock()
+	if a == nil && aside == nil {
+		return
+	}
+	if err == nil {
+		r.failures.Store(0)
+		r.answersN.Add(1)
+	} else {
+		r.fault(err)
+	}
+	if aside != nil {
+		aside <- answered{resp: resp, err: err}
+	} else {
+		r.answers <- answered{ask: a, resp: resp, err: err}
+	}
+	<-r.slots
+}
+
+// fault decides whether an API error ends the run. A reached budget does. So
+// does a row of failures: of any kind before the first answer, and afterwards of
+// kinds that speak of the service and not of one request.
 func (r *runner) fault(err *core.Error) {
 	if err.Code == core.CodeCancelled {
 		return
@@ -345,17 +336,25 @@ func (r *runner) fault(err *core.Error) {
 		r.end(BudgetReached)
 		return
 	}
-	n := r.failures.Add(1)
 	limit := int64(r.o.MaxFailures)
-	if err.Code == core.CodeAuth || err.Code == core.CodeNotFound {
-		limit = 3
+	switch err.Code {
+	case core.CodeAuth:
+		limit = 3 // a refused key stays refused
+	case core.CodeInvalid, core.CodeContextLength, core.CodeNotFound:
+		if r.answersN.Load() > 0 {
+			return
+		}
+	default:
+		if r.answersN.Load() > 0 {
+			limit += 2 * int64(r.o.InFlight) // one outage fails all that is in flight
+		}
 	}
-	if n >= limit && r.progress.answered() == 0 {
+	if r.failures.Add(1) >= limit {
 		r.end(GaveUp)
 	}
 }
 
-func (r *runner) write(ctx context.Context) error {
+func (r *runner) write() error {
 	for rec := range r.records {
 		if err := r.o.Sink.Append(rec); err != nil {
 			// The scorers must not block on a full channel while the run ends.
@@ -365,36 +364,24 @@ func (r *runner) write(ctx context.Context) error {
 			}()
 			return fmt.Errorf("store a sample: %w", err)
 		}
-		for i, j := range r.o.Jobs {
-			if j.Task.Name == rec.Task {
-				r.tallies[i].Add(rec)
-			}
-		}
+		r.byTask[rec.Task].Add(rec)
 		r.progress.add(rec, false)
+		<-r.room
 	}
 	return nil
 }
 
-// fieldsOf encodes the columns that a metric needs for scoring again.
-func fieldsOf(fields map[string]any, keep []string) json.RawMessage {
-	if len(keep) == 0 {
-		return nil
-	}
-	m := make(map[string]any, len(keep))
-	for _, k := range keep {
-		if v, ok := fields[k]; ok {
-			m[k] = v
-		}
-	}
-	b, err := json.Marshal(m)
-	if err != nil {
-		return nil
-	}
-	return b
+// drop forgets a sample that must not be stored.
+func (r *runner) drop() {
+	r.dropped.Store(true)
+	<-r.room
 }
 
-func isBlank(s string) bool { return strings.TrimSpace(s) == "" }
-
-func sortTargets(t []Target) {
-	slices.SortFunc(t, func(a, b Target) int { return cmp.Compare(a.Index, b.Index) })
+// own finds the request's own failure in what Send gave.
+func own(err error) *core.Error {
+	var e *core.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return nil
 }

@@ -2,7 +2,9 @@ package run
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +18,9 @@ const scorerCount = 2
 
 // maxBatch bounds how many answers are judged in one call.
 const maxBatch = 64
+
+// maxRounds bounds how often one metric may ask for judgements of one item.
+const maxRounds = 4
 
 // scoreLoop judges answers in batches of what has come, by job.
 func (r *runner) scoreLoop(ctx context.Context) error {
@@ -34,10 +39,6 @@ func (r *runner) scoreLoop(ctx context.Context) error {
 			}
 		}
 		if err := r.scoreBatch(ctx, batch); err != nil {
-			go func() {
-				for range r.answers {
-				}
-			}()
 			return err
 		}
 	}
@@ -45,35 +46,99 @@ func (r *runner) scoreLoop(ctx context.Context) error {
 }
 
 func (r *runner) scoreBatch(ctx context.Context, batch []answered) error {
-	byJob := map[int][]*record.Record{}
-	items := map[int][]core.Item{}
+	byJob := make([]judging, len(r.o.Jobs))
 	for _, a := range batch {
 		job := r.o.Jobs[a.ask.job]
-		rec := r.record(job, a)
-		if rec == nil {
-			continue
-		}
-		if rec.Error != nil {
+		rec := r.record(ctx, job, a)
+		switch {
+		case rec == nil:
+			r.drop()
+		case rec.Error != nil:
 			r.records <- rec
+		default:
+			b := &byJob[a.ask.job]
+			b.recs = append(b.recs, rec)
+			b.items = append(b.items, itemOf(job, rec, a.ask.sample.Fields))
+		}
+	}
+	for ji := range byJob {
+		b := &byJob[ji]
+		if len(b.recs) == 0 {
 			continue
 		}
-		byJob[a.ask.job] = append(byJob[a.ask.job], rec)
-		items[a.ask.job] = append(items[a.ask.job], itemOf(job, rec, a.ask.sample.Fields))
-	}
-	for ji, recs := range byJob {
-		if err := judge(ctx, &r.judgeMu[ji], r.o.Jobs[ji], recs, items[ji]); err != nil {
+		b.job, b.mu, b.ask = r.o.Jobs[ji], &r.judgeMu[ji], r.askAside
+		if err := b.judge(ctx); err != nil {
 			return err
 		}
-		for _, rec := range recs {
+		for i, rec := range b.recs {
+			if e := b.failed[i]; e != nil {
+				if unsaid(ctx, r, e) {
+					r.drop()
+					continue
+				}
+				rec.Error, rec.Scores = storedError(e), nil
+				rec.Error.Message = "judging the answer: " + rec.Error.Message
+			}
 			r.records <- rec
 		}
 	}
 	return nil
 }
 
+// unsaid tells whether an error says nothing about model or service: the cap
+// was reached, or the request was taken back because the run ends.
+func unsaid(ctx context.Context, r *runner, e *core.Error) bool {
+	return e.Code == core.CodeBudget || e.Code == core.CodeCancelled && (ctx.Err() != nil || r.stopping())
+}
+
+func storedError(e *core.Error) *record.Error {
+	return &record.Error{Code: e.Code, Message: e.Message, Hint: e.Hint, Status: e.Status}
+}
+
+// askAside puts a metric's requests to the run's session and waits for their
+// answers; answer i belongs to request i.
+func (r *runner) askAside(ctx context.Context, job *Job, reqs []core.Request) ([]answered, error) {
+	waiting := make([]chan answered, len(reqs))
+	for i, req := range reqs {
+		if job.Form == core.FormChat && req.Messages == nil {
+			req.Messages, req.Prompt = []core.Message{{Role: "user", Content: req.Prompt}}, ""
+		}
+		req.ID = fmt.Sprintf("judge/%d", r.aside.Add(1))
+		c := make(chan answered, 1)
+		waiting[i] = c
+		select {
+		case r.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		r.mu.Lock()
+		r.asides[req.ID] = c
+		r.mu.Unlock()
+		if err := r.session.Send(req); err != nil {
+			e := own(err)
+			if e == nil {
+				return nil, fmt.Errorf("send to %s: %w", r.o.Model, err)
+			}
+			r.arrived(req.ID, nil, e)
+		}
+	}
+	out := make([]answered, len(reqs))
+	for i, c := range waiting {
+		select {
+		case out[i] = <-c:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	return out, nil
+}
+
 // record makes the stored form of an answer; nil for one that must not be
 // stored, because it says nothing about model or service.
-func (r *runner) record(job *Job, a answered) *record.Record {
+func (r *runner) record(ctx context.Context, job *Job, a answered) *record.Record {
+	if a.err != nil && unsaid(ctx, r, a.err) {
+		return nil
+	}
 	s := a.ask.sample
 	rec := &record.Record{
 		V: record.Version, Task: job.Task.Name, Model: r.o.Model, Sample: s.ID, Index: s.Index, Repeat: a.ask.repeat,
@@ -82,10 +147,7 @@ func (r *runner) record(job *Job, a answered) *record.Record {
 		Fields: fieldsOf(s.Fields, job.keep),
 	}
 	if a.err != nil {
-		if a.err.Code == core.CodeBudget || a.err.Code == core.CodeCancelled {
-			return nil
-		}
-		rec.Error = &record.Error{Code: a.err.Code, Message: a.err.Message, Hint: a.err.Hint, Status: a.err.Status}
+		rec.Error = storedError(a.err)
 		rec.Seconds = time.Since(a.ask.sent).Seconds()
 		return rec
 	}
@@ -118,30 +180,126 @@ func itemOf(job *Job, rec *record.Record, fields map[string]any) core.Item {
 	return it
 }
 
-// judge scores the items of one job into their records.
-func judge(ctx context.Context, mu *sync.Mutex, job *Job, recs []*record.Record, items []core.Item) error {
-	mu.Lock()
-	defer mu.Unlock()
-	for _, rec := range recs {
-		rec.Scores = make([]record.Score, 0, len(job.Judges))
+// A judging scores the items of one job into their records.
+type judging struct {
+	job   *Job
+	mu    *sync.Mutex // a metric is used by one goroutine at a time
+	recs  []*record.Record
+	items []core.Item
+	// ask gets the judgements that a metric asks for; nil where there is no
+	// model to ask, and then the stored verdict stays.
+	ask func(ctx context.Context, job *Job, reqs []core.Request) ([]answered, error)
+	// failed are the errors of judgements by item.
+	failed map[int]*core.Error
+}
+
+func (b *judging) judge(ctx context.Context) error {
+	before := make([][]record.Score, len(b.recs))
+	for i, rec := range b.recs {
+		before[i] = rec.Scores
+		rec.Scores = make([]record.Score, 0, len(b.job.Judges))
 	}
-	for _, j := range job.Judges {
+	b.failed = map[int]*core.Error{}
+	for _, j := range b.job.Judges {
 		info := j.Metric.Info()
-		scores, err := j.Metric.Score(ctx, items)
-		if err != nil {
-			return fmt.Errorf("metric %s of task %s: %w", info.Name, job.Task.Name, err)
+		scores, err := b.score(ctx, j.Metric, b.items)
+		if err == nil {
+			err = b.judged(ctx, j, scores, before)
 		}
-		if len(scores) != len(items) {
-			return fmt.Errorf("metric %s of task %s: %d scores for %d items", info.Name, job.Task.Name, len(scores), len(items))
+		if err != nil {
+			return fmt.Errorf("metric %s of task %s: %w", info.Name, b.job.Task.Name, err)
 		}
 		for i, s := range scores {
-			recs[i].Scores = append(recs[i].Scores, record.Score{
+			b.recs[i].Scores = append(b.recs[i].Scores, record.Score{
 				Metric: info.Name, Profile: j.Profile, Value: record.Float(s.Value), Extracted: clip(s.Extracted),
 				Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Note: s.Note,
 			})
 		}
 	}
 	return nil
+}
+
+func (b *judging) score(ctx context.Context, m core.Metric, items []core.Item) ([]core.Score, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	scores, err := m.Score(ctx, items)
+	if err == nil && len(scores) != len(items) {
+		err = fmt.Errorf("%d scores for %d items", len(scores), len(items))
+	}
+	return scores, err
+}
+
+// judged asks what the scores ask for and scores those items again, until none
+// asks any more.
+func (b *judging) judged(ctx context.Context, j Judge, scores []core.Score, before [][]record.Score) error {
+	judgements := map[int][]core.Response{}
+	for round := 0; ; round++ {
+		var open []int // items that wait for judgements
+		var reqs []core.Request
+		for i := range scores {
+			if len(scores[i].Requests) == 0 || b.failed[i] != nil {
+				continue
+			}
+			if b.ask == nil {
+				scores[i] = kept(before[i], j)
+				continue
+			}
+			open = append(open, i)
+			for _, req := range scores[i].Requests {
+				req.Task, req.Sample, req.Repeat = b.recs[i].Task, b.recs[i].Sample, b.recs[i].Repeat
+				reqs = append(reqs, req)
+			}
+		}
+		if len(open) == 0 {
+			return nil
+		}
+		if round == maxRounds {
+			return fmt.Errorf("it still asks for judgements after %d rounds", maxRounds)
+		}
+		answers, err := b.ask(ctx, b.job, reqs)
+		if err != nil {
+			return err
+		}
+		var again []core.Item
+		var places []int
+		for _, i := range open {
+			for range scores[i].Requests {
+				a := answers[0]
+				answers = answers[1:]
+				if a.err != nil {
+					b.failed[i] = a.err
+					continue
+				}
+				judgements[i] = append(judgements[i], *a.resp)
+				b.recs[i].CostUSD += a.resp.CostUSD
+			}
+			if b.failed[i] == nil {
+				item := b.items[i]
+				item.Judged = judgements[i]
+				again, places = append(again, item), append(places, i)
+			}
+		}
+		if len(again) == 0 {
+			return nil
+		}
+		better, err := b.score(ctx, j.Metric, again)
+		if err != nil {
+			return err
+		}
+		for k, i := range places {
+			scores[i] = better[k]
+		}
+	}
+}
+
+// kept is the stored verdict of a judge that has nobody to ask.
+func kept(before []record.Score, j Judge) core.Score {
+	for _, s := range before {
+		if s.Metric == j.Metric.Info().Name && s.Profile == j.Profile {
+			return core.Score{Value: float64(s.Value), Extracted: s.Extracted, Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Note: s.Note}
+		}
+	}
+	return core.Score{Skipped: "it needs the judgement of a model, and none is asked here"}
 }
 
 // clip keeps a stored extraction readable; the whole answer is stored anyway.
@@ -158,8 +316,9 @@ func clip(s string) string {
 	return s[:most]
 }
 
-// Rescore judges a stored record again with the job's present extraction and
-// metrics. Fields of the row are those that the record kept.
+// Rescore judges stored records again with the job's present extraction and
+// metrics. Fields of the row are those that the record kept. No model is asked:
+// a metric that needs a judge keeps its stored verdict.
 func Rescore(ctx context.Context, job *Job, recs []*record.Record) error {
 	if job.template == nil {
 		if err := job.prepare(); err != nil {
@@ -179,5 +338,26 @@ func Rescore(ctx context.Context, job *Job, recs []*record.Record) error {
 		}
 		items[i] = itemOf(job, rec, rec.FieldMap())
 	}
-	return judge(ctx, new(sync.Mutex), job, recs, items)
+	b := judging{job: job, mu: new(sync.Mutex), recs: recs, items: items}
+	return b.judge(ctx)
 }
+
+// fieldsOf encodes the columns that a metric needs for scoring again.
+func fieldsOf(fields map[string]any, keep []string) json.RawMessage {
+	if len(keep) == 0 {
+		return nil
+	}
+	m := make(map[string]any, len(keep))
+	for _, k := range keep {
+		if v, ok := fields[k]; ok {
+			m[k] = v
+		}
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+func isBlank(s string) bool { return strings.TrimSpace(s) == "" }

@@ -1,6 +1,9 @@
 package run
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
 )
@@ -12,13 +15,22 @@ type Tally struct {
 	model  string
 	judges []Judge
 
-	scores  [][]core.Score // by judge, in sample order (index × repeats)
-	held    [][]bool
-	repeats int
-	targets []Target
-	stride  int
+	verdicts [][]verdict // by judge, in the order in which they came
+	skips    []string    // the reasons that verdicts name by number
+	repeats  int
+	targets  []Target
+	stride   int
 
 	counts Counts
+}
+
+// A verdict is what a tally keeps of a score: runs of a hundred thousand samples
+// must fit into little memory.
+type verdict struct {
+	place           int // index × repeats + repeat: sample order
+	value           float64
+	failed, dropped bool
+	skip            int32 // 0 is none, else 1 + its place in skips
 }
 
 // Counts are the quality flags that stand beside a score.
@@ -49,11 +61,11 @@ const maxTargets = 4096
 // NewTally starts at nothing.
 func NewTally(task *core.Task, model string, judges []Judge, repeats int) *Tally {
 	return &Tally{task: task, model: model, judges: judges, repeats: max(repeats, 1), stride: 1,
-		scores: make([][]core.Score, len(judges)), held: make([][]bool, len(judges))}
+		verdicts: make([][]verdict, len(judges))}
 }
 
-// Add counts a record. A record of the same place replaces an earlier API
-// error; callers pass each finished place once.
+// Add counts a record. Callers pass each sample once: its answer where there is
+// one, else its last API error.
 func (t *Tally) Add(r *record.Record) {
 	t.counts.Samples++
 	if r.Error != nil {
@@ -83,7 +95,7 @@ func (t *Tally) Add(r *record.Record) {
 	for i, j := range t.judges {
 		for _, s := range r.Scores {
 			if s.Metric == j.Metric.Info().Name && s.Profile == j.Profile {
-				t.put(i, place, core.Score{Value: float64(s.Value), Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped})
+				t.verdicts[i] = append(t.verdicts[i], verdict{place: place, value: float64(s.Value), failed: s.Failed, dropped: s.Dropped, skip: t.reason(s.Skipped)})
 				break
 			}
 		}
@@ -93,13 +105,17 @@ func (t *Tally) Add(r *record.Record) {
 	}
 }
 
-func (t *Tally) put(judge, place int, s core.Score) {
-	for len(t.scores[judge]) <= place {
-		t.scores[judge] = append(t.scores[judge], core.Score{})
-		t.held[judge] = append(t.held[judge], false)
+// reason numbers the texts of skipped items, which are few.
+func (t *Tally) reason(text string) int32 {
+	if text == "" {
+		return 0
 	}
-	t.scores[judge][place] = s
-	t.held[judge][place] = true
+	i := slices.Index(t.skips, text)
+	if i < 0 {
+		i = len(t.skips)
+		t.skips = append(t.skips, text)
+	}
+	return int32(i) + 1
 }
 
 // addTarget keeps every stride-th row, so that what is kept does not depend on
@@ -124,10 +140,12 @@ func (t *Tally) addTarget(index int, answers []string) {
 // Scores gives one judge's verdicts in sample order, without the places that
 // have none.
 func (t *Tally) Scores(judge int) []core.Score {
-	out := make([]core.Score, 0, len(t.scores[judge]))
-	for i, s := range t.scores[judge] {
-		if t.held[judge][i] {
-			out = append(out, s)
+	slices.SortStableFunc(t.verdicts[judge], func(a, b verdict) int { return cmp.Compare(a.place, b.place) })
+	out := make([]core.Score, len(t.verdicts[judge]))
+	for i, v := range t.verdicts[judge] {
+		out[i] = core.Score{Value: v.value, Failed: v.failed, Dropped: v.dropped}
+		if v.skip > 0 {
+			out[i].Skipped = t.skips[v.skip-1]
 		}
 	}
 	return out
@@ -145,7 +163,7 @@ type Summary struct {
 	Task, Model, Category string
 	Results               []Result
 	Counts                Counts
-	// Cancelled says that the run ended before all samples were asked.
+	// Unfinished says that the run ended before all samples were asked.
 	Unfinished bool
 	Total      int
 }
@@ -164,7 +182,7 @@ type Result struct {
 // Sum gives the summary.
 func (t *Tally) Sum(baseline BaselineFunc) Summary {
 	s := Summary{Task: t.task.Name, Model: t.model, Category: t.task.Category, Counts: t.counts}
-	sortTargets(t.targets)
+	slices.SortFunc(t.targets, func(a, b Target) int { return cmp.Compare(a.Index, b.Index) })
 	targets := make([][]string, len(t.targets))
 	for i, x := range t.targets {
 		targets[i] = x.Answers
