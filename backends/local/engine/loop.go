@@ -193,11 +193,13 @@ func (e *Engine) generate(q *seq, logits []float32) {
 	e.generated++
 	var sum float64
 	var top []sample.Alternative
-	var raw []float32
+	raw := logits
 	if q.job.Logprobs {
 		sum = sample.LogSum(logits)
 		top = sample.Top(logits, q.job.TopLogprobs)
-		raw = slices.Clone(logits) // penalties change them
+		if q.sampler.Changes() {
+			raw = slices.Clone(logits)
+		}
 	}
 	id := q.sampler.Next(logits, len(q.tokens))
 	q.want = len(q.tokens)
@@ -209,7 +211,7 @@ func (e *Engine) generate(q *seq, logits []float32) {
 	r.Tokens = append(r.Tokens, id)
 	if q.job.Logprobs {
 		r.Logprobs = append(r.Logprobs, float64(raw[id])-sum)
-		if q.job.TopLogprobs > 0 {
+		if len(top) > 0 {
 			r.TopLogprobs = append(r.TopLogprobs, top)
 		}
 	}

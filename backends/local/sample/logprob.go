@@ -40,6 +40,9 @@ type Alternative struct {
 
 // Top gives the n most likely tokens, the most likely first.
 func Top(logits []float32, n int) []Alternative {
+	if n <= 0 {
+		return nil
+	}
 	sum := LogSum(logits)
 	worse := func(a, b Alternative) int {
 		return cmp.Or(cmp.Compare(b.LogProb, a.LogProb), cmp.Compare(a.ID, b.ID))
@@ -47,7 +50,7 @@ func Top(logits []float32, n int) []Alternative {
 	var best []Alternative
 	for id, x := range logits {
 		a := Alternative{int32(id), float64(x) - sum}
-		if len(best) == n && (n == 0 || worse(a, best[n-1]) > 0) {
+		if len(best) == n && worse(a, best[n-1]) > 0 {
 			continue
 		}
 		at, _ := slices.BinarySearchFunc(best, a, worse)

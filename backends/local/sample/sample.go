@@ -99,6 +99,9 @@ func (s *Sampler) note(id int32) {
 	}
 }
 
+// Changes tells whether Next changes the logits it is given.
+func (s *Sampler) Changes() bool { return s.seen != nil }
+
 // Next chooses the token at position pos of the sequence and remembers it.
 // logits are changed by penalties.
 func (s *Sampler) Next(logits []float32, pos int) int32 {
