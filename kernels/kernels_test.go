@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -16,7 +17,7 @@ func TestCheckWeight(t *testing.T) {
 		{Weight{Name: "w", Type: format.F32, N: 2, K: 3, Data: make([]byte, 23)}, "weight w: 23 bytes hold fewer than 2 rows of 3 F32 values"},
 		{Weight{Name: "w", Type: format.Q4_0, N: 2, K: 33, Data: make([]byte, 99)}, "no whole number of Q4_0 blocks of 32"},
 		{Weight{Name: "w", N: 2, K: 32, Data: make([]byte, 99)}, "weight w"},
-		{Weight{Name: "w", Type: format.F32, N: 1 << 62, K: 1 << 40, Data: make([]byte, 99)}, "fewer than"},
+		{Weight{Name: "w", Type: format.F32, N: math.MaxInt, K: 1 << 30, Data: make([]byte, 99)}, "fewer than"},
 		{Weight{Name: "w", Type: format.F32, N: 1, K: -1}, "is empty"},
 	} {
 		err := CheckWeight(c.w)

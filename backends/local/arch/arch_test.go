@@ -305,7 +305,7 @@ func TestRefusals(t *testing.T) {
 		{"shape", map[string]any{"intermediate_size": 73}, []string{"model.layers.0.mlp.gate_proj.weight", "[72 40]", "[73 40]"}},
 		{"missing tensor", map[string]any{"num_hidden_layers": 3}, []string{"model.layers.2.", "no such tensor"}},
 		{"untied", map[string]any{"tie_word_embeddings": false}, []string{"lm_head.weight", "no such tensor"}},
-		{"huge", map[string]any{"vocab_size": 1 << 40}, []string{"vocab_size"}},
+		{"huge", map[string]any{"vocab_size": int64(1) << 40}, []string{"vocab_size"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := shape.Config()
