@@ -13,6 +13,7 @@ import (
 	"github.com/evalrun/evalrun/backends/budget"
 	"github.com/evalrun/evalrun/backends/cached"
 	"github.com/evalrun/evalrun/backends/limit"
+	"github.com/evalrun/evalrun/backends/openai"
 	"github.com/evalrun/evalrun/backends/retry"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/plugins"
@@ -45,17 +46,31 @@ type openOptions struct {
 	cap, spent float64
 }
 
+// yardstick is the model that the report compares with.
+const yardstick = "gpt-4-0613"
+
 // open starts a backend's plugin and wraps it. Closing what it gives closes
 // everything.
 func open(ctx context.Context, host *plugins.Host, spec modelSpec, o openOptions) (*opened, error) {
-	b, err := host.Backend(ctx, spec.Backend, spec.Config)
+	b, info, err := start(ctx, host, spec)
 	if err != nil {
 		return nil, err
 	}
-	info, err := b.Info(ctx)
-	if err != nil {
+	if o.cap > 0 && spec.Backend == openai.Name && info.Prices != nil && !info.Prices.Known {
+		// A cap needs prices. Those of the report's yardstick are far above what
+		// self-served models cost: the cap then stops too early, not too late.
 		b.Close()
-		return nil, err
+		assumed := openai.Prices(yardstick)
+		fmt.Fprintf(os.Stderr, "the prices of %s are not known: --max-cost reckons with those of %s, $%g in and $%g out a million tokens; --opt price_in=… --opt price_out=… give the right ones\n",
+			info.Model, yardstick, assumed.Input, assumed.Output)
+		spec.Config.Options = maps.Clone(spec.Config.Options)
+		if spec.Config.Options == nil {
+			spec.Config.Options = map[string]string{}
+		}
+		spec.Config.Options["price_in"], spec.Config.Options["price_out"] = fmt.Sprint(assumed.Input), fmt.Sprint(assumed.Output)
+		if b, info, err = start(ctx, host, spec); err != nil {
+			return nil, err
+		}
 	}
 	out := &opened{info: info}
 	b = retry.Wrap(limit.Wrap(b, limit.Options{RequestsPerMinute: o.rpm, TokensPerMinute: o.tpm}), retry.Options{})
@@ -79,12 +94,30 @@ func open(ctx context.Context, host *plugins.Host, spec modelSpec, o openOptions
 	return out, nil
 }
 
+// start starts a backend's process and asks what it is.
+func start(ctx context.Context, host *plugins.Host, spec modelSpec) (core.Backend, core.Info, error) {
+	b, err := host.Backend(ctx, spec.Backend, spec.Config)
+	if err != nil {
+		return nil, core.Info{}, err
+	}
+	info, err := b.Info(ctx)
+	if err != nil {
+		b.Close()
+		return nil, core.Info{}, err
+	}
+	return b, info, nil
+}
+
 // scope is what a cached answer depends on beside what the backend's Info
 // tells: the service's address and the backend's settings.
 func scope(spec modelSpec) string {
 	var b strings.Builder
 	b.WriteString(spec.Config.BaseURL)
 	for _, k := range slices.Sorted(maps.Keys(spec.Config.Options)) {
+		switch k {
+		case "price_in", "price_out", "timeout", "concurrency", "threads":
+			continue // these change no answer
+		}
 		fmt.Fprintf(&b, "\x00%s=%s", k, spec.Config.Options[k])
 	}
 	return b.String()
