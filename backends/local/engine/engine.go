@@ -52,7 +52,7 @@ type Options struct {
 	// Context is the longest sequence, prompt and answer together; 0 is the
 	// model's own, or what KVBytes hold if that is less.
 	Context int
-	// KVBytes is the memory for keys and values; 0 is 512 MiB.
+	// KVBytes is the memory for keys and values; 0 is 256 MiB.
 	KVBytes int64
 	// Sequences is the number of sequences computed side by side; 0 is 64.
 	Sequences int
@@ -68,7 +68,7 @@ type Options struct {
 }
 
 const (
-	defaultKVBytes   = 512 << 20
+	defaultKVBytes   = 256 << 20
 	defaultSequences = 64
 	defaultRows      = 512
 	defaultQueue     = 1024

@@ -124,7 +124,9 @@ func (e *Engine) step() {
 		q := e.running[w.Seq]
 		if !q.begun {
 			q.begun = true
-			q.job.response.SharedTokens += q.done
+			if r := &q.job.response; q == q.job.seqs[0] {
+				r.SharedTokens = min(q.done, r.PromptTokens)
+			}
 		}
 		b.Spans = append(b.Spans, kernels.Span{Row: len(b.IDs), N: w.N, Pos: q.done, Pages: q.kv.Pages})
 		for i := range w.N {

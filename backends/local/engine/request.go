@@ -98,7 +98,7 @@ type Response struct {
 	Embedding []float32
 
 	PromptTokens int // after truncation
-	SharedTokens int // of them, those found in the cache
+	SharedTokens int // of them, those found in the cache (by the first sequence of a Score)
 	Truncated    int // tokens dropped by KeepTail
 	// Computed is the number of tokens that the answer took beside the prompt,
 	// the one that ended it included.
