@@ -4,10 +4,14 @@
 // enough of what others set aside is freed, and is refused with CodeBudget when
 // nothing is left to wait for.
 //
-// The cap is passed by no more than the guesses fall short: by the input tokens
-// guessed too low, times their price, summed over the requests then in flight;
-// and by tries inside a retrying backend that a service bills although they
-// failed. Requests that failed in a way that services may bill (time-out, a cut
+// The account learns from answers: when one cost more than was set aside for
+// it, what is set aside for all others grows by the same factor, those in flight
+// included. Until the first answer no more than an eighth of what is left is
+// set aside at once (or one request).
+//
+// So the cap is passed by no more than the guesses of the requests in flight fall
+// short of the worst one seen, and by tries inside a retrying backend that a
+// service bills although they failed. Requests that failed in a way that services may bill (time-out, a cut
 // or unreadable answer, a cancellation) count with what was set aside for them;
 // Spent shows that part as Unsure.
 package budget
@@ -96,7 +100,11 @@ type Backend struct {
 
 	mu      sync.Mutex
 	account Spending
-	freed   chan struct{} // closed and replaced when an account changes
+	// reserved sums the guesses of requests in flight, scale is what guesses are
+	// multiplied with: the account's Reserved is their product.
+	reserved, scale float64
+	answered        bool
+	freed           chan struct{} // closed and replaced when an account changes
 }
 
 // Wrap caps b. It asks b for its prices: a backend that costs nothing is
@@ -127,7 +135,7 @@ func Wrap(ctx context.Context, b core.Backend, o Options) (*Backend, error) {
 		o.MaxTokens = DefaultMaxTokens
 	}
 	return &Backend{
-		Backend: b, o: o, prices: o.Prices, freed: make(chan struct{}),
+		Backend: b, o: o, prices: o.Prices, freed: make(chan struct{}), scale: 1,
 		account: Spending{USD: o.Before, CapUSD: o.CapUSD},
 	}, nil
 }
@@ -136,7 +144,9 @@ func Wrap(ctx context.Context, b core.Backend, o Options) (*Backend, error) {
 func (b *Backend) Spent() Spending {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.account
+	a := b.account
+	a.Reserved = b.reserved * b.scale
+	return a
 }
 
 // Info carries the prices that are counted with.
@@ -157,8 +167,11 @@ func (b *Backend) Estimate(r *core.Request) float64 {
 	return b.prices.Cost(core.Usage{Prompt: tokens.Prompt(r), Completion: out})
 }
 
-// reserve sets est aside, waiting for others to settle if that can help. It
-// returns false when the cap forbids the request.
+// maxScale bounds what one odd answer can do to all guesses.
+const maxScale = 10
+
+// reserve sets the guess est aside, waiting for others to settle if that can
+// help. It returns false when the cap forbids the request.
 func (b *Backend) reserve(ctx context.Context, est float64) (bool, error) {
 	b.mu.Lock()
 	for {
@@ -166,15 +179,19 @@ func (b *Backend) reserve(ctx context.Context, est float64) (bool, error) {
 			b.mu.Unlock()
 			return false, err
 		}
-		sure := b.account.USD + b.account.Unsure
-		if sure+b.account.Reserved+est <= b.o.CapUSD || est == 0 {
-			b.account.Reserved += est
+		left := b.o.CapUSD - b.account.USD - b.account.Unsure
+		room := left
+		if !b.answered && b.reserved > 0 {
+			room = left / 8
+		}
+		if (b.reserved+est)*b.scale <= room || est == 0 {
+			b.reserved += est
 			b.account.Requests++
 			b.mu.Unlock()
 			return true, nil
 		}
 		// What is in flight may turn out cheaper; without it the answer is final.
-		if sure+est > b.o.CapUSD || b.account.Reserved <= 0 {
+		if est*b.scale > left || b.reserved <= 0 {
 			b.account.Refused++
 			b.mu.Unlock()
 			return false, nil
@@ -190,15 +207,16 @@ func (b *Backend) reserve(ctx context.Context, est float64) (bool, error) {
 	}
 }
 
-// settle frees est and books cost as spent or, where unsure, as possible.
+// settle frees the guess est and books cost: as spent, or as possible where
+// unsure.
 func (b *Backend) settle(est, cost float64, unsure bool) {
 	if est == 0 && cost == 0 {
 		return
 	}
 	b.mu.Lock()
-	b.account.Reserved -= est
-	if math.Abs(b.account.Reserved) < 1e-12 {
-		b.account.Reserved = 0 // what rounding left
+	b.reserved -= est
+	if math.Abs(b.reserved) < 1e-12 {
+		b.reserved = 0 // what rounding left
 	}
 	if unsure {
 		b.account.Unsure += cost
@@ -207,6 +225,17 @@ func (b *Backend) settle(est, cost float64, unsure bool) {
 	}
 	close(b.freed)
 	b.freed = make(chan struct{})
+	b.mu.Unlock()
+}
+
+// learn takes the cost of an answer into account for guesses to come.
+func (b *Backend) learn(est, cost float64) {
+	if est <= 0 || cost <= 0 {
+		return
+	}
+	b.mu.Lock()
+	b.answered = true
+	b.scale = min(max(b.scale, cost/est), maxScale)
 	b.mu.Unlock()
 }
 
@@ -344,6 +373,7 @@ func (s *session) book(ev *core.Event) {
 			ev.Response, resp = &priced, &priced
 		}
 	}
+	s.b.learn(res.usd, resp.CostUSD)
 	s.b.settle(res.usd, resp.CostUSD, false)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"strings"
 	"sync"
@@ -135,6 +136,40 @@ func TestReservationsAreFreed(t *testing.T) {
 	}
 	if sp := b.Spent(); sp.USD != 70 || sp.Reserved != 0 {
 		t.Errorf("account %+v", sp)
+	}
+}
+
+// A service that counts three times the tokens that were guessed: the cap holds
+// all the same, because the first answers tell.
+func TestGuessesLearn(t *testing.T) {
+	dear := wrap(t, &tripling{newEcho(t, map[string]string{"jitter": "2ms", "mode": "constant:a"})},
+		budget.Options{CapUSD: 300, Prices: &core.Prices{Known: true, Input: 1e6}})
+	answers, refused := drive(t, dear, 100, 2) // 4 guessed, 12 charged
+	if sp := dear.Spent(); sp.USD > 300 || answers != 25 || refused != 75 || sp.Reserved != 0 {
+		t.Errorf("%d answers, %d refusals, account %+v", answers, refused, sp)
+	}
+}
+
+// tripling counts three input tokens for one.
+type tripling struct{ core.Backend }
+
+type triplingSession struct{ core.Session }
+
+func (b *tripling) Open(ctx context.Context) (core.Session, error) {
+	s, err := b.Backend.Open(ctx)
+	return &triplingSession{s}, err
+}
+
+func (s *triplingSession) Events() iter.Seq2[core.Event, error] {
+	return func(yield func(core.Event, error) bool) {
+		for ev, err := range s.Session.Events() {
+			if ev.Response != nil {
+				ev.Response.Usage.Prompt *= 3
+			}
+			if !yield(ev, err) {
+				return
+			}
+		}
 	}
 }
 
