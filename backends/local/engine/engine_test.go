@@ -398,6 +398,31 @@ func TestInvalid(t *testing.T) {
 	}
 }
 
+// A model without a tokenizer takes and gives ids.
+func TestNoTokenizer(t *testing.T) {
+	hf := fixture.Tiny.WriteHF(t, 6, format.F32)
+	for _, path := range []string{hf, filepath.Join(hf, "model.safetensors"), fixture.Tiny.WriteGGUF(t, 6, format.F32, format.F32)} {
+		e := load(t, path, Options{})
+		if e.Tokenizer() != nil {
+			t.Fatalf("%s: found a tokenizer", path)
+		}
+		s := e.NewSession()
+		defer s.Close()
+		for _, r := range []Request{
+			{ID: "a", Kind: Generate, Prompt: "text", MaxTokens: 1}, {ID: "b", Kind: Score, Prompt: "text", Continuations: []string{"x"}},
+			{ID: "c", Kind: Generate, Tokens: []int32{1}, MaxTokens: 1, Stop: []string{"x"}},
+		} {
+			if err := s.Submit(r); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "tokenizer") {
+				t.Errorf("%s: error %v", r.ID, err)
+			}
+		}
+		got := ask(t, e, Request{ID: "d", Kind: Generate, Tokens: []int32{1, 2}, MaxTokens: 9, IgnoreEOS: true})["d"]
+		if len(got.Tokens) != 9 || got.Text != "" {
+			t.Errorf("%s: %+v", path, got)
+		}
+	}
+}
+
 // Whatever is cancelled whenever: every request ends once, the pages come
 // back, and the others' answers are what they would have been.
 func TestCancel(t *testing.T) {

@@ -23,8 +23,8 @@ var tokenizerFiles = []string{"tokenizer.json", "tokenizer.model", "tokenizer.mo
 // model has none, which leaves requests of token ids.
 func loadTokenizer(path string, file *weights.File) (Tokenizer, error) {
 	if m := file.Meta(); m != nil {
-		if !m.Has("tokenizer.ggml.model") {
-			return nil, nil
+		if kind, ok := m.String("tokenizer.ggml.model"); !ok || kind == "no_vocab" || kind == "none" {
+			return nil, nil // "no_vocab" is llama.cpp's word for a file without one
 		}
 		t, err := tokenizer.FromGGUF(m)
 		if err != nil {
