@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -84,5 +85,25 @@ func TestTrainedModel(t *testing.T) {
 	const want = `"Echoes of vectors unfold, a gentle hum of precision, as I sense the nodes`
 	if !strings.Contains(text.String(), want) {
 		t.Errorf("said %q, want %q", text.String(), want)
+	}
+}
+
+// A GGUF file with its tokenizer says what llama.cpp says (llama-cpp-python
+// 0.3.36, greedy).
+func TestLlamaCpp(t *testing.T) {
+	e := load(t, fixture.Shared(t, "models", "llama-2-tiny-random", "llama-2-tiny-random.gguf"), Options{})
+	got := ask(t, e,
+		Request{ID: "g", Kind: Generate, Tokens: []int32{1, 15043, 3186, 29892, 590}, MaxTokens: 12, IgnoreEOS: true},
+		Request{ID: "text", Kind: Generate, Prompt: "Hello world, my", MaxTokens: 12, IgnoreEOS: true},
+		Request{ID: "s", Kind: Score, Tokens: []int32{1, 15043, 3186, 29892, 590}, ContinuationTokens: [][]int32{{1024, 338, 3, 4, 5, 100, 2000, 31999}}})
+	want := []int32{5286, 10418, 8639, 16157, 20414, 14340, 1189, 30070, 29182, 9645, 20945, 16138}
+	if !slices.Equal(got["g"].Tokens, want) {
+		t.Errorf("tokens %v, want %v", got["g"].Tokens, want)
+	}
+	if !slices.Equal(got["text"].Tokens, want) || !strings.HasPrefix(got["text"].Text, "estig nomin") {
+		t.Errorf("from text: tokens %v, text %q", got["text"].Tokens, got["text"].Text)
+	}
+	if lp := got["s"].Scores[0].LogProb; math.Abs(lp+82.758316) > 1e-3 {
+		t.Errorf("score %g", lp)
 	}
 }
