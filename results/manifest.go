@@ -53,6 +53,9 @@ type TaskConfig struct {
 	Path string `json:"path"`
 	// SpecSHA256 is of the task file's text.
 	SpecSHA256 string `json:"spec_sha256"`
+	// Data identifies the rows' files without their content: a commit, or sizes
+	// and times.
+	Data string `json:"data,omitempty"`
 }
 
 // ModelConfig is one column of the table.
@@ -85,7 +88,10 @@ type Model struct {
 // Rows says which rows a task had.
 type Rows struct {
 	Source string `json:"source"`
+	// Commit of the hub that the files belong to, where they come from there.
+	Commit string `json:"commit,omitempty"`
 	N      int    `json:"n"`
+	// SHA256 is over the rows as core/dataset digests them.
 	SHA256 string `json:"sha256,omitempty"`
 }
 

@@ -2,6 +2,7 @@ package results
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -19,7 +20,7 @@ type Scores struct {
 	// Seconds and CostUSD are of the whole run.
 	Seconds float64 `json:"seconds"`
 	CostUSD float64 `json:"cost_usd"`
-	// Outcome is finished, interrupted, budget or gave_up.
+	// Outcome is finished, interrupted, budget, gave_up or failed.
 	Outcome string `json:"outcome"`
 }
 
@@ -68,18 +69,43 @@ type Published struct {
 	OtherPrompt   bool    `json:"other_prompt"`
 }
 
-// PublishedFor gives the report's figures for a task, nil where it names none.
-func PublishedFor(p core.Paper) *Published {
+// PublishedFor gives the report's figures for a task, nil where it names none
+// and where the metric measures something else than the report's.
+func PublishedFor(p core.Paper, metric core.MetricInfo) *Published {
 	if p.Task == "" {
 		return nil
 	}
 	t, ok := reference.Lookup(p.Task)
-	if !ok {
+	if !ok || !comparable(t.Metric, metric) {
 		return nil
 	}
 	base, _ := t.BestBase()
 	tuned, _ := t.BestFinetuned()
 	return &Published{Metric: t.Metric, GPT4: t.Base[reference.GPT4], BestBase: base, BestFinetuned: tuned, OtherPrompt: p.Prompt != "published"}
+}
+
+// comparable tells whether a metric of ours measures what the report's word for
+// a metric means: a share of right answers, the mean of ROUGE as its function
+// has it, 1 − MAE/5, or pass@1.
+func comparable(word string, ours core.MetricInfo) bool {
+	switch word {
+	case "accuracy":
+		// The published function for dbpedia is a ROUGE under that word.
+		return ours.Name == "dbpedia" || ours.Binary && ours.HigherIsBetter && ours.Name != "humaneval"
+	case "mae":
+		return ours.Name == "stsb"
+	}
+	return ours.Name == word
+}
+
+// interval bounds a score at 95 %, clipped to what the metric can give; nil
+// where there is none.
+func interval(a core.Aggregate, m core.MetricInfo) []record.Float {
+	low, high := max(a.Low95, m.Low), min(a.High95, m.High)
+	if math.IsNaN(low) || math.IsNaN(high) || low > high {
+		return nil
+	}
+	return []record.Float{record.Float(low), record.Float(high)}
 }
 
 // Add appends the lines of one task's summary.
@@ -93,7 +119,7 @@ func (s *Scores) Add(sum run.Summary, task *core.Task) {
 			Empty: sum.Counts.Empty, Dropped: a.Dropped, NonFinite: a.NonFinite, Cached: sum.Counts.Cached,
 			PromptTokens: sum.Counts.Usage.Prompt, CompletionTokens: sum.Counts.Usage.Completion,
 			CostUSD: sum.Counts.CostUSD, Seconds: sum.Counts.Seconds, Unfinished: sum.Unfinished,
-			Published: PublishedFor(task.Paper),
+			Published: PublishedFor(task.Paper, r.Metric),
 		}
 		if !r.Metric.HigherIsBetter {
 			line.Better = "lower"
@@ -101,7 +127,7 @@ func (s *Scores) Add(sum run.Summary, task *core.Task) {
 		if a.N > 0 && a.Skip == "" {
 			v := record.Float(a.Score)
 			line.Score = &v
-			line.Interval = []record.Float{record.Float(a.Low95), record.Float(a.High95)}
+			line.Interval = interval(a, r.Metric)
 		}
 		if r.HasBaseline {
 			b := record.Float(r.Baseline)

@@ -89,7 +89,7 @@ func runAsk(cmd *cobra.Command, args []string, f *askFlags) error {
 	ctx, _, stop := interrupts(cmd.Context(), os.Stderr)
 	defer stop()
 	for _, spec := range models {
-		if err := localModel(ctx, &spec); err != nil {
+		if err := localModel(ctx, hubClient(os.Stderr, false), &spec); err != nil {
 			return err
 		}
 		b, err := open(ctx, host, spec, openOptions{cache: "off"})

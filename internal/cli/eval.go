@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -18,12 +16,10 @@ import (
 	"github.com/evalrun/evalrun/backends"
 	"github.com/evalrun/evalrun/backends/budget"
 	"github.com/evalrun/evalrun/core"
-	"github.com/evalrun/evalrun/core/record"
-	"github.com/evalrun/evalrun/core/run"
+	"github.com/evalrun/evalrun/core/dataset/hub"
 	"github.com/evalrun/evalrun/metrics"
 	"github.com/evalrun/evalrun/plugins"
 	"github.com/evalrun/evalrun/results"
-	"github.com/evalrun/evalrun/results/report"
 	"github.com/evalrun/evalrun/tasks"
 )
 
@@ -104,6 +100,12 @@ type evaluation struct {
 	spent  float64 // of the cap, by earlier columns and earlier parts of the run
 	out    io.Writer
 	err    *os.File
+	// sets are the tasks' rows, opened once: all models get the same ones.
+	sets map[*tasks.File]*rowSet
+	hub  *hub.Client
+	// first is the first model's backend where it was opened before the run
+	// folder was made.
+	first *opened
 }
 
 func (f *evalFlags) load(args []string) ([]*tasks.File, error) {
@@ -156,6 +158,18 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 	if f.repeat < 1 {
 		return &core.UserError{Where: fmt.Sprintf("--repeat %d", f.repeat), Message: "must be 1 or more", Hint: "leave it out for one answer a row"}
 	}
+	if f.maxErrors < 0 || f.maxErrors > 1 {
+		return &core.UserError{Where: fmt.Sprintf("--max-errors %g", f.maxErrors), Message: "is a share from 0 to 1", Hint: "0.01 tolerates one error in a hundred requests"}
+	}
+	if f.concurrency < 0 {
+		return &core.UserError{Where: fmt.Sprintf("--concurrency %d", f.concurrency), Message: "must be 1 or more", Hint: "leave it out for what keeps the backend busy"}
+	}
+	if f.fewshot < -1 {
+		return &core.UserError{Where: fmt.Sprintf("--fewshot %d", f.fewshot), Message: "must be 0 or more", Hint: "leave it out for what the task says"}
+	}
+	if f.rpm < 0 || f.tpm < 0 {
+		return &core.UserError{Where: "--rpm, --tpm", Message: "a rate is above 0", Hint: "leave it out for none"}
+	}
 	if !contains([]string{"auto", "on", "off"}, f.cache) {
 		return &core.UserError{Where: "--cache " + f.cache, Message: "unknown setting", Hint: "one of: auto, on, off"}
 	}
@@ -179,8 +193,9 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 		e.models = append(e.models, m)
 	}
 	unique(e.models)
+	e.hub = hubClient(e.err, f.quiet)
 	for i := range e.models {
-		if err := localModel(cmd.Context(), &e.models[i]); err != nil {
+		if err := localModel(cmd.Context(), e.hub, &e.models[i]); err != nil {
 			return err
 		}
 	}
@@ -195,7 +210,7 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 func (e *evaluation) preflight(ctx context.Context) error {
 	var problems tasks.Problems
 	for _, file := range e.files {
-		set, err := e.rowFlags().rows(ctx, file)
+		set, err := e.rows(ctx, file)
 		if err != nil {
 			return err
 		}
@@ -245,22 +260,6 @@ func interrupts(ctx context.Context, note io.Writer) (context.Context, <-chan st
 	}
 }
 
-func (e *evaluation) manifest() results.Manifest {
-	f := e.flags
-	m := results.Manifest{Created: time.Now().UTC(), Tag: f.tag, Machine: results.ThisMachine(), Versions: versions()}
-	c := results.Config{Data: f.data, Limit: f.limit, Seed: f.seed, Repeat: f.repeat, Fewshot: f.fewshot, Set: f.set,
-		Profiles: []string{string(core.Strict), string(core.Bakeoff)}}
-	for _, file := range e.files {
-		c.Tasks = append(c.Tasks, results.TaskConfig{Name: file.Task.Name, Path: file.Task.Path, SpecSHA256: results.SHA256(file.Task.Source)})
-	}
-	for _, spec := range e.models {
-		c.Models = append(c.Models, spec.config())
-		m.Demonstration = m.Demonstration || spec.Demo
-	}
-	m.Config, m.ConfigHash = c, c.Hash()
-	return m
-}
-
 // Version of the program, as tables and manifests carry it.
 func versions() results.Version {
 	v := results.Version{Evalrun: "dev"}
@@ -276,252 +275,6 @@ func versions() results.Version {
 		}
 	}
 	return v
-}
-
-// run finds or makes the run folder and fills it.
-func (e *evaluation) run(ctx context.Context, host *plugins.Host) error {
-	m := e.manifest()
-	var folder *results.Folder
-	var err error
-	if !e.flags.fresh {
-		if folder, err = results.Unfinished(e.flags.out, m.ConfigHash); err != nil {
-			return err
-		}
-	}
-	resumed := folder != nil
-	if folder == nil {
-		if folder, err = results.Create(e.flags.out, m); err != nil {
-			return err
-		}
-	}
-	return e.fill(ctx, host, folder, resumed)
-}
-
-// fill asks what the run still lacks, model after model, and writes its table.
-func (e *evaluation) fill(ctx context.Context, host *plugins.Host, folder *results.Folder, resumed bool) error {
-	start := time.Now()
-	ctx, drain, stop := interrupts(ctx, e.err)
-	defer stop()
-	writer, err := folder.Writer()
-	if err != nil {
-		return err
-	}
-	closed := false
-	defer func() {
-		if !closed {
-			writer.Close()
-		}
-	}()
-	if resumed && !e.flags.quiet {
-		fmt.Fprintf(e.err, "going on with %s\n", folder.Path)
-	}
-	if resumed && e.cap > 0 {
-		if err := folder.Stored(func(rec *record.Record) bool { e.spent += rec.CostUSD; return true }); err != nil {
-			return err
-		}
-	}
-	scores := results.Scores{Run: folder.Path, Demonstration: folder.Manifest.Demonstration, Outcome: "finished"}
-	var notes []string
-	var last *run.Report
-	failures, asked := 0, 0
-	for _, spec := range e.models {
-		answered, info, err := e.model(ctx, host, folder, writer, spec, drain)
-		if answered != nil {
-			last = answered
-			for i, t := range answered.Tallies {
-				sum := t.Sum(metrics.Baseline)
-				sum.Unfinished = answered.Outcome != run.Finished || err != nil
-				scores.Add(sum, e.files[i].Task)
-				failures += sum.Counts.APIErrors
-				asked += sum.Counts.Samples
-			}
-		}
-		if info != nil {
-			for _, n := range info.Notes {
-				if !contains(notes, n) {
-					notes = append(notes, n)
-				}
-			}
-		}
-		if err != nil {
-			closed = true
-			if cerr := writer.Close(); cerr != nil {
-				err = errors.Join(err, cerr)
-			}
-			fmt.Fprintf(e.err, "what was answered is saved in %s; the same command goes on there\n", folder.Path)
-			return err
-		}
-		if answered.Outcome != run.Finished {
-			break
-		}
-	}
-	closed = true
-	if err := writer.Close(); err != nil {
-		return err
-	}
-	folder.Manifest.Seconds += time.Since(start).Seconds()
-	scores.Seconds = folder.Manifest.Seconds
-	switch last.Outcome {
-	case run.Drained:
-		scores.Outcome = "interrupted"
-	case run.BudgetReached:
-		scores.Outcome = "budget"
-	case run.GaveUp:
-		scores.Outcome = "gave_up"
-	}
-	tooMany := asked > 0 && float64(failures) > e.flags.maxErrors*float64(asked)
-	if last.Outcome == run.Finished && failures == 0 {
-		err = folder.Finish(time.Now())
-	} else {
-		err = folder.SaveManifest()
-	}
-	if err != nil {
-		return err
-	}
-	if err := folder.SaveScores(scores); err != nil {
-		return err
-	}
-	if err := report.Write(folder, scores); err != nil {
-		return err
-	}
-	e.print(folder, scores, notes)
-	return e.verdict(scores, last, failures, asked, tooMany)
-}
-
-func (e *evaluation) print(folder *results.Folder, scores results.Scores, notes []string) {
-	if e.flags.json {
-		enc := json.NewEncoder(e.out)
-		enc.SetEscapeHTML(false)
-		_ = enc.Encode(scores)
-		return
-	}
-	if e.flags.quiet {
-		return
-	}
-	fmt.Fprintln(e.out)
-	printTable(e.out, scores)
-	for _, n := range notes {
-		fmt.Fprintln(e.out, n)
-	}
-	cost := ""
-	if scores.CostUSD > 0 {
-		cost = fmt.Sprintf(", $%.4f", scores.CostUSD)
-	}
-	fmt.Fprintf(e.out, "%s  %s%s\n", folder.Path, time.Duration(scores.Seconds*float64(time.Second)).Round(100*time.Millisecond), cost)
-}
-
-// verdict turns what happened into the exit code.
-func (e *evaluation) verdict(scores results.Scores, last *run.Report, failures, asked int, tooMany bool) error {
-	switch {
-	case last.Outcome == run.Drained:
-		return &exitError{code: ExitInterrupted}
-	case last.Outcome == run.BudgetReached:
-		return &exitError{code: ExitBudget, err: &core.UserError{
-			Message: fmt.Sprintf("the budget of $%g is reached after $%.4f", e.cap, scores.CostUSD),
-			Hint:    "the same command with a higher --max-cost goes on where this one stopped"}}
-	case last.Outcome == run.GaveUp:
-		return &exitError{code: ExitInfra, err: causeError(last.Cause)}
-	case tooMany:
-		return &exitError{code: ExitInfra, err: &core.UserError{
-			Message: fmt.Sprintf("%d of %d requests got no answer (the last: %s)", failures, asked, causeText(last.Cause)),
-			Hint:    "the same command asks for the missing ones again; --max-errors sets how many are tolerated"}}
-	}
-	for _, l := range scores.Tasks {
-		if l.Profile != core.Strict || l.Score == nil {
-			continue
-		}
-		least, name := 0.0, ""
-		if l.Threshold != nil {
-			least, name = *l.Threshold, "its threshold"
-		}
-		if e.flags.minScore != 0 {
-			least, name = e.flags.minScore, "--min-score"
-		}
-		if name != "" && (l.Better == "higher" && float64(*l.Score) < least || l.Better == "lower" && float64(*l.Score) > least) {
-			return &exitError{code: ExitThreshold, err: &core.UserError{
-				Message: fmt.Sprintf("%s scores %.3f on %s, below %s of %g", l.Model, float64(*l.Score), l.Task, name, least),
-				Hint:    "evalrun view latest --wrong --task " + l.Task + " shows what went wrong"}}
-		}
-	}
-	return nil
-}
-
-func causeError(c *core.Error) error {
-	if c == nil {
-		return errors.New("nothing but failures")
-	}
-	return c
-}
-
-func causeText(c *core.Error) string {
-	if c == nil {
-		return "unknown"
-	}
-	return c.Error()
-}
-
-// model runs all tasks under one model.
-func (e *evaluation) model(ctx context.Context, host *plugins.Host, folder *results.Folder, writer *results.Writer, spec modelSpec, drain <-chan struct{}) (*run.Report, *core.Info, error) {
-	backend, err := open(ctx, host, spec, openOptions{rpm: e.flags.rpm, tpm: e.flags.tpm, cache: e.flags.cache, cap: e.cap, spent: e.spent})
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() {
-		if backend.budget != nil {
-			e.spent = backend.budget.Spent().USD
-		}
-		backend.Close()
-	}()
-	info := &backend.info
-	var jobs []*run.Job
-	for _, file := range e.files {
-		job, set, err := e.job(ctx, file, spec, *info)
-		if err != nil {
-			return nil, info, err
-		}
-		if folder.Manifest.Rows == nil {
-			folder.Manifest.Rows = map[string]results.Rows{}
-		}
-		folder.Manifest.Rows[file.Task.Name] = results.Rows{Source: set.Source, N: max(job.Total, 0)}
-		folder.Manifest.Demonstration = folder.Manifest.Demonstration || set.Embedded
-		jobs = append(jobs, job)
-	}
-	if folder.Manifest.Models == nil {
-		folder.Manifest.Models = map[string]results.Model{}
-	}
-	folder.Manifest.Models[spec.Label] = modelOf(*info)
-	if err := folder.SaveManifest(); err != nil {
-		return nil, info, err
-	}
-	inFlight := e.flags.concurrency
-	if inFlight <= 0 {
-		inFlight = info.InFlight
-	}
-	runner, err := run.New(run.Options{Model: spec.Label, Backend: backend, Jobs: jobs, Sink: writer, InFlight: inFlight, Drain: drain,
-		Stored: func(yield func(*record.Record) bool) error { return folder.Stored(yield) }})
-	if err != nil {
-		return nil, info, err
-	}
-	w := newWatcher(e.err, e.flags.quiet, e.cap)
-	w.watch(runner.Snapshot)
-	defer w.finish()
-	done, err := runner.Run(ctx)
-	return done, info, err
-}
-
-func modelOf(i core.Info) results.Model {
-	m := results.Model{Backend: i.Name, Version: i.Version, Model: i.Model, Revision: i.Revision, Hash: i.ModelHash, Device: i.Device,
-		Context: i.ContextLength, Notes: i.Notes}
-	for _, a := range i.Adapters {
-		if m.Adapters == nil {
-			m.Adapters = map[string]string{}
-		}
-		m.Adapters[a.Name] = a.Hash
-	}
-	if i.Prices != nil {
-		m.PriceIn, m.PriceOut, m.PriceKnow = i.Prices.Input, i.Prices.Output, i.Prices.Known
-	}
-	return m
 }
 
 func backendNames(host *plugins.Host) []string {

@@ -26,12 +26,13 @@ type watcher struct {
 	width int
 	quiet bool
 	cap   float64 // spending cap in USD, 0 is none
+	spent float64 // of the cap, before this part
 	stop  chan struct{}
 	done  chan struct{}
 }
 
-func newWatcher(out *os.File, quiet bool, cap float64) *watcher {
-	w := &watcher{out: out, quiet: quiet, cap: cap, width: 100}
+func newWatcher(out *os.File, quiet bool, cap, spent float64) *watcher {
+	w := &watcher{out: out, quiet: quiet, cap: cap, spent: spent, width: 100}
 	if term.IsTerminal(int(out.Fd())) && os.Getenv("TERM") != "dumb" {
 		w.live = true
 		if width, _, err := term.GetSize(int(out.Fd())); err == nil && width > 20 {
@@ -67,6 +68,7 @@ func (w *watcher) watch(snapshot func() run.Snapshot) {
 				return
 			case now := <-tick.C:
 				s := snapshot()
+				s.CostUSD += w.spent
 				if d := now.Sub(last).Seconds(); d > 0.5 {
 					fresh := float64(s.Done-lastDone) / d
 					if rate == 0 {

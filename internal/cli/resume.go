@@ -79,6 +79,7 @@ func runResume(cmd *cobra.Command, name string, flags *evalFlags) error {
 	for _, mc := range c.Models {
 		e.models = append(e.models, storedModel(mc, flags.device))
 	}
+	e.hub = hubClient(e.err, flags.quiet)
 	host := newHost(flags.quiet)
 	defer host.Close()
 	known := backendNames(host)
@@ -86,7 +87,7 @@ func runResume(cmd *cobra.Command, name string, flags *evalFlags) error {
 		if err := knownBackend(e.models[i].Backend, known); err != nil {
 			return fmt.Errorf("model %s of run %s: %w", e.models[i].Label, m.ID, err)
 		}
-		if err := localModel(cmd.Context(), &e.models[i]); err != nil {
+		if err := localModel(cmd.Context(), e.hub, &e.models[i]); err != nil {
 			return err
 		}
 	}

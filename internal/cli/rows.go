@@ -6,17 +6,20 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"os"
 	"strconv"
 	"strings"
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/dataset"
 	"github.com/evalrun/evalrun/core/dataset/derive"
+	"github.com/evalrun/evalrun/core/dataset/hub"
 	"github.com/evalrun/evalrun/core/prompt"
 	"github.com/evalrun/evalrun/core/run"
 	"github.com/evalrun/evalrun/core/text"
 	"github.com/evalrun/evalrun/internal/nearest"
 	"github.com/evalrun/evalrun/metrics"
+	"github.com/evalrun/evalrun/results"
 	"github.com/evalrun/evalrun/tasks"
 )
 
@@ -37,6 +40,8 @@ type rowFlags struct {
 	// demo says that the embedded model answers: then embedded rows are the
 	// default.
 	demo bool
+	// hub fetches what is not here; nil is that of the environment.
+	hub *hub.Client
 }
 
 // A rowSet is a task's rows, selected and derived.
@@ -46,6 +51,9 @@ type rowSet struct {
 	// Source says where they come from, for tables and manifests.
 	Source   string
 	Embedded bool
+
+	// read is what the rows were once they have been read to the end.
+	read *dataset.Summary
 }
 
 // rows settles where a task's rows come from and compiles what selects them.
@@ -100,7 +108,7 @@ func (r rowFlags) source(ctx context.Context, file *tasks.File, part dataset.Par
 		src, err := dataset.Text("embedded:"+t.Name+".jsonl", string(b))
 		return notes{src}, true, err
 	}
-	where := dataset.Where{Dir: r.data}
+	where := dataset.Where{Dir: r.data, Hub: r.hub}
 	if r.data == dataHub {
 		where.Dir = ""
 	}
@@ -147,6 +155,64 @@ func deriveError(file *tasks.File, err error) error {
 		return de.User(file.Where("dataset.filter"))
 	}
 	return de.User(file.Where("columns." + file.Task.Columns[de.Index].Name))
+}
+
+// identity tells this set of rows from others without reading them: the commit
+// on the hub, the files' sizes and times, or the embedded text. It decides
+// whether the same command goes on with a run.
+func (s *rowSet) identity() string {
+	if s.Embedded {
+		if f, err := tasks.Rows(s.file.Task.Name); err == nil {
+			defer f.Close()
+			if b, err := io.ReadAll(f); err == nil {
+				return "embedded " + results.SHA256(b)
+			}
+		}
+		return ""
+	}
+	if c := dataset.Commit(s.selection.Source); c != "" {
+		return "commit " + c
+	}
+	var b strings.Builder
+	for _, p := range dataset.Paths(s.selection.Source) {
+		fmt.Fprintln(&b, p)
+		if info, err := os.Stat(p); err == nil {
+			fmt.Fprintln(&b, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return "files " + results.SHA256([]byte(b.String()))
+}
+
+// manifest is what a run's manifest says of the rows.
+func (s *rowSet) manifest() results.Rows {
+	m := results.Rows{Source: s.Source, Commit: dataset.Commit(s.selection.Source)}
+	if s.read != nil {
+		m.N, m.SHA256 = s.read.Rows, s.read.SHA256
+	}
+	return m
+}
+
+// counted is Rows, and notes number and digest of the rows when a pass has come
+// to its end. Rows that have no canonical form leave no digest.
+func (s *rowSet) counted(ctx context.Context) iter.Seq2[run.Row, error] {
+	return func(yield func(run.Row, error) bool) {
+		d, whole, n := dataset.NewDigest(), true, 0
+		for row, err := range s.Rows(ctx) {
+			if err == nil && s.read == nil && whole {
+				whole = d.Add(row.ID, row.Fields) == nil
+			}
+			if !yield(row, err) || err != nil {
+				return
+			}
+			n++
+		}
+		if s.read == nil {
+			s.read = &dataset.Summary{Rows: n}
+			if whole {
+				s.read.SHA256 = d.Sum()
+			}
+		}
+	}
 }
 
 // Rows yields the selected rows, each checked: the columns that the prompt and
@@ -231,11 +297,11 @@ func (s *rowSet) checkTarget(p dataset.Picked, first bool) error {
 
 // job makes a task ready for one model.
 func (e *evaluation) job(ctx context.Context, file *tasks.File, spec modelSpec, info core.Info) (*run.Job, *rowSet, error) {
-	set, err := e.rowFlags().rows(ctx, file)
+	set, err := e.rows(ctx, file)
 	if err != nil {
 		return nil, nil, err
 	}
-	j := &run.Job{Task: file.Task, Rows: set.Rows, Total: -1, Adapter: spec.Adapter, Repeat: e.flags.repeat, Form: formFor(info), Family: info.Family}
+	j := &run.Job{Task: file.Task, Rows: set.counted, Total: -1, Adapter: spec.Adapter, Repeat: e.flags.repeat, Form: formFor(info), Family: info.Family}
 	for _, m := range file.Task.Metrics {
 		for _, p := range []core.Profile{core.Strict, core.Bakeoff} {
 			metric, err := metrics.New(m, p)
@@ -245,7 +311,9 @@ func (e *evaluation) job(ctx context.Context, file *tasks.File, spec modelSpec, 
 			j.Judges = append(j.Judges, run.Judge{Metric: metric, Profile: p})
 		}
 	}
-	if set.Embedded {
+	if set.read != nil {
+		j.Total = set.read.Rows
+	} else if set.Embedded {
 		n := 0
 		for _, err := range set.Rows(ctx) {
 			if err != nil {
@@ -263,8 +331,24 @@ func (e *evaluation) job(ctx context.Context, file *tasks.File, spec modelSpec, 
 	return j, set, nil
 }
 
+// rows opens a task's rows once.
+func (e *evaluation) rows(ctx context.Context, file *tasks.File) (*rowSet, error) {
+	if set := e.sets[file]; set != nil {
+		return set, nil
+	}
+	set, err := e.rowFlags().rows(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	if e.sets == nil {
+		e.sets = map[*tasks.File]*rowSet{}
+	}
+	e.sets[file] = set
+	return set, nil
+}
+
 func (e *evaluation) rowFlags() rowFlags {
-	return rowFlags{data: e.flags.data, limit: e.flags.limit, seed: e.flags.seed, demo: e.demo()}
+	return rowFlags{data: e.flags.data, limit: e.flags.limit, seed: e.flags.seed, demo: e.demo(), hub: e.hub}
 }
 
 // demo tells whether the embedded model is the first column.
