@@ -110,8 +110,8 @@ func Parse(name string, src []byte, o Options) (file *File, err error) {
 	}
 	f := &File{Task: t, name: name, places: d.places, prompt: d.places["prompt"]}
 	d.check(f, o)
-	d.problems.sort()
-	d.warnings.sort()
+	d.problems.Sort()
+	d.warnings.Sort()
 	if len(d.problems) > 0 {
 		return nil, d.problems
 	}

@@ -41,9 +41,9 @@ func (p Problem) String() string {
 // [Load].
 type Problems []Problem
 
-// sort brings complaints into the order of the file; those without a place, or
+// Sort brings complaints into the order of the file; those without a place, or
 // about an override, come first.
-func (ps Problems) sort() {
+func (ps Problems) Sort() {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
