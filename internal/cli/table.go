@@ -3,74 +3,66 @@ package cli
 import (
 	"fmt"
 	"io"
-	"math"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	jtext "github.com/jedib0t/go-pretty/v6/text"
+	"golang.org/x/term"
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/results"
 )
 
+// plainWidth is the width that a table keeps to where there is no terminal.
+const plainWidth = 100
+
+// shortening says what a table leaves out of its lines to fit; each step keeps
+// the ones before it.
+type shortening int
+
+const (
+	whole shortening = iota
+	notesBelow
+	noBakeoff    // the published evaluator's score goes below too
+	tight        // [.12,.34]
+	noMetric
+	shortNames // of models
+	margins    // ±.11, the longer half of the interval
+)
+
 // printTable writes the table of a run: a line a task, a column a model, with
-// interval and baseline, and the published GPT-4 score beside it.
+// interval and baseline, and the published GPT-4 score beside it. What would make
+// the lines too wide stands below them.
 func printTable(w io.Writer, s results.Scores) {
 	models := modelsOf(s)
-	t := table.NewWriter()
-	t.SetOutputMirror(w)
-	style := table.StyleLight
-	style.Options.DrawBorder = false
-	style.Options.SeparateColumns = false
-	style.Format.Header = jtext.FormatDefault
-	style.Format.Footer = jtext.FormatDefault
-	t.SetStyle(style)
-	header := table.Row{"task", "metric", "n"}
-	for _, m := range models {
-		header = append(header, m+" [95 %]")
+	width := tableWidth(w)
+	text := ""
+	for how := whole; how <= margins; how++ {
+		if text = renderTable(s, models, how); widest(text) <= width {
+			break
+		}
 	}
-	header = append(header, "baseline", "GPT-4*", "notes")
-	t.AppendHeader(header)
-	var configs []table.ColumnConfig
-	for i := 3; i <= 3+len(models)+2; i++ {
-		configs = append(configs, table.ColumnConfig{Number: i, Align: jtext.AlignRight, AlignHeader: jtext.AlignRight})
-	}
-	t.SetColumnConfigs(configs)
+	fmt.Fprintln(w, text)
+	fmt.Fprintln(w)
 	otherPrompt := false
 	above, counted := make([]int, len(models)), 0
 	for _, g := range group(s) {
-		first := g[0]
-		row := table.Row{first.Task, metricName(first), first.N}
-		base, hasBase := math.NaN(), false
+		has := false
 		for i, m := range models {
-			line := find(g, m, core.Strict)
-			row = append(row, cell(line, find(g, m, core.Bakeoff)))
-			if line != nil && line.Baseline != nil {
-				base, hasBase = float64(*line.Baseline), true
-				if line.Score != nil && float64(*line.Score) > base {
+			if l := find(g, m, core.Strict); l != nil && l.Baseline != nil {
+				has = true
+				if l.Score != nil && better(l, float64(*l.Score), float64(*l.Baseline)) {
 					above[i]++
 				}
 			}
 		}
-		if hasBase {
+		if has {
 			counted++
-			row = append(row, fmt.Sprintf("%.3f", base))
-		} else {
-			row = append(row, "–")
 		}
-		gpt := "–"
-		if p := first.Published; p != nil {
-			gpt = fmt.Sprintf("%.3f", p.GPT4)
-			if p.OtherPrompt {
-				otherPrompt = true
-				gpt += "°"
-			}
-		}
-		row = append(row, gpt, strings.Join(flags(g), ", "))
-		t.AppendRow(row)
+		otherPrompt = otherPrompt || g[0].Published != nil && g[0].Published.OtherPrompt
 	}
-	t.Render()
-	fmt.Fprintln(w)
 	for i, m := range models {
 		if counted > 1 {
 			fmt.Fprintf(w, "%s: above the best constant answer on %d of %d tasks\n", m, above[i], counted)
@@ -80,6 +72,124 @@ func printTable(w io.Writer, s results.Scores) {
 	if otherPrompt {
 		fmt.Fprintln(w, "° other prompt: the published score was measured with the report's prompt, ours is in our own words.")
 	}
+}
+
+// better tells whether a score beats another in the metric's own direction.
+func better(l *results.Score, a, b float64) bool {
+	if l.Better == "lower" {
+		return a < b
+	}
+	return a > b
+}
+
+func tableWidth(w io.Writer) int {
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 20 {
+			return width
+		}
+	}
+	return plainWidth
+}
+
+func widest(text string) int {
+	n := 0
+	for _, line := range strings.Split(text, "\n") {
+		n = max(n, jtext.StringWidth(line))
+	}
+	return n
+}
+
+// renderTable gives the lines of the table, and below them what its columns had
+// no place for.
+func renderTable(s results.Scores, models []string, how shortening) string {
+	t := table.NewWriter()
+	style := table.StyleLight
+	style.Options.DrawBorder = false
+	style.Options.SeparateColumns = false
+	style.Format.Header = jtext.FormatDefault
+	style.Format.Footer = jtext.FormatDefault
+	style.Box.PaddingLeft = ""
+	style.Box.PaddingRight = "  "
+	t.SetStyle(style)
+	header := table.Row{"task"}
+	if how < noMetric {
+		header = append(header, "metric")
+	}
+	header = append(header, "n")
+	var below []string
+	for i, m := range models {
+		name := m
+		if how >= shortNames && len(models) > 1 && len([]rune(m)) > 12 {
+			name = fmt.Sprintf("model %d", i+1)
+			below = append(below, name+": "+m)
+		}
+		header = append(header, name+" [95 %]")
+	}
+	first := len(header) - len(models)
+	header = append(header, "baseline", "GPT-4*")
+	if how < notesBelow {
+		header = append(header, "notes")
+	}
+	t.AppendHeader(header)
+	var configs []table.ColumnConfig
+	for i := first; i <= first+len(models)+2; i++ { // n, the models, baseline and GPT-4
+		configs = append(configs, table.ColumnConfig{Number: i, Align: jtext.AlignRight, AlignHeader: jtext.AlignRight})
+	}
+	t.SetColumnConfigs(configs)
+	for _, g := range group(s) {
+		row := table.Row{g[0].Task}
+		if how < noMetric {
+			row = append(row, metricName(g[0]))
+		}
+		row = append(row, rowsOf(g))
+		base, notes := "–", warnings(g, models)
+		for _, m := range models {
+			strict, bakeoff := find(g, m, core.Strict), find(g, m, core.Bakeoff)
+			row = append(row, cell(strict, bakeoff, how))
+			if how >= noBakeoff {
+				if other := otherwise(strict, bakeoff); other != "" {
+					if len(models) > 1 {
+						other = m + ": " + other
+					}
+					notes = append(notes, other)
+				}
+			}
+			if strict != nil && strict.Baseline != nil {
+				base = fmt.Sprintf("%.3f", float64(*strict.Baseline))
+			}
+		}
+		gpt := "–"
+		if p := g[0].Published; p != nil {
+			gpt = fmt.Sprintf("%.3f", p.GPT4)
+			if p.OtherPrompt {
+				gpt += "°"
+			}
+		}
+		row = append(row, base, gpt)
+		if how < notesBelow {
+			row = append(row, strings.Join(notes, ", "))
+		} else if len(notes) > 0 {
+			below = append(below, g[0].Task+": "+strings.Join(notes, ", "))
+		}
+		t.AppendRow(row)
+	}
+	lines := strings.Split(t.Render(), "\n")
+	if len(below) > 0 {
+		lines = append(append(lines, ""), below...)
+	}
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// rowsOf is the number of rows judged: of the model that has most.
+func rowsOf(g []results.Score) int {
+	n := 0
+	for _, l := range g {
+		n = max(n, l.N)
+	}
+	return n
 }
 
 func metricName(s results.Score) string {
@@ -130,7 +240,7 @@ func find(g []results.Score, model string, p core.Profile) *results.Score {
 
 // cell is a score with its interval, and the published evaluator's where it
 // differs.
-func cell(strict, bakeoff *results.Score) string {
+func cell(strict, bakeoff *results.Score, how shortening) string {
 	if strict == nil {
 		strict = bakeoff
 	}
@@ -144,17 +254,68 @@ func cell(strict, bakeoff *results.Score) string {
 		return "no answer"
 	}
 	s := fmt.Sprintf("%.3f", float64(*strict.Score))
-	if len(strict.Interval) == 2 && !math.IsNaN(float64(strict.Interval[0])) {
-		s += fmt.Sprintf(" [%.2f, %.2f]", float64(strict.Interval[0]), float64(strict.Interval[1]))
+	if len(strict.Interval) == 2 {
+		low, high := float64(strict.Interval[0]), float64(strict.Interval[1])
+		if how >= margins {
+			s += " ±" + noZero(max(high-float64(*strict.Score), float64(*strict.Score)-low))
+		} else if how >= tight {
+			s += fmt.Sprintf(" [%s,%s]", noZero(low), noZero(high))
+		} else {
+			s += fmt.Sprintf(" [%.2f, %.2f]", low, high)
+		}
 	}
-	if bakeoff != nil && bakeoff != strict && bakeoff.Score != nil && fmt.Sprintf("%.3f", float64(*bakeoff.Score)) != fmt.Sprintf("%.3f", float64(*strict.Score)) {
-		s += fmt.Sprintf(" (bakeoff %.3f)", float64(*bakeoff.Score))
+	if other := otherwise(strict, bakeoff); other != "" && how < noBakeoff {
+		s += " (" + other + ")"
 	}
 	return s
 }
 
+// noZero writes two decimals without a leading zero.
+func noZero(v float64) string {
+	t := fmt.Sprintf("%.2f", v)
+	return strings.Replace(strings.TrimPrefix(t, "0"), "-0.", "-.", 1)
+}
+
+// otherwise is the published evaluator's score where it differs.
+func otherwise(strict, bakeoff *results.Score) string {
+	if strict == nil || bakeoff == nil || bakeoff == strict || strict.Score == nil || bakeoff.Score == nil {
+		return ""
+	}
+	if other := fmt.Sprintf("%.3f", float64(*bakeoff.Score)); other != fmt.Sprintf("%.3f", float64(*strict.Score)) {
+		return "bakeoff " + other
+	}
+	return ""
+}
+
 // tooFew is the number of rows under which a score says almost nothing.
 const tooFew = 10
+
+// warnings are the flags of a task's scores; where the models differ in them,
+// each with its model.
+func warnings(g []results.Score, models []string) []string {
+	var all, named []string
+	same := true
+	for i, m := range models {
+		var own []results.Score
+		for _, l := range g {
+			if l.Model == m {
+				own = append(own, l)
+			}
+		}
+		f := flags(own)
+		if i == 0 {
+			all = f
+		}
+		same = same && slices.Equal(f, all)
+		if len(f) > 0 {
+			named = append(named, m+": "+strings.Join(f, ", "))
+		}
+	}
+	if same {
+		return all
+	}
+	return []string{strings.Join(named, "; ")}
+}
 
 // flags are the short warnings beside a task's scores.
 func flags(g []results.Score) []string {

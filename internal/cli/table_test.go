@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	jtext "github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/record"
+	"github.com/evalrun/evalrun/results"
+)
+
+func scoreLine(task, model string, profile core.Profile, v float64) results.Score {
+	score, base := record.Float(v), record.Float(0.5)
+	return results.Score{Task: task, Model: model, Metric: "customer_support_accuracy", Profile: profile, Score: &score, Baseline: &base, Better: "higher",
+		Interval: []record.Float{record.Float(v - 0.05), record.Float(v + 0.05)}, N: 100, Cut: 7, Truncated: 3, APIErrors: 2,
+		Published: &results.Published{GPT4: 0.911, OtherPrompt: true}}
+}
+
+// However many models there are and however long their names: what is told is
+// told within the width, and no number of a model is lost.
+func TestTableFits(t *testing.T) {
+	for models := 1; models <= 4; models++ {
+		for _, name := range []string{"m%d", "openai:gpt-4-0613-of-the-year-%d"} {
+			var s results.Scores
+			for m := range models {
+				for i, task := range []string{"hellaswag_processed", "boolq"} {
+					model := fmt.Sprintf(name, m)
+					v := 0.6 + float64(m)/10 + float64(i)/100
+					s.Tasks = append(s.Tasks, scoreLine(task, model, core.Strict, v), scoreLine(task, model, core.Bakeoff, v-0.2))
+				}
+			}
+			var b bytes.Buffer
+			printTable(&b, s)
+			text := b.String()
+			head, _, _ := strings.Cut(text, "baseline:")
+			for _, line := range strings.Split(head, "\n") {
+				if w := jtext.StringWidth(line); w > plainWidth && !strings.Contains(line, ": ") {
+					t.Errorf("%d models %s: %d columns: %s", models, name, w, line)
+				}
+				if strings.HasSuffix(line, " ") {
+					t.Errorf("blanks at the end of %q", line)
+				}
+			}
+			for _, l := range s.Tasks {
+				if v := fmt.Sprintf("%.3f", float64(*l.Score)); !strings.Contains(text, v) {
+					t.Errorf("%d models %s: %s %s of %s is missing\n%s", models, name, l.Profile, v, l.Model, text)
+				}
+				if !strings.Contains(text, l.Model) {
+					t.Errorf("model %s is not named\n%s", l.Model, text)
+				}
+			}
+			for _, want := range []string{"2 API errors", "7 % cut", "3 % prompts truncated", "0.911°", "0.500"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("%d models %s: no %q\n%s", models, name, want, text)
+				}
+			}
+		}
+	}
+}
+
+// A warning names its model where the models differ.
+func TestWarningsByModel(t *testing.T) {
+	a, b := scoreLine("t", "a", core.Strict, 0.5), scoreLine("t", "b", core.Strict, 0.5)
+	if w := warnings([]results.Score{a, b}, []string{"a", "b"}); strings.Contains(strings.Join(w, ","), "a:") {
+		t.Errorf("the same for both: %v", w)
+	}
+	b.APIErrors, b.Cut, b.Truncated = 0, 0, 0
+	if w := strings.Join(warnings([]results.Score{a, b}, []string{"a", "b"}), ","); !strings.HasPrefix(w, "a: 2 API errors") || strings.Contains(w, "b:") {
+		t.Errorf("only for a: %v", w)
+	}
+}
+
+// Above the baseline means better: for a loss, below it.
+func TestAboveBaseline(t *testing.T) {
+	var s results.Scores
+	for _, task := range []string{"x", "y"} {
+		l := scoreLine(task, "m", core.Strict, 0.3)
+		l.Better = "lower"
+		s.Tasks = append(s.Tasks, l)
+	}
+	var b bytes.Buffer
+	printTable(&b, s)
+	if !strings.Contains(b.String(), "m: above the best constant answer on 2 of 2 tasks") {
+		t.Error(b.String())
+	}
+}
