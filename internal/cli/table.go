@@ -25,8 +25,8 @@ type shortening int
 const (
 	whole shortening = iota
 	notesBelow
-	noBakeoff    // the published evaluator's score goes below too
-	tight        // [.12,.34]
+	noBakeoff // the published evaluator's score goes below too
+	tight     // [.12,.34]
 	noMetric
 	shortNames // of models
 	margins    // ±.11, the longer half of the interval
@@ -123,7 +123,13 @@ func renderTable(s results.Scores, models []string, how shortening) string {
 			name = fmt.Sprintf("model %d", i+1)
 			below = append(below, name+": "+m)
 		}
-		header = append(header, name+" [95 %]")
+		if how < margins {
+			name += " [95 %]"
+		}
+		header = append(header, name)
+	}
+	if how >= margins {
+		below = append(below, "±: 95 %")
 	}
 	first := len(header) - len(models)
 	header = append(header, "baseline", "GPT-4*")
