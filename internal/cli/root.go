@@ -57,6 +57,7 @@ func newRoot() *cobra.Command {
 	}
 	f.register(root.Flags())
 	root.SetFlagErrorFunc(flagError)
-	root.AddCommand(newEval(), newAsk(), newReport(), newCompare(), newView(), newRescore(), newResume(), newPlugin(), newBench())
+	root.AddCommand(newEval(), newAsk(), newReport(), newCompare(), newView(), newRescore(), newResume(),
+		newValidate(), newNew(), newImport(), newLs(), newPlugin(), newBench())
 	return root
 }
