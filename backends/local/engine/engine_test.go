@@ -289,6 +289,27 @@ func TestPromptOnceForLabels(t *testing.T) {
 	}
 }
 
+func TestPromptOnceForTexts(t *testing.T) {
+	e := load(t, fixture.Tiny.WriteHF(t, 4, format.F32), Options{Tokenizer: bytewise{}})
+	r := Request{ID: "s", Kind: Score, Prompt: strings.Repeat("what?", 10), Continuations: []string{"Apple", "Bread", "Cream"}}
+	before := e.Stats().Rows
+	got := ask(t, e, r)["s"]
+	// The prompt and four letters; the prompt's last token and four letters twice.
+	if n := e.Stats().Rows - before; n != 51+4+2*(1+4) {
+		t.Errorf("%d tokens computed", n)
+	}
+	plain := load(t, fixture.Tiny.WriteHF(t, 4, format.F32), Options{Tokenizer: bytewise{}, NoSharing: true})
+	if want := ask(t, plain, r)["s"]; bits(got) != bits(want) {
+		t.Errorf("scores %+v, alone %+v", got.Scores, want.Scores)
+	}
+	// The same prompt again costs one token.
+	before = e.Stats().Rows
+	g := Request{ID: "g", Kind: Generate, Prompt: r.Prompt, MaxTokens: 1}
+	if ask(t, e, g); e.Stats().Rows-before != 1 {
+		t.Errorf("%d tokens computed for a known prompt", e.Stats().Rows-before)
+	}
+}
+
 // Deltas join up to the text, never split a character and never show a stop.
 func TestTextAndStops(t *testing.T) {
 	e := load(t, fixture.Tiny.WriteHF(t, 5, format.F32), Options{Tokenizer: bytewise{}})

@@ -28,7 +28,8 @@ type seq struct {
 	want   int     // first position whose state is wanted
 	limit  int     // tokens that the sequence may grow to
 	kv     *kv.Seq
-	begun  bool
+	begun  bool // a batch has had rows of it
+	over   bool
 
 	// Generate.
 	sampler *sample.Sampler

@@ -54,36 +54,43 @@ func (e *Engine) receive() bool {
 }
 
 // admit moves waiting sequences to the running ones, eldest first, while there
-// are places and pages.
+// are places and pages. The further sequences of a Score wait until the first
+// has gone through the prompt, and start from its pages.
 func (e *Engine) admit() {
-	n := 0
 	var failed []*job
-	for _, q := range e.waiting {
-		if len(e.running) >= e.plan.Sequences {
-			break
+	before, full := len(e.waiting), false
+	e.waiting = slices.DeleteFunc(e.waiting, func(q *seq) bool {
+		if full || slices.Contains(failed, q.job) {
+			return !full
 		}
-		if !slices.Contains(failed, q.job) {
-			share := !e.opts.NoSharing && q.sum == nil // an embedding needs all states
-			got, err := e.pool.Admit("", q.tokens, q.limit, share)
-			if err != nil {
-				e.emit(q.job, Event{Err: err})
-				failed = append(failed, q.job)
-			} else if got == nil {
-				break
-			} else {
-				q.kv = got
-				if c := got.Copy; c.N > 0 && c.From != c.To {
-					for _, cache := range e.caches {
-						e.dev.CopyPage(cache, c.To, c.From, c.N)
-					}
-				}
-				e.running = append(e.running, q)
+		if len(e.running) >= e.plan.Sequences {
+			full = true
+			return false
+		}
+		share := !e.opts.NoSharing && q.sum == nil // an embedding needs all states
+		if first := q.job.seqs[0]; share && q != first && !first.over {
+			return false
+		}
+		got, err := e.pool.Admit("", q.tokens, q.limit, share)
+		if err != nil {
+			e.emit(q.job, Event{Err: err})
+			failed = append(failed, q.job)
+			return true
+		}
+		if got == nil {
+			full = true
+			return false
+		}
+		q.kv = got
+		if c := got.Copy; c.N > 0 && c.From != c.To {
+			for _, cache := range e.caches {
+				e.dev.CopyPage(cache, c.To, c.From, c.N)
 			}
 		}
-		n++
-	}
-	e.waiting = slices.Delete(e.waiting, 0, n)
-	if n > 0 {
+		e.running = append(e.running, q)
+		return true
+	})
+	if n := before - len(e.waiting); n > 0 {
 		e.leave(n)
 	}
 	for _, j := range failed {
@@ -268,6 +275,7 @@ func (e *Engine) retire() {
 			continue
 		}
 		e.pool.Release(q.kv)
+		q.over = true
 		j := q.job
 		for _, w := range q.spelled {
 			j.response.Scores[w.index] = w.score

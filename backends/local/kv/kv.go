@@ -6,7 +6,7 @@
 // pages it can ever need when it is admitted, so that it never has to stop
 // half-way; it waits outside until they are free.
 //
-// Full pages of a prompt are entered in a tree: the path from the root spells
+// The pages of a prompt are entered in a tree: the path from the root spells
 // the tokens, so a page is found only by a prompt that agrees from the first
 // token on. A page that nobody uses stays, to be found again, until its memory
 // is wanted: the one unused for longest goes first.
@@ -26,8 +26,17 @@ const page = kernels.PageTokens
 // ErrTooLong is returned for a sequence that the whole pool could not hold.
 var ErrTooLong = errors.New("longer than the key-value cache")
 
-// key is the content of one full page.
+// key is the content of a page: tokens, and noToken behind the end of a prompt.
 type key [page]int32
+
+const noToken = -1
+
+func keyOf(tokens []int32) (k key) {
+	for i := copy(k[:], tokens); i < page; i++ {
+		k[i] = noToken
+	}
+	return k
+}
 
 // node is a page of the tree.
 type node struct {
@@ -36,6 +45,7 @@ type node struct {
 	key      key
 	page     int32
 	depth    int    // index of the page within its sequences
+	size     int    // tokens of the key: a page's, or less at the end of a prompt
 	users    []*Seq // running sequences that hold the page
 	owner    *Seq   // who computes it, nil once it is filled
 	touched  uint64 // when it was last released
@@ -148,13 +158,20 @@ func (p *Pool) Admit(scope string, prompt []int32, total int, share bool) (*Seq,
 	for i := len(s.path); i < need; i++ {
 		id := p.take()
 		s.Pages = append(s.Pages, id)
-		// The prompt's further full pages are offered to those that come.
-		if share && (i+1)*page <= len(prompt)-1 {
-			n := &node{parent: at, key: key(prompt[i*page:]), page: id, depth: i, owner: s, users: []*Seq{s}}
+		// The prompt's further pages are offered to those that come. The same
+		// end of a prompt is entered once.
+		if share && i*page < len(prompt) {
+			size := min(page, len(prompt)-i*page)
+			k := keyOf(prompt[i*page:])
+			if at.children[k] != nil {
+				share = false
+				continue
+			}
+			n := &node{parent: at, key: k, page: id, depth: i, size: size, owner: s, users: []*Seq{s}}
 			if at.children == nil {
 				at.children = map[key]*node{}
 			}
-			at.children[n.key] = n
+			at.children[k] = n
 			s.path = append(s.path, n)
 			at = n
 		}
@@ -173,7 +190,7 @@ func (n *node) alike(rest []int32) (from int32, common int) {
 			continue
 		}
 		k := 0
-		for k < page && k < len(rest) && c.key[k] == rest[k] {
+		for k < c.size && k < len(rest) && c.key[k] == rest[k] {
 			k++
 		}
 		if k > common {
@@ -233,8 +250,8 @@ func (p *Pool) drop(n *node) {
 // Computed tells that the sequence has stored the positions below done: its
 // pages up to there are complete for everyone.
 func (p *Pool) Computed(s *Seq, done int) {
-	for _, n := range s.path[:min(len(s.path), done/page)] {
-		if n.owner == s {
+	for _, n := range s.path {
+		if n.owner == s && done >= n.depth*page+n.size {
 			n.owner = nil
 		}
 	}

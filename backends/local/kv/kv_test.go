@@ -72,6 +72,33 @@ func TestSharing(t *testing.T) {
 	}
 }
 
+// The end of a prompt, less than a page, is a page to start from too; the same
+// prompt again does not enter it twice.
+func TestEndOfPrompt(t *testing.T) {
+	p := New(20)
+	a := admit(t, p, tokens(50, 1, 50, 0), 90)
+	if early := admit(t, p, tokens(60, 1, 50, 2), 60); early.Copy.N != 0 || early.Start() != 32 {
+		t.Errorf("copies what is not there: %+v", early.Copy)
+	}
+	p.Computed(a, 49)
+	if b := admit(t, p, tokens(60, 1, 50, 3), 60); b.Copy.N != 0 {
+		t.Errorf("copies what is not complete: %+v", b.Copy)
+	}
+	p.Computed(a, 50)
+	if b := admit(t, p, tokens(60, 1, 50, 4), 60); b.Copy.N != 18 || b.Copy.From != a.Pages[1] || b.Start() != 50 {
+		t.Errorf("start %d, copy %+v", b.Start(), b.Copy)
+	}
+	same := admit(t, p, tokens(50, 1, 50, 0), 90)
+	if same.Copy.N != 17 || same.Start() != 49 || len(same.path) != 1 {
+		t.Errorf("start %d, copy %+v, %d pages entered", same.Start(), same.Copy, len(same.path))
+	}
+	p.Release(a)
+	p.Release(same)
+	if c := admit(t, p, tokens(50, 1, 50, 0), 90); c.Start() != 49 {
+		t.Errorf("start %d after the release", c.Start())
+	}
+}
+
 func TestFullAndTooLong(t *testing.T) {
 	p := New(4)
 	if _, err := p.Admit("", tokens(10, 1, 10, 0), 129, true); !errors.Is(err, ErrTooLong) {
