@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -76,8 +77,8 @@ func ImportBakeoff(dir string, o BakeoffOptions) ([]Bakeoff, error) {
 	}
 	slices.Sort(paths)
 	out := make([]Bakeoff, len(paths))
-	for i, path := range paths {
-		out[i] = importOne(dir, path, o)
+	for i, file := range paths {
+		out[i] = importOne(dir, file, o)
 	}
 	return out, nil
 }
@@ -100,25 +101,26 @@ type metadata struct {
 	order  []string
 	o      BakeoffOptions
 	folder string
+	paper  core.Paper
 	// values of the keys that are read.
 	template, target, metric, data, splitColumn string
 }
 
-func newMetadata(dir, path string, src []byte, o BakeoffOptions) *metadata {
+func newMetadata(dir, file string, src []byte, o BakeoffOptions) *metadata {
 	m := &metadata{o: o, folder: dir, nodes: map[string]*yaml.Node{}}
-	m.Path, m.Name = path, filepath.Base(filepath.Dir(path))
-	m.d = &decoder{file: path, source: src, places: m.nodes}
+	m.Path, m.Name = file, filepath.Base(filepath.Dir(file))
+	m.d = &decoder{file: file, source: src, places: m.nodes}
 	return m
 }
 
-func importOne(dir, path string, o BakeoffOptions) Bakeoff {
-	src, err := readLimited(path)
-	m := newMetadata(dir, path, src, o)
+func importOne(dir, file string, o BakeoffOptions) Bakeoff {
+	src, err := readLimited(file)
+	m := newMetadata(dir, file, src, o)
 	if err != nil {
-		m.Problems = Problems{{File: path, Message: err.Error()}}
+		m.Problems = Problems{{File: file, Message: err.Error()}}
 		return m.Bakeoff
 	}
-	root, problem := safeDocument(path, src)
+	root, problem := safeDocument(file, src)
 	if problem != nil {
 		m.Problems = Problems{*problem}
 		return m.Bakeoff
@@ -141,8 +143,8 @@ func (m *metadata) importFrom(root *yaml.Node) {
 	}
 }
 
-func readLimited(path string) ([]byte, error) {
-	f, err := os.Open(path)
+func readLimited(name string) ([]byte, error) {
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -217,11 +219,7 @@ func (m *metadata) note(format string, args ...any) {
 func (m *metadata) judge() {
 	sum := sha256.Sum256([]byte(m.template))
 	m.SHA256, m.Characters = hex.EncodeToString(sum[:]), utf8.RuneCountInString(m.template)
-	if m.o.Published != nil {
-		var want string
-		want, _, m.Known = m.o.Published(m.Name)
-		m.Published = m.Known && want == m.SHA256
-	}
+	m.compare()
 	if !goodName.MatchString(m.Name) {
 		m.d.complain(nil, "rename the folder: letters, digits, _ - and .", "the folder's name %q cannot be a task's name", m.Name)
 	}
@@ -248,6 +246,25 @@ func (m *metadata) judge() {
 	}
 	if n := m.nodes["eval_target_col"]; isSet(n) && n.Value != m.target {
 		m.note("eval_target_col differs from target_col; the published program reads the latter, and so does the task")
+	}
+}
+
+// compare finds the task among those of the report: by the folder's name, or
+// else, where a folder was renamed, by the template.
+func (m *metadata) compare() {
+	if m.o.Published == nil {
+		return
+	}
+	for _, name := range append([]string{m.Name}, Names()...) {
+		want, metric, ok := m.o.Published(name)
+		if ok && (name == m.Name || want == m.SHA256) {
+			m.Known, m.Published = true, want == m.SHA256
+			m.paper = core.Paper{Task: name, Metric: metric, Prompt: "own"}
+			if m.Published {
+				m.paper.Prompt = "published"
+				return
+			}
+		}
 	}
 }
 
@@ -317,6 +334,11 @@ func jsonText(s string) string {
 // source finds the data file, which the published program looks for beside the
 // metadata or from the top of the folder, and names it relative to Out.
 func (m *metadata) source() string {
+	if _, rest, remote := strings.Cut(m.data, "://"); remote {
+		name := path.Base(rest)
+		m.note("data_path %s cannot be fetched: put the file beside the task as %s", m.data, name)
+		return name
+	}
 	tries := []string{m.data}
 	if !filepath.IsAbs(m.data) {
 		tries = []string{filepath.Join(filepath.Dir(m.Path), m.data), filepath.Join(m.folder, m.data)}
@@ -386,17 +408,12 @@ func (m *metadata) write() {
 		textNode("temperature"), {Kind: yaml.ScalarNode, Tag: "!!int", Value: "0"}}})
 	add(top, "metrics", &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle, Content: []*yaml.Node{textNode(m.metric)}})
 	if m.Known {
-		wording := "own"
-		if m.Published {
-			wording = "published"
-		}
-		_, metric, _ := m.o.Published(m.Name)
 		paper := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
-		add(paper, "task", textNode(m.Name))
-		if metric != "" {
-			add(paper, "metric", textNode(metric))
+		add(paper, "task", textNode(m.paper.Task))
+		if m.paper.Metric != "" {
+			add(paper, "metric", textNode(m.paper.Metric))
 		}
-		add(paper, "prompt", textNode(wording))
+		add(paper, "prompt", textNode(m.paper.Prompt))
 		add(top, "paper", paper)
 	}
 	if len(m.d.problems) > 0 {

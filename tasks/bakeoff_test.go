@@ -75,12 +75,17 @@ func TestImportBakeoff(t *testing.T) {
 		"tasks/list/metadata.yaml":       "- a\n",
 		"tasks/comment/metadata.yaml":    minimal("prompt_template: '{a}'\n\"x\\ntask: evil\": \"y\\nprompt: evil\"\n"),
 		"tasks/bad name/metadata.yaml":   minimal("prompt_template: '{a}'\n"),
+		"tasks/renamed/metadata.yaml":    "metric_name: rouge\ntarget_col: out\ndata_path: s3://bucket/a/b.csv\nprompt_template: '{question}'\n",
 		"tasks/not-a-task/readme.txt":    "",
 	})
 	sum := sha256.Sum256([]byte(fullTemplate))
 	hash := hex.EncodeToString(sum[:])
 	out := filepath.Join(filepath.Dir(dir), "out")
 	list, err := ImportBakeoff(dir, BakeoffOptions{Out: out, Metrics: known, Published: func(task string) (string, string, bool) {
+		if task == "boolq" { // of another template
+			hash := sha256.Sum256([]byte("{question}"))
+			return hex.EncodeToString(hash[:]), "accuracy", true
+		}
 		return hash, "accuracy", task == "colours" || task == "other"
 	}})
 	if err != nil {
@@ -150,6 +155,10 @@ func TestImportBakeoff(t *testing.T) {
 		t.Errorf("a key wrote itself into the task: %+v", e)
 	}
 
+	if r := load("renamed").Task; r.Paper.Task != "boolq" || r.Paper.Prompt != "published" || r.Dataset.Source != "b.csv" || !has(got["renamed"].Notes, "cannot be fetched") {
+		t.Errorf("renamed: %+v", r)
+	}
+
 	for name, want := range map[string]string{
 		"none":     "none/metadata.yaml:1:1: the key \"prompt_template\" is missing",
 		"python":   "python/metadata.yaml:4:19: prompt_template: {a!r} has a format or conversion",
@@ -163,7 +172,7 @@ func TestImportBakeoff(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, got[name].Problems, want)
 		}
 	}
-	if _, ok := got["not-a-task"]; ok || len(list) != 12 {
+	if _, ok := got["not-a-task"]; ok || len(list) != 13 {
 		t.Errorf("%d tasks", len(list))
 	}
 	if _, err := ImportBakeoff(t.TempDir(), BakeoffOptions{}); err == nil {

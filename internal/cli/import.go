@@ -22,7 +22,7 @@ func newImport() *cobra.Command {
 		Short: "make task files of somebody else's",
 		Example: "  evalrun import lora-bakeoff --help\n" +
 			"  evalrun import lora-bakeoff lora_bakeoff --out published",
-		Args: cobra.NoArgs,
+		Args: onlySubcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var out string

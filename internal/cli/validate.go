@@ -47,6 +47,7 @@ func newValidate() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	f.registerRows(fl)
+	fl.Lookup("data").Usage = "rows to check against: embedded, hub, or a folder DIR/<task>/<split>.jsonl (default: the task's own file, else embedded, else hub)"
 	fl.IntVar(&f.repeat, "repeat", 1, "answers a row")
 	fl.IntVar(&f.fewshot, "fewshot", -1, "worked examples before each prompt (default: the task's)")
 	fl.StringVar(&f.model, "for", "", "estimate the cost for this model, such as gpt-4-0613")
