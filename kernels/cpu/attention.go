@@ -119,11 +119,11 @@ func (d *Device) Attention(dst, q kernels.Buffer, kv kernels.KV, spans []kernels
 func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int, scale float32, w *scratch) {
 	group := heads / c.heads
 	rows := s.N * group
-	mem := w.take(rows * (c.dim + page + 2*c.wide + 2))
+	mem := w.take(rows * (c.dim + page + 2*c.wide + 3))
 	cut := func(n int) (part []float32) { part, mem = mem[:n:n], mem[n:]; return part }
 	qt, scores := cut(rows*c.dim), cut(rows*page)
 	add, acc := cut(rows*c.wide), cut(rows*c.wide)
-	top, total := cut(rows), cut(rows)
+	top, total, shrink := cut(rows), cut(rows), cut(rows)
 
 	at := func(i int) int { return ((s.Row+i)*heads + h*group) * c.dim }
 	for i := range s.N {
@@ -149,18 +149,15 @@ func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int
 		for i := first; i < s.N; i++ {
 			count := min(page, s.Pos+i+1-b*page)
 			for r := i * group; r < (i+1)*group; r++ {
-				shrink := d.path.softmax(scores[r*page:(r+1)*page], count, &top[r], &total[r])
-				if shrink != 1 {
-					scaleRow(acc[r*c.wide:(r+1)*c.wide], shrink)
-				}
+				shrink[r] = d.path.softmax(scores[r*page:(r+1)*page], count, &top[r], &total[r])
 			}
 		}
 		for i := first; i < whole; i += step {
 			// Rows that see less than their last neighbour have zeros there.
 			to := min(whole, i+step)
-			d.sumValues(acc, add, scores, values, c, i*group, to*group, s.Pos+to-b*page)
+			d.sumValues(acc, add, shrink, scores, values, c, i*group, to*group, s.Pos+to-b*page)
 		}
-		d.sumValues(acc, add, scores, values, c, whole*group, rows, page)
+		d.sumValues(acc, add, shrink, scores, values, c, whole*group, rows, page)
 	}
 	for i := range s.N {
 		for g := range group {
@@ -174,23 +171,16 @@ func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int
 }
 
 // sumValues adds the weighted values of the first count positions of a block
-// to rows from to to-1 of acc: the block's sum first, from zero, then one
-// addition. A row that sees fewer positions has weights of zero behind them,
-// which change no sum of finite values.
-func (d *Device) sumValues(acc, add, p, values []float32, c *cache, from, to, count int) {
+// to rows from to to-1 of acc: the block's sum first, from zero, then acc =
+// acc·shrink + sum. A row that sees fewer positions has weights of zero behind
+// them, which change no sum of finite values.
+func (d *Device) sumValues(acc, add, shrink, p, values []float32, c *cache, from, to, count int) {
 	if from >= to {
 		return
 	}
 	d.path.tile(add[from*c.wide:], c.wide, p[from*page:], page, to-from, values, page*lanes, count, c.wide/lanes)
-	a, b := acc[from*c.wide:to*c.wide], add[from*c.wide:to*c.wide]
-	for i, x := range b {
-		a[i] += x
-	}
-}
-
-func scaleRow(x []float32, by float32) {
-	for i := range x {
-		x[i] *= by
+	for r := from; r < to; r++ {
+		d.path.scaleAdd(acc[r*c.wide:(r+1)*c.wide], add[r*c.wide:], shrink[r])
 	}
 }
 

@@ -104,3 +104,10 @@ func (d *Device) Gather(dst, x kernels.Buffer, rows []int32, cols int) {
 		copy(out[i*cols:(i+1)*cols], in[int(r)*cols:(int(r)+1)*cols])
 	}
 }
+
+func scaleAddGo(acc, x []float32, scale float32) {
+	x = x[:len(acc)]
+	for i, v := range x {
+		acc[i] = float32(acc[i]*scale) + v
+	}
+}

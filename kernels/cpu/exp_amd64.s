@@ -179,3 +179,27 @@ TEXT ·softmaxAVX2(SB), NOSPLIT, $0-36
 	VMOVSS      X0, (DX)
 	VZEROUPPER
 	RET
+
+// func scaleAddAVX2(acc, x *float32, n int, scale float32)
+//
+// acc[i] = acc[i]*scale + x[i], in one rounding; n is a multiple of 8.
+TEXT ·scaleAddAVX2(SB), NOSPLIT, $0-28
+	MOVQ         acc+0(FP), DI
+	MOVQ         x+8(FP), SI
+	MOVQ         n+16(FP), CX
+	VBROADCASTSS scale+24(FP), Y1
+	SHRQ         $3, CX
+	JZ           end
+
+next:
+	VMOVUPS     (DI), Y0
+	VFMADD213PS (SI), Y1, Y0
+	VMOVUPS     Y0, (DI)
+	ADDQ        $32, DI
+	ADDQ        $32, SI
+	DECQ        CX
+	JNZ         next
+
+end:
+	VZEROUPPER
+	RET

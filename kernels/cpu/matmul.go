@@ -40,9 +40,7 @@ func (d *Device) MatMul(dst, x kernels.Buffer, rows int, p kernels.Prepared, e k
 		for i := range r {
 			o, t := out[(row+i)*n+col:][:cols], tmp[i*wide:][:cols]
 			if e == kernels.Add {
-				for j, v := range t {
-					o[j] += v
-				}
+				d.path.scaleAdd(o, t, 1)
 			} else {
 				copy(o, t)
 			}

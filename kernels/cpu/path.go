@@ -20,9 +20,12 @@ type path struct {
 	softmax    func(s []float32, count int, top, total *float32) float32
 	sumSquares func(x []float32) float32
 	swiglu     func(dst, gate, up []float32)
+	// scaleAdd is acc[i] = acc[i]*scale + x[i]; unless scale is 1, the length is
+	// a multiple of 8.
+	scaleAdd func(acc, x []float32, scale float32)
 }
 
-var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, swigluGo}
+var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, swigluGo, scaleAddGo}
 
 // paths are those that this machine can run, the fastest first.
 func paths() []*path { return append(archPaths(), &plain) }

@@ -15,9 +15,9 @@ func archPaths() []*path {
 		return nil
 	}
 	if cpu.X86.HasAVX512F {
-		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, swigluWithAVX2})
+		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, swigluWithAVX2, scaleAddWithAVX2})
 	}
-	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, swigluWithAVX2})
+	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, swigluWithAVX2, scaleAddWithAVX2})
 }
 
 // tileWithAVX2 covers rows and panels with register tiles; see tileGo.
@@ -129,13 +129,27 @@ func checkTile(c []float32, ldc int, a []float32, lda, rows int, b []float32, st
 	return true
 }
 
-// swigluAVX2 and softmaxAVX2 are in exp_amd64.s.
+// swigluAVX2, softmaxAVX2 and scaleAddAVX2 are in exp_amd64.s.
 
 //go:noescape
 func swigluAVX2(dst, gate, up *float32, n int)
 
 //go:noescape
 func softmaxAVX2(s *float32, count int, top, total *float32) (shrink float32)
+
+//go:noescape
+func scaleAddAVX2(acc, x *float32, n int, scale float32)
+
+// scaleAddWithAVX2 leaves what is no whole eight to the plain loop: that is
+// there with a scale of 1 only, where the bits agree.
+func scaleAddWithAVX2(acc, x []float32, scale float32) {
+	n := len(acc) &^ 7
+	if n > 0 {
+		_ = x[n-1]
+		scaleAddAVX2(&acc[0], &x[0], n, scale)
+	}
+	scaleAddGo(acc[n:], x[n:], scale)
+}
 
 // swigluWithAVX2 goes through the assembly in eights, the rest filled up, so
 // that a value has the same bits wherever it stands.

@@ -139,6 +139,17 @@ func TestElementwiseTwins(t *testing.T) {
 						t.Fatalf("swiglu of %d wrote outside", n)
 					}
 				}
+				acc := append([]float32(nil), gate...)
+				scale := float32(1)
+				if n%8 == 0 {
+					scale = 0.37
+				}
+				p.scaleAdd(acc, up, scale)
+				for i, x := range acc {
+					if w := gate[i]*scale + up[i]; math.Abs(float64(x-w)) > 1e-5*(1+math.Abs(float64(w))) || scale == 1 && x != gate[i]+up[i] {
+						t.Fatalf("scaled sum of %d: value %d is %g, want %g", n, i, x, w)
+					}
+				}
 				var sum float64
 				for _, x := range gate {
 					sum += float64(x) * float64(x)
