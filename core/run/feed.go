@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"hash/maphash"
 	"io"
 	"time"
 	"unicode/utf8"
@@ -17,15 +18,18 @@ import (
 func (r *runner) feed(ctx context.Context) error {
 	for ji, job := range r.o.Jobs {
 		index := 0
-		seen := map[string]struct{}{}
+		// Ids are kept as hashes: for a million of them, the chance of a false
+		// alarm is 3 in 100 millions, and they take a third of the memory.
+		seen, seed := map[uint64]struct{}{}, maphash.MakeSeed()
 		for row, err := range job.Rows(ctx) {
 			if err != nil {
 				return err
 			}
-			if _, twice := seen[row.ID]; twice {
+			id := maphash.String(seed, row.ID)
+			if _, twice := seen[id]; twice {
 				return fmt.Errorf("task %s: two rows have the id %s", job.Task.Name, row.ID)
 			}
-			seen[row.ID] = struct{}{}
+			seen[id] = struct{}{}
 			ok, err := r.row(ctx, ji, index, row)
 			if err != nil || !ok {
 				return err

@@ -27,10 +27,10 @@ type Tally struct {
 // A verdict is what a tally keeps of a score: runs of a hundred thousand samples
 // must fit into little memory.
 type verdict struct {
-	place           int // index × repeats + repeat: sample order
 	value           float64
+	place           int32 // index × repeats + repeat: sample order
+	skip            int16 // 0 is none, else 1 + its place in skips
 	failed, dropped bool
-	skip            int32 // 0 is none, else 1 + its place in skips
 }
 
 // Counts are the quality flags that stand beside a score.
@@ -95,7 +95,7 @@ func (t *Tally) Add(r *record.Record) {
 	for i, j := range t.judges {
 		for _, s := range r.Scores {
 			if s.Metric == j.Metric.Info().Name && s.Profile == j.Profile {
-				t.verdicts[i] = append(t.verdicts[i], verdict{place: place, value: float64(s.Value), failed: s.Failed, dropped: s.Dropped, skip: t.reason(s.Skipped)})
+				t.verdicts[i] = append(t.verdicts[i], verdict{place: int32(place), value: float64(s.Value), failed: s.Failed, dropped: s.Dropped, skip: t.reason(s.Skipped)})
 				break
 			}
 		}
@@ -105,17 +105,23 @@ func (t *Tally) Add(r *record.Record) {
 	}
 }
 
+// maxSkips bounds the different reasons that are kept; what comes after them
+// takes the last one's place.
+const maxSkips = 1000
+
 // reason numbers the texts of skipped items, which are few.
-func (t *Tally) reason(text string) int32 {
+func (t *Tally) reason(text string) int16 {
 	if text == "" {
 		return 0
 	}
 	i := slices.Index(t.skips, text)
 	if i < 0 {
-		i = len(t.skips)
-		t.skips = append(t.skips, text)
+		if len(t.skips) < maxSkips {
+			t.skips = append(t.skips, text)
+		}
+		i = len(t.skips) - 1
 	}
-	return int32(i) + 1
+	return int16(i) + 1
 }
 
 // addTarget keeps every stride-th row, so that what is kept does not depend on
@@ -139,9 +145,16 @@ func (t *Tally) addTarget(index int, answers []string) {
 
 // Scores gives one judge's verdicts in sample order, without the places that
 // have none.
-func (t *Tally) Scores(judge int) []core.Score {
+func (t *Tally) Scores(judge int) []core.Score { return t.scores(judge, nil) }
+
+// scores is Scores into buf, where it is large enough.
+func (t *Tally) scores(judge int, buf []core.Score) []core.Score {
 	slices.SortStableFunc(t.verdicts[judge], func(a, b verdict) int { return cmp.Compare(a.place, b.place) })
-	out := make([]core.Score, len(t.verdicts[judge]))
+	out := buf[:0]
+	if cap(out) < len(t.verdicts[judge]) {
+		out = make([]core.Score, 0, len(t.verdicts[judge]))
+	}
+	out = out[:len(t.verdicts[judge])]
 	for i, v := range t.verdicts[judge] {
 		out[i] = core.Score{Value: v.value, Failed: v.failed, Dropped: v.dropped}
 		if v.skip > 0 {
@@ -187,8 +200,10 @@ func (t *Tally) Sum(baseline BaselineFunc) Summary {
 	for i, x := range t.targets {
 		targets[i] = x.Answers
 	}
+	var buf []core.Score
 	for i, j := range t.judges {
-		r := Result{Metric: j.Metric.Info(), Profile: j.Profile, Aggregate: j.Metric.Aggregate(t.Scores(i))}
+		buf = t.scores(i, buf)
+		r := Result{Metric: j.Metric.Info(), Profile: j.Profile, Aggregate: j.Metric.Aggregate(buf)}
 		if baseline != nil && len(targets) > 0 {
 			r.Baseline, r.BaselineAnswer, r.HasBaseline = baseline(j.Metric, t.task, targets)
 		}
