@@ -60,8 +60,12 @@ func (d *Device) StoreKV(kv kernels.KV, k, v kernels.Buffer, spans []kernels.Spa
 			}
 			values := c.values(s.Pages[p/page], h)[place*lanes:]
 			row := vs[at:][:c.dim]
-			for j := 0; j < len(row); j += lanes {
-				copy(values[j*page:][:lanes], row[j:])
+			j := 0
+			for ; j+lanes <= len(row); j += lanes {
+				*(*[lanes]float32)(values[j*page:]) = [lanes]float32(row[j:])
+			}
+			if j < len(row) {
+				copy(values[j*page:], row[j:])
 			}
 		}
 	})
