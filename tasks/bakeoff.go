@@ -176,11 +176,16 @@ func (m *metadata) read(root *yaml.Node) {
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, value := root.Content[i], root.Content[i+1]
 		name := key.Value
-		if m.nodes[name] != nil {
-			m.d.complain(key, "keep one of them", "key %q stands twice", name)
+		// The published files repeat keys; Python's reader, and so the published
+		// program, takes the last.
+		before := m.nodes[name]
+		m.nodes[name] = m.d.deref(value)
+		if before != nil {
+			if flat(before) != flat(m.nodes[name]) {
+				m.note("key %q stands twice, as %s and %s; the last counts", name, flat(before), flat(m.nodes[name]))
+			}
 			continue
 		}
-		m.nodes[name] = m.d.deref(value)
 		m.order = append(m.order, name)
 		if !slices.Contains(bakeoffRead, name) && !slices.Contains(bakeoffKept, name) {
 			note := fmt.Sprintf("unknown key %q (kept as a comment)", name)
@@ -204,10 +209,14 @@ func (m *metadata) read(root *yaml.Node) {
 			m.d.complain(n, "without it there is no task to make", "%s is empty", need.key)
 		}
 	}
+	var missing []string
 	for _, key := range bakeoffKept {
 		if m.nodes[key] == nil {
-			m.Notes = append(m.Notes, fmt.Sprintf("key %q is missing", key))
+			missing = append(missing, key)
 		}
+	}
+	if len(missing) > 0 {
+		m.note("missing, and not needed: %s", strings.Join(missing, ", "))
 	}
 }
 

@@ -70,7 +70,7 @@ func TestImportBakeoff(t *testing.T) {
 		"tasks/none/metadata.yaml":       "dataset_name: nothing else\n",
 		"tasks/python/metadata.yaml":     minimal("prompt_template: '{a!r} {b:.2f}'\n"),
 		"tasks/metric/metadata.yaml":     "metric_name: acuracy\ntarget_col: out\ndata_path: rows.csv\nprompt_template: '{a}'\n",
-		"tasks/twice/metadata.yaml":      minimal("prompt_template: '{a}'\nprompt_template: '{b}'\n"),
+		"tasks/twice/metadata.yaml":      minimal("split_column_value: 1\nprompt_template: '{a}'\nprompt_template: '{b}'\nsplit_column: s\nsplit_column_value: 1\n"),
 		"tasks/broken/metadata.yaml":     "prompt_template: \"open\n",
 		"tasks/list/metadata.yaml":       "- a\n",
 		"tasks/comment/metadata.yaml":    minimal("prompt_template: '{a}'\n\"x\\ntask: evil\": \"y\\nprompt: evil\"\n"),
@@ -137,7 +137,7 @@ func TestImportBakeoff(t *testing.T) {
 	if blank.Prompt != "{a} " || blank.Dataset.Filter != "" || blank.Paper.Task != "" || blank.Dataset.Source != "../lora [bake] off/rows.csv" {
 		t.Errorf("blank: %+v", blank)
 	}
-	for _, note := range []string{"split_column_value 2 without split_column", "prompt ends in a blank", `key "dataset_link" is missing`} {
+	for _, note := range []string{"split_column_value 2 without split_column", "prompt ends in a blank", "missing, and not needed: dataset_name, "} {
 		if !has(got["blank"].Notes, note) {
 			t.Errorf("blank: no note %q in %q", note, got["blank"].Notes)
 		}
@@ -151,6 +151,9 @@ func TestImportBakeoff(t *testing.T) {
 			t.Errorf("train: no note %q in %q", note, got["train"].Notes)
 		}
 	}
+	if tw := load("twice").Task; tw.Prompt != "{b}" || tw.Dataset.Filter != `string(s) in ["1", "1.0"]` || !has(got["twice"].Notes, `key "prompt_template" stands twice, as {a} and {b}`) || has(got["twice"].Notes, `"split_column_value" stands twice`) {
+		t.Errorf("twice: %+v, %q", tw, got["twice"].Notes)
+	}
 	if e := load("comment").Task; e.Name != "comment" || e.Prompt != "{a}" {
 		t.Errorf("a key wrote itself into the task: %+v", e)
 	}
@@ -163,7 +166,6 @@ func TestImportBakeoff(t *testing.T) {
 		"none":     "none/metadata.yaml:1:1: the key \"prompt_template\" is missing",
 		"python":   "python/metadata.yaml:4:19: prompt_template: {a!r} has a format or conversion",
 		"metric":   "metric/metadata.yaml:1:14: unknown metric \"acuracy\"",
-		"twice":    "twice/metadata.yaml:5:1: key \"prompt_template\" stands twice",
 		"broken":   "broken/metadata.yaml:1: not readable as YAML",
 		"list":     "list/metadata.yaml:1:1: metadata must be a mapping, not a list",
 		"bad name": `the folder's name "bad name" cannot be a task's name`,
