@@ -11,6 +11,7 @@
 package results
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -19,7 +20,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,7 +135,9 @@ func List(root string) ([]*Folder, error) {
 			out = append(out, f)
 		}
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].Manifest.ID > out[j].Manifest.ID })
+	slices.SortFunc(out, func(a, b *Folder) int {
+		return cmp.Or(b.Manifest.Created.Compare(a.Manifest.Created), cmp.Compare(b.Manifest.ID, a.Manifest.ID))
+	})
 	return out, nil
 }
 

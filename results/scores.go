@@ -129,6 +129,9 @@ func (s *Scores) Add(sum run.Summary, task *core.Task) {
 			line.Score = &v
 			line.Interval = interval(a, r.Metric)
 		}
+		if sum.Counts.Answered == 0 && sum.Counts.APIErrors > 0 {
+			line.Skipped = "no request was answered"
+		}
 		if r.HasBaseline {
 			b := record.Float(r.Baseline)
 			line.Baseline, line.Constant = &b, r.BaselineAnswer

@@ -253,7 +253,7 @@ func cell(strict, bakeoff *results.Score, how shortening) string {
 	if strict == nil {
 		return "–"
 	}
-	if strict.Skipped != "" {
+	if strict.Skipped != "" && strict.APIErrors == 0 {
 		return "skipped"
 	}
 	if strict.Score == nil {
@@ -338,7 +338,12 @@ func flags(g []results.Score) []string {
 		asked := l.N + l.Dropped
 		pct := func(n int) string { return fmt.Sprintf("%.0f %%", 100*float64(n)/float64(max(asked, 1))) }
 		if l.Skipped != "" {
-			add("skipped: " + l.Skipped)
+			if l.APIErrors > 0 {
+				add(fmt.Sprintf("%d API errors", l.APIErrors))
+			}
+			if l.APIErrors == 0 || l.N > 0 {
+				add("skipped: " + l.Skipped)
+			}
 			continue
 		}
 		if l.Profile == core.Bakeoff && len(g) > 1 {

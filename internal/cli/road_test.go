@@ -1,0 +1,355 @@
+//go:build unix
+
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/evalrun/evalrun/core/record"
+	"github.com/evalrun/evalrun/results"
+)
+
+// moody is a service whose answers a test writes; it counts what it is asked.
+type moody struct {
+	mu    sync.Mutex
+	asked map[string]int
+	// answer gives status and text for a row.
+	answer func(row string) (int, string)
+}
+
+func newMoody(t *testing.T, answer func(row string) (int, string)) (*moody, string) {
+	t.Helper()
+	m := &moody{asked: map[string]int{}, answer: answer}
+	s := httptest.NewServer(m)
+	t.Cleanup(s.Close)
+	return m, s.URL + "/v1"
+}
+
+func (m *moody) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var body struct{ Messages []struct{ Content string } }
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || len(body.Messages) == 0 {
+		http.Error(w, "bad", http.StatusBadRequest)
+		return
+	}
+	row := rowOf(body.Messages[len(body.Messages)-1].Content)
+	m.mu.Lock()
+	m.asked[row]++
+	status, text := m.answer(row)
+	m.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	if status != http.StatusOK {
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"error":{"message":%q,"type":"invalid_request_error"}}`, text)
+		return
+	}
+	fmt.Fprintf(w, `{"id":"x","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":" %s"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1000,"completion_tokens":1,"total_tokens":1001}}`, text)
+}
+
+func (m *moody) total() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, k := range m.asked {
+		n += k
+	}
+	return n
+}
+
+func even(row string) string {
+	if strings.ContainsAny(row[len(row)-1:], "02468") {
+		return "1"
+	}
+	return "0"
+}
+
+// ended is a command that has run.
+type ended struct {
+	code   int
+	scores results.Scores
+	stdout string
+	stderr string
+}
+
+func evalrun(t *testing.T, dir string, args ...string) ended {
+	t.Helper()
+	cmd := evalrunCommand(t, dir, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	_ = cmd.Run()
+	e := ended{code: cmd.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String()}
+	if bytes.HasPrefix(stdout.Bytes(), []byte("{")) {
+		if err := json.Unmarshal(stdout.Bytes(), &e.scores); err != nil {
+			t.Fatalf("%v\n%s", err, stdout.Bytes())
+		}
+	}
+	return e
+}
+
+func (e ended) strict(t *testing.T, model string) results.Score {
+	t.Helper()
+	for _, l := range e.scores.Tasks {
+		if l.Profile == "strict" && strings.Contains(l.Model, model) {
+			return l
+		}
+	}
+	t.Fatalf("no line of %s\n%s%s", model, e.stdout, e.stderr)
+	return results.Score{}
+}
+
+func runsIn(t *testing.T, dir string) []*results.Folder {
+	t.Helper()
+	runs, err := results.List(filepath.Join(dir, "runs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runs
+}
+
+// The cap stops a run with exit code 3; the same command with a higher one goes
+// on in the same folder and pays nothing twice.
+func TestBudgetStopsAndGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 40)
+	service, url := newMoody(t, func(row string) (int, string) { return http.StatusOK, even(row) })
+	args := []string{"count.yaml", "--backend", "openai", "--model", "m", "--base-url", url, "--concurrency", "2", "--json",
+		"--opt", "price_in=1000", "--opt", "price_out=0"} // 1 USD an answer
+	first := evalrun(t, dir, append(args, "--max-cost", "10usd")...)
+	if first.code != ExitBudget || !strings.Contains(first.stderr, "the budget of $10 is reached") || !strings.Contains(first.stderr, "higher --max-cost") {
+		t.Fatalf("exit code %d\n%s", first.code, first.stderr)
+	}
+	if first.scores.Outcome != "budget" || !first.strict(t, "m").Unfinished {
+		t.Errorf("outcome %s", first.scores.Outcome)
+	}
+	asked := service.total()
+	if asked == 0 || asked == 40 {
+		t.Fatalf("%d requests before the stop", asked)
+	}
+	second := evalrun(t, dir, append(args, "--max-cost", "100usd")...)
+	if second.code != ExitOK || service.total() != 40 {
+		t.Fatalf("exit code %d after %d requests\n%s", second.code, service.total(), second.stderr)
+	}
+	if l := second.strict(t, "m"); l.N != 40 || float64(*l.Score) != 1 || second.scores.CostUSD != 40 {
+		t.Errorf("%d rows, score %v, %v USD", l.N, *l.Score, second.scores.CostUSD)
+	}
+	if second.scores.Run != first.scores.Run || len(runsIn(t, dir)) != 1 {
+		t.Errorf("%s went on as %s", first.scores.Run, second.scores.Run)
+	}
+}
+
+// API errors are no wrong answers: exit code 2 above the tolerance, and the
+// same command asks for them again. Then no trace of them is in the numbers.
+func TestAPIErrorsAndResume(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 30)
+	broken := true
+	service, url := newMoody(t, func(row string) (int, string) {
+		if broken && strings.HasSuffix(row, "7") {
+			return http.StatusBadRequest, "not this one"
+		}
+		return http.StatusOK, even(row)
+	})
+	args := []string{"count.yaml", "--backend", "openai", "--model", "m", "--base-url", url, "--json"}
+	first := evalrun(t, dir, args...)
+	if first.code != ExitInfra || !strings.Contains(first.stderr, "3 of 30 requests got no answer") || !strings.Contains(first.stderr, "not this one") {
+		t.Fatalf("exit code %d\n%s", first.code, first.stderr)
+	}
+	if l := first.strict(t, "m"); l.N != 27 || l.APIErrors != 3 || float64(*l.Score) != 1 {
+		t.Errorf("%d rows, %d API errors, score %v", l.N, l.APIErrors, *l.Score)
+	}
+	// A permanent failure does not go on silently for ever.
+	again := evalrun(t, dir, args...)
+	if again.code != ExitInfra || !strings.Contains(again.stderr, "27 samples are answered, 3 got API errors and are asked again (--new starts a new run instead)") {
+		t.Errorf("exit code %d\n%s", again.code, again.stderr)
+	}
+	tolerant := evalrun(t, dir, append(args, "--max-errors", "0.5")...)
+	if tolerant.code != ExitOK || !strings.Contains(tolerant.stderr, "--new starts a new run instead") {
+		t.Errorf("exit code %d\n%s", tolerant.code, tolerant.stderr)
+	}
+	service.mu.Lock()
+	broken = false
+	service.mu.Unlock()
+	last := evalrun(t, dir, args...)
+	if l := last.strict(t, "m"); last.code != ExitOK || l.N != 30 || l.APIErrors != 0 {
+		t.Errorf("exit code %d, %d rows, %d API errors\n%s", last.code, l.N, l.APIErrors, last.stderr)
+	}
+	runs := runsIn(t, dir)
+	if len(runs) != 1 || runs[0].Manifest.Finished == nil {
+		t.Fatalf("%d runs", len(runs))
+	}
+	// Every reader of the folder keeps the last record of a sample.
+	lines := 0
+	for _, err := range record.Read(runs[0].Samples()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines++
+	}
+	if lines != 39 {
+		t.Errorf("%d stored lines, want 30 answers and 9 failures", lines)
+	}
+	for _, verb := range [][]string{{"rescore", "latest", "--json"}, {"report", "latest", "--format", "json"}} {
+		if out := evalrun(t, dir, verb...); out.code != ExitOK || strings.Contains(out.stdout, `"api_errors":3`) {
+			t.Errorf("%v: exit code %d\n%s%s", verb, out.code, out.stdout, out.stderr)
+		}
+	}
+	if out := evalrun(t, dir, "view", "latest", "--errors"); strings.Contains(out.stdout, "not this one") {
+		t.Errorf("view shows errors that were mended:\n%s", out.stdout)
+	}
+	if out := evalrun(t, dir, args...); out.code != ExitOK || len(runsIn(t, dir)) < 2 {
+		t.Errorf("after a finished run: exit code %d, %d runs", out.code, len(runsIn(t, dir)))
+	}
+}
+
+// What the second model does cannot take the first one's table away.
+func TestSecondModelFails(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 30)
+	_, url := newMoody(t, func(string) (int, string) { return http.StatusUnauthorized, "no such key" })
+	t.Setenv("OPENAI_BASE_URL", url)
+	out := evalrun(t, dir, "count.yaml", "--backend", "echo", "--opt", "mode=constant:1", "--against", "openai:m", "--against", "echo", "--json", "--limit", "20")
+	if out.code != ExitInfra || !strings.Contains(out.stderr, "given up") {
+		t.Fatalf("exit code %d\n%s", out.code, out.stderr)
+	}
+	if l := out.strict(t, "echo"); l.N != 20 || float64(*l.Score) != 0.5 {
+		t.Errorf("the first model: %d rows, score %v", l.N, l.Score)
+	}
+	if l := out.strict(t, "echo#2"); l.N != 20 {
+		t.Errorf("the third model: %d rows", l.N)
+	}
+	if l := out.strict(t, "openai"); l.Score != nil || l.N != 0 || l.APIErrors == 0 || !l.Unfinished {
+		t.Errorf("the second model: %+v", l)
+	}
+	folder := runsIn(t, dir)[0]
+	if _, err := folder.Scores(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A model that cannot be asked is told before the first one spends anything,
+// and leaves no run folder.
+func TestAgainstIsCheckedFirst(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 5)
+	service, url := newMoody(t, func(row string) (int, string) { return http.StatusOK, even(row) })
+	for _, tt := range []struct{ against, want string }{
+		{"local:no/such/folder", "no such model folder or file: no/such/folder"},
+		{"replay:no/such/run", "there is no stored run"},
+		{"opanai:gpt-4", "did you mean openai:gpt-4?"},
+	} {
+		out := evalrun(t, dir, "count.yaml", "--backend", "openai", "--model", "m", "--base-url", url, "--against", tt.against)
+		if out.code != ExitUsage || !strings.Contains(out.stderr, tt.want) {
+			t.Errorf("--against %s: exit code %d\n%s", tt.against, out.code, out.stderr)
+		}
+	}
+	t.Setenv("OPENAI_API_KEY", "")
+	cmd := evalrunCommand(t, dir, "count.yaml", "--backend", "echo", "--against", "openai:gpt-4-0613")
+	for i, v := range cmd.Env {
+		if strings.HasPrefix(v, "OPENAI_API_KEY=") {
+			cmd.Env[i] = "OPENAI_API_KEY="
+		}
+	}
+	b, err := cmd.CombinedOutput()
+	if err == nil || !bytes.Contains(b, []byte("OPENAI_API_KEY is not set")) {
+		t.Errorf("without a key: %v\n%s", err, b)
+	}
+	if service.total() != 0 {
+		t.Errorf("%d requests were asked before", service.total())
+	}
+	if _, err := os.Stat(filepath.Join(dir, "runs")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a runs folder was made")
+	}
+}
+
+// The threshold of a task file, and --min-score before it.
+func TestThreshold(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 10)
+	b, err := os.ReadFile(filepath.Join(dir, "count.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "count.yaml"), append(b, "threshold: 0.8\n"...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"count.yaml", "--backend", "echo", "--opt", "mode=constant:1", "--quiet"}
+	out := evalrun(t, dir, args...)
+	if out.code != ExitThreshold || !strings.Contains(out.stderr, "scores 0.500 on count, below its threshold of 0.8") {
+		t.Errorf("exit code %d\n%s", out.code, out.stderr)
+	}
+	if out.stdout != "" {
+		t.Errorf("--quiet prints %q", out.stdout)
+	}
+	if out = evalrun(t, dir, append(args, "--min-score", "0.4")...); out.code != ExitOK || out.stderr != "" {
+		t.Errorf("exit code %d\n%s", out.code, out.stderr)
+	}
+}
+
+// A run goes on only while its task and its rows are the same.
+func TestChangedRowsAreANewRun(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 10)
+	_, url := newMoody(t, func(row string) (int, string) {
+		if row == "3" {
+			return http.StatusBadRequest, "no"
+		}
+		return http.StatusOK, even(row)
+	})
+	args := []string{"count.yaml", "--backend", "openai", "--model", "m", "--base-url", url, "--quiet", "--cache", "off"}
+	evalrun(t, dir, args...)
+	evalrun(t, dir, args...)
+	if n := len(runsIn(t, dir)); n != 1 {
+		t.Fatalf("%d runs of the same command", n)
+	}
+	writeCountTask(t, dir, 12) // other rows
+	evalrun(t, dir, args...)
+	if n := len(runsIn(t, dir)); n != 2 {
+		t.Errorf("%d runs after the rows changed, want 2", n)
+	}
+	spec, err := os.ReadFile(filepath.Join(dir, "count.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "count.yaml"), strings.Replace(string(spec), "Is it even", "Even", 1))
+	evalrun(t, dir, args...)
+	if n := len(runsIn(t, dir)); n != 3 {
+		t.Errorf("%d runs after the prompt changed, want 3", n)
+	}
+	evalrun(t, dir, append(args, "--new")...)
+	if n := len(runsIn(t, dir)); n != 4 {
+		t.Errorf("%d runs after --new, want 4", n)
+	}
+}
+
+// The manifest says which rows were read, and what answered.
+func TestManifest(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 10)
+	digest := ""
+	for i, args := range [][]string{nil, {"--new"}, {"--limit", "5"}} {
+		if out := evalrun(t, dir, append([]string{"count.yaml", "--backend", "echo", "--quiet"}, args...)...); out.code != ExitOK {
+			t.Fatalf("exit code %d\n%s", out.code, out.stderr)
+		}
+		m := runsIn(t, dir)[0].Manifest
+		rows := m.Rows["count"]
+		if want := []int{10, 10, 5}[i]; rows.N != want || len(rows.SHA256) != 64 || !strings.Contains(rows.Source, "rows.jsonl") {
+			t.Errorf("rows %+v, want %d", rows, want)
+		}
+		if same := rows.SHA256 == digest; i > 0 && same != (i == 1) {
+			t.Errorf("part %d: the same digest %v", i, same)
+		}
+		digest = rows.SHA256
+		if m.Models["echo"].Backend != "echo" || m.Finished == nil || m.Config.Tasks[0].Data == "" || m.Machine.Cores == 0 {
+			t.Errorf("manifest %+v", m)
+		}
+	}
+}
