@@ -58,6 +58,6 @@ func newRoot() *cobra.Command {
 	f.register(root.Flags())
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newEval(), newAsk(), newReport(), newCompare(), newView(), newRescore(), newResume(),
-		newValidate(), newNew(), newImport(), newLs(), newPlugin(), newBench())
+		newValidate(), newNew(), newImport(), newLs(), newCache(), newPlugin(), newBench())
 	return root
 }

@@ -1,0 +1,427 @@
+// Package local answers with a model on this machine. It is the engine's one
+// door: this file alone knows both core's words and the engine's.
+package local
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/evalrun/evalrun/backends/local/demo"
+	"github.com/evalrun/evalrun/backends/local/engine"
+	"github.com/evalrun/evalrun/backends/local/sample"
+	"github.com/evalrun/evalrun/core"
+)
+
+// Name of the backend.
+const Name = "local"
+
+// engineVersion stands in cache keys: it changes when answers may.
+const engineVersion = "1"
+
+// DemoNote is the sentence that stands beside every number of the embedded
+// model.
+const DemoNote = "demonstration model: a few million parameters, trained on generated text for these task shapes; its scores show that the road works, not what a language model can do."
+
+// backend loads its model when it is first needed.
+type backend struct {
+	config core.Config
+
+	mu     sync.Mutex
+	engine *engine.Engine
+	info   core.Info
+	closed bool
+}
+
+// New makes the backend. Config.Model is a Hugging Face folder, a .gguf file,
+// or empty for the embedded demonstration model. Options: threads, context
+// (tokens), kv_mb, sequences, batch_rows.
+func New(c core.Config) (core.Backend, error) {
+	if c.Device != "" && c.Device != "cpu" {
+		return nil, &core.UserError{Where: "--device " + c.Device, Message: "there is no such device here", Hint: "this build computes on: cpu"}
+	}
+	if len(c.Adapters) > 0 {
+		return nil, &core.UserError{Where: "--adapter " + c.Adapters[0].Path, Message: "the local engine runs base models only in this version",
+			Hint: "serve the adapter elsewhere and use --backend openai"}
+	}
+	if _, err := engineOptions(c.Options); err != nil {
+		return nil, err
+	}
+	return &backend{config: c}, nil
+}
+
+func engineOptions(options map[string]string) (engine.Options, error) {
+	var o engine.Options
+	kvMB := 0
+	ints := map[string]*int{"threads": &o.Threads, "context": &o.Context, "kv_mb": &kvMB, "sequences": &o.Sequences, "batch_rows": &o.BatchRows}
+	for name, value := range options {
+		dst := ints[name]
+		if dst == nil {
+			return o, &core.UserError{Where: "--opt " + name + "=" + value, Message: "the local backend has no such setting", Hint: "settings: threads, context, kv_mb, sequences, batch_rows"}
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 || n > 1<<30 {
+			return o, &core.UserError{Where: "--opt " + name + "=" + value, Message: "not a whole number from 1 up"}
+		}
+		*dst = n
+	}
+	o.KVBytes = int64(kvMB) << 20
+	return o, nil
+}
+
+// load opens the model once.
+func (b *backend) load() (*engine.Engine, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, errors.New("the backend is closed")
+	}
+	if b.engine != nil {
+		return b.engine, nil
+	}
+	path, isDemo := b.config.Model, b.config.Model == ""
+	if isDemo {
+		var err error
+		if path, err = demo.File(); err != nil {
+			return nil, fmt.Errorf("unpack the demonstration model: %w", err)
+		}
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil, &core.UserError{Where: "--model " + path, Message: "no such model folder or file", Hint: "give a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a .gguf file"}
+	}
+	o, err := engineOptions(b.config.Options)
+	if err != nil {
+		return nil, err
+	}
+	e, err := engine.Load(path, o)
+	if err != nil {
+		return nil, &core.UserError{Where: path, Message: "loading the model", Err: err, Hint: "evalrun reads Llama-architecture models as safetensors (F32, F16, BF16) or GGUF (F32, F16, Q8_0, Q4_0)"}
+	}
+	hash, err := fingerprint(path)
+	if err != nil {
+		e.Close()
+		return nil, err
+	}
+	c, plan := e.Config(), e.Plan()
+	b.info = core.Info{
+		Name: Name, Version: engineVersion, Model: b.config.Model, ModelHash: hash, Family: c.Family,
+		Kinds: []core.Kind{core.Generate, core.ScoreText, core.Embed, core.Tokenize},
+		Forms: []core.Form{core.FormCompletion}, ContextLength: plan.Context, Deterministic: true,
+		InFlight: 3 * plan.Sequences, Device: plan.Device,
+	}
+	if isDemo {
+		b.info.Model = "demo"
+		b.info.Notes = []string{DemoNote}
+	}
+	b.engine = e
+	return e, nil
+}
+
+// Info loads the model.
+func (b *backend) Info(context.Context) (core.Info, error) {
+	if _, err := b.load(); err != nil {
+		return core.Info{}, err
+	}
+	return b.info, nil
+}
+
+// Open starts a session on the shared engine: requests of all sessions are
+// batched together.
+func (b *backend) Open(ctx context.Context) (core.Session, error) {
+	e, err := b.load()
+	if err != nil {
+		return nil, err
+	}
+	s := &session{inner: e.NewSession(), engine: e, model: b.info.Model, sent: map[string]time.Time{}, own: make(chan core.Event, 64), done: make(chan struct{})}
+	s.stop = context.AfterFunc(ctx, func() { s.Close() })
+	return s, nil
+}
+
+// Close ends the engine.
+func (b *backend) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	if b.engine == nil {
+		return nil
+	}
+	e := b.engine
+	b.engine = nil
+	return e.Close()
+}
+
+// session translates requests and events.
+type session struct {
+	inner  *engine.Session
+	engine *engine.Engine
+	model  string
+	stop   func() bool
+
+	mu     sync.Mutex
+	sent   map[string]time.Time
+	closed bool
+	own    chan core.Event // answers that need no engine
+	done   chan struct{}
+}
+
+// Send checks, translates and submits a request.
+func (s *session) Send(r core.Request) error {
+	if err := check(r); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return core.ErrSessionClosed
+	}
+	if _, twice := s.sent[r.ID]; twice {
+		s.mu.Unlock()
+		return &core.Error{Code: core.CodeInvalid, Message: fmt.Sprintf("the id %q is in use", r.ID)}
+	}
+	s.sent[r.ID] = time.Now()
+	s.mu.Unlock()
+	if r.Kind == core.Tokenize {
+		if s.engine.Tokenizer() == nil {
+			s.forget(r.ID)
+			return &core.Error{Code: core.CodeInvalid, Message: "the model has no tokenizer", Hint: "put tokenizer.json or tokenizer.model beside its weights"}
+		}
+		return s.tokenize(r)
+	}
+	err := s.inner.Submit(translate(r))
+	if err != nil {
+		s.forget(r.ID)
+		if errors.Is(err, engine.ErrClosed) {
+			return core.ErrSessionClosed
+		}
+		return requestError(err)
+	}
+	return nil
+}
+
+func check(r core.Request) error {
+	invalid := func(message, hint string) error {
+		return &core.Error{Code: core.CodeInvalid, Message: message, Hint: hint}
+	}
+	switch {
+	case r.Messages != nil:
+		return invalid("the local engine takes prompts, not chat messages, in this version", "send Prompt")
+	case r.Adapter != "":
+		return &core.Error{Code: core.CodeNotFound, Message: fmt.Sprintf("no adapter %q", r.Adapter)}
+	case r.Kind == core.Generate && r.Generation.MaxTokens < 1:
+		return invalid("max_tokens must be 1 or more", "")
+	case r.Kind == core.ScoreText && len(r.Continuations) == 0:
+		return invalid("nothing to score", "give continuations")
+	case r.Kind != core.Generate && r.Kind != core.ScoreText && r.Kind != core.Embed && r.Kind != core.Tokenize:
+		return invalid(fmt.Sprintf("the local engine does not know the kind %s", r.Kind), "")
+	}
+	return nil
+}
+
+func translate(r core.Request) engine.Request {
+	kind := map[core.Kind]engine.Kind{core.Generate: engine.Generate, core.ScoreText: engine.Score, core.Embed: engine.Embed}[r.Kind]
+	g := r.Generation
+	e := engine.Request{
+		ID: r.ID, Kind: kind, Prompt: strings.ToValidUTF8(r.Prompt, "\uFFFD"), Continuations: r.Continuations, MaxTokens: g.MaxTokens,
+		Sampling: sample.Params{
+			Temperature: g.Temperature, TopK: g.TopK, TopP: g.TopP, MinP: g.MinP, Seed: g.Seed,
+			Repetition: g.RepetitionPenalty, Frequency: g.FrequencyPenalty, Presence: g.PresencePenalty,
+		},
+		RandomStream: stream(r), Stop: g.Stop, Logprobs: r.Logprobs, Deltas: true,
+		// A row's text is data: the name of a special token in it is text.
+		Literal: true,
+	}
+	if r.Overflow == core.OverflowKeepTail {
+		e.Overflow = engine.KeepTail
+	}
+	return e
+}
+
+// stream numbers a request's random draws by what it asks, not by who asks or
+// when: the same question gets the same answer, and its repeats others.
+func stream(r core.Request) uint64 {
+	h := fnv.New64a()
+	io.WriteString(h, r.Prompt)
+	fmt.Fprintf(h, "\x00%d", r.Repeat)
+	return h.Sum64()
+}
+
+func (s *session) tokenize(r core.Request) error {
+	ids, err := s.engine.Tokenizer().Encode(strings.ToValidUTF8(r.Prompt, "\uFFFD"), true, true)
+	ev := core.Event{Kind: core.EventResponse, ID: r.ID}
+	if err != nil {
+		ev.Kind, ev.Err = core.EventError, requestError(err)
+	} else {
+		tokens := make([]int, len(ids))
+		for i, id := range ids {
+			tokens[i] = int(id)
+		}
+		ev.Response = &core.Response{ID: r.ID, Tokens: tokens, Usage: core.Usage{Prompt: len(ids)}, Finish: core.FinishStop}
+	}
+	go func() {
+		select {
+		case s.own <- ev:
+		case <-s.done:
+		}
+	}()
+	return nil
+}
+
+func requestError(err error) *core.Error {
+	code := core.CodeInternal
+	switch {
+	case errors.Is(err, engine.ErrInvalid):
+		code = core.CodeInvalid
+	case errors.Is(err, engine.ErrContext):
+		code = core.CodeContextLength
+	case errors.Is(err, engine.ErrCancelled):
+		code = core.CodeCancelled
+	}
+	return &core.Error{Code: code, Message: err.Error()}
+}
+
+func (s *session) forget(id string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.sent[id]
+	delete(s.sent, id)
+	return t
+}
+
+// Cancel passes the wish on.
+func (s *session) Cancel(id string) error {
+	s.inner.Cancel(id)
+	return nil
+}
+
+// Events merges the engine's events with the answers that needed no engine.
+func (s *session) Events() iter.Seq2[core.Event, error] {
+	return func(yield func(core.Event, error) bool) {
+		merged := make(chan core.Event)
+		left := make(chan struct{})
+		defer close(left)
+		go func() {
+			defer close(merged)
+			for ev := range s.inner.Events() {
+				select {
+				case merged <- s.event(ev):
+				case <-left:
+					return
+				}
+			}
+		}()
+		for {
+			var ev core.Event
+			var ok bool
+			select {
+			case ev, ok = <-merged:
+				if !ok {
+					s.mu.Lock()
+					closed := s.closed
+					s.mu.Unlock()
+					if !closed {
+						yield(core.Event{}, fmt.Errorf("the engine has ended: %w", core.ErrSessionLost))
+					}
+					return
+				}
+			case ev = <-s.own:
+				s.forget(ev.ID)
+			}
+			if !yield(ev, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *session) event(ev engine.Event) core.Event {
+	switch {
+	case ev.Err != nil:
+		s.forget(ev.ID)
+		return core.Event{Kind: core.EventError, ID: ev.ID, Err: requestError(ev.Err)}
+	case ev.Response == nil:
+		return core.Event{Kind: core.EventDelta, ID: ev.ID, Text: ev.Delta}
+	}
+	r := ev.Response
+	out := &core.Response{
+		ID: ev.ID, Text: r.Text, Finish: core.FinishReason(r.Finish), Logprobs: r.Logprobs, Embedding: r.Embedding, Truncated: r.Truncated,
+		Usage:   core.Usage{Prompt: r.PromptTokens, Completion: r.Computed, Shared: r.SharedTokens},
+		Seconds: time.Since(s.forget(ev.ID)).Seconds(), Attempts: 1,
+	}
+	for _, l := range r.Scores {
+		out.Scores = append(out.Scores, core.Likelihood{LogProb: l.LogProb, Tokens: l.Tokens, Greedy: l.Greedy})
+	}
+	return core.Event{Kind: core.EventResponse, ID: ev.ID, Response: out}
+}
+
+// Close ends the session.
+func (s *session) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.done)
+	s.mu.Unlock()
+	if s.stop != nil {
+		s.stop()
+	}
+	return s.inner.Close()
+}
+
+// sampled is how much of each end of a file the fingerprint reads.
+const sampled = 4 << 20
+
+// fingerprint identifies a model by content: names, sizes, and the first and
+// last 4 MiB of each file of weights, tokenizer and configuration. Files up to
+// 8 MiB are hashed whole; reading 14 GB for a name would cost a minute.
+func fingerprint(path string) (string, error) {
+	files := []string{path}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		files = nil
+		for _, pattern := range []string{"config.json", "tokenizer.json", "tokenizer.model", "*.safetensors", "*.gguf"} {
+			found, _ := filepath.Glob(filepath.Join(path, pattern))
+			files = append(files, found...)
+		}
+		slices.Sort(files)
+	}
+	h := sha256.New()
+	for _, name := range files {
+		if err := hashEnds(h, name); err != nil {
+			return "", fmt.Errorf("identify the model: %w", err)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func hashEnds(h io.Writer, name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(h, "%s\x00%d\x00", filepath.Base(name), info.Size())
+	if _, err := io.CopyN(h, f, sampled); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if info.Size() > sampled {
+		_, err = io.Copy(h, io.NewSectionReader(f, max(sampled, info.Size()-sampled), sampled))
+	}
+	return err
+}
