@@ -48,7 +48,7 @@ func (f *Folder) Samples() string { return filepath.Join(f.Path, SamplesFile) }
 // Create makes a new run folder under root and points latest at it.
 func Create(root string, m Manifest) (*Folder, error) {
 	if err := os.MkdirAll(root, 0o755); err != nil {
-		return nil, fmt.Errorf("make the runs folder: %w", err)
+		return nil, folderError(root, err)
 	}
 	var id [3]byte
 	if _, err := rand.Read(id[:]); err != nil {
@@ -57,13 +57,26 @@ func Create(root string, m Manifest) (*Folder, error) {
 	m.Format, m.ID = ManifestFormat, m.Created.UTC().Format("20060102-150405")+"-"+hex.EncodeToString(id[:])
 	f := &Folder{Path: filepath.Join(root, m.ID), Manifest: m}
 	if err := os.Mkdir(f.Path, 0o755); err != nil {
-		return nil, fmt.Errorf("make a run folder: %w", err)
+		return nil, folderError(root, err)
 	}
 	if err := f.SaveManifest(); err != nil {
 		return nil, err
 	}
 	pointLatest(root, m.ID)
 	return f, nil
+}
+
+// folderError explains why runs cannot be kept under root.
+func folderError(root string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	u := &core.UserError{Where: root, Message: "the folder for runs cannot be used", Err: err, Hint: "--out names another folder"}
+	if info, serr := os.Stat(root); serr == nil && !info.IsDir() {
+		u.Message, u.Err = "is a file, not a folder for runs", nil
+	}
+	return u
 }
 
 // pointLatest moves the link; a file system without links has a text file of
@@ -124,7 +137,7 @@ func List(root string) ([]*Folder, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, folderError(root, err)
 	}
 	var out []*Folder
 	for _, e := range entries {

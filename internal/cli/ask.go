@@ -81,6 +81,9 @@ func runAsk(cmd *cobra.Command, args []string, f *askFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := adapterFolders(models); err != nil {
+		return err
+	}
 	host := newHost(false)
 	defer host.Close()
 	if err := knownBackend(f.backend, backendNames(host)); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/evalrun/evalrun/backends/budget"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/dataset/hub"
+	"github.com/evalrun/evalrun/core/run"
 	"github.com/evalrun/evalrun/metrics"
 	"github.com/evalrun/evalrun/plugins"
 	"github.com/evalrun/evalrun/results"
@@ -103,9 +105,10 @@ type evaluation struct {
 	// sets are the tasks' rows, opened once: all models get the same ones.
 	sets map[*tasks.File]*rowSet
 	hub  *hub.Client
-	// first is the first model's backend where it was opened before the run
-	// folder was made.
-	first *opened
+	// first is the first model's backend, and firstJobs its jobs, where they
+	// were made before the run folder.
+	first     *opened
+	firstJobs []*run.Job
 }
 
 func (f *evalFlags) load(args []string) ([]*tasks.File, error) {
@@ -117,6 +120,9 @@ func (f *evalFlags) load(args []string) ([]*tasks.File, error) {
 	var files []*tasks.File
 	byName := map[string]string{}
 	for _, a := range args {
+		if info, err := os.Stat(a); err == nil && info.IsDir() {
+			return nil, &core.UserError{Where: a, Message: "is a folder, not a task file", Hint: "name its files: " + filepath.Join(a, "*.yaml")}
+		}
 		file, err := tasks.Load(a, o)
 		var ps tasks.Problems
 		if errors.As(err, &ps) {
@@ -152,7 +158,7 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 	var err error
 	if f.maxCost != "" {
 		if e.cap, err = budget.ParseUSD(f.maxCost); err != nil {
-			return err
+			return whereFlag("--max-cost", err)
 		}
 	}
 	if f.repeat < 1 {
@@ -185,6 +191,9 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 	if e.models, err = f.mainModels(); err != nil {
 		return err
 	}
+	if err := adapterFolders(e.models); err != nil {
+		return err
+	}
 	for _, a := range f.against {
 		m, err := f.againstSpec(a, known)
 		if err != nil {
@@ -203,6 +212,17 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 		return err
 	}
 	return e.run(cmd.Context(), host)
+}
+
+// whereFlag says which flag a user's mistake is in.
+func whereFlag(flag string, err error) error {
+	var user *core.UserError
+	if errors.As(err, &user) && user.Where == "" {
+		u := *user
+		u.Where = flag
+		return &u
+	}
+	return err
 }
 
 // preflight reads the first row of every task, so that a column or a label that

@@ -59,7 +59,10 @@ func (e *evaluation) run(ctx context.Context, host *plugins.Host) error {
 	if e.first, err = e.open(ctx, host, e.models[0]); err != nil {
 		return err
 	}
-	if folder, err = results.Create(e.flags.out, m); err != nil {
+	if e.firstJobs, err = e.jobs(ctx, e.models[0], e.first.info); err == nil {
+		folder, err = results.Create(e.flags.out, m)
+	}
+	if err != nil {
 		e.first.Close()
 		return err
 	}
@@ -78,7 +81,7 @@ func (e *evaluation) checkModels(ctx context.Context, host *plugins.Host) error 
 			}
 			for _, p := range paths {
 				if _, err := os.Stat(p); p != "" && err != nil {
-					return &core.UserError{Where: "--against " + spec.Label, Message: "no such model folder or file: " + p, Hint: "give a Hugging Face folder or a .gguf file"}
+					return &core.UserError{Where: "model " + spec.Label, Message: "no such model folder or file: " + p, Hint: "give a Hugging Face folder or a .gguf file"}
 				}
 			}
 			continue
@@ -257,20 +260,16 @@ func (e *evaluation) model(ctx context.Context, host *plugins.Host, folder *resu
 		m.Models = map[string]results.Model{}
 	}
 	m.Models[spec.Label] = modelOf(info)
-	var jobs []*run.Job
+	jobs := e.firstJobs
+	e.firstJobs = nil
+	if jobs == nil {
+		var err error
+		if jobs, err = e.jobs(ctx, spec, info); err != nil {
+			return nil, err
+		}
+	}
 	for _, file := range e.files {
-		job, set, err := e.job(ctx, file, spec, info)
-		if err != nil {
-			return nil, err
-		}
-		kind, err := job.Kind()
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(info.Kinds, kind) {
-			return nil, &core.UserError{Where: file.Where("metrics"), Message: fmt.Sprintf("a metric of the task needs requests of the kind %q, which %s does not answer", kind, spec.Label),
-				Hint: "choose another metric or another backend"}
-		}
+		set := e.sets[file]
 		if m.Rows[file.Task.Name].SHA256 == "" {
 			m.Rows[file.Task.Name] = set.manifest()
 		}
@@ -278,7 +277,6 @@ func (e *evaluation) model(ctx context.Context, host *plugins.Host, folder *resu
 			m.Demonstration = true
 			t.note("embedded rows: they come with evalrun and are not the data set's own; --data hub or --data DIR takes the real ones.")
 		}
-		jobs = append(jobs, job)
 	}
 	if err := folder.SaveManifest(); err != nil {
 		return nil, err
@@ -301,6 +299,27 @@ func (e *evaluation) model(ctx context.Context, host *plugins.Host, folder *resu
 		}
 	}
 	return rep, err
+}
+
+// jobs makes all tasks ready for one model.
+func (e *evaluation) jobs(ctx context.Context, spec modelSpec, info core.Info) ([]*run.Job, error) {
+	var jobs []*run.Job
+	for _, file := range e.files {
+		job, _, err := e.job(ctx, file, spec, info)
+		if err != nil {
+			return nil, err
+		}
+		kind, err := job.Kind()
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(info.Kinds, kind) {
+			return nil, &core.UserError{Where: file.Where("metrics"), Message: fmt.Sprintf("a metric of the task needs requests of the kind %q, which %s does not answer", kind, spec.Label),
+				Hint: "choose another metric or another backend"}
+		}
+		jobs = append(jobs, job)
+	}
+	return jobs, nil
 }
 
 func modelOf(i core.Info) results.Model {

@@ -14,8 +14,18 @@ import (
 
 var unknownFlag = regexp.MustCompile(`unknown (?:shorthand )?flag: (?:'\w' in )?-{1,2}([\w-]+)`)
 
-// flagError names the nearest flag for a mistyped one.
+var badValue = regexp.MustCompile(`^invalid argument "(.*)" for "(?:-\w, )?(--[\w-]+)" flag: `)
+
+// kinds are pflag's words for what a flag takes, in ours.
+var kinds = map[string]string{"int": "a whole number", "uint64": "a whole number from 0 up", "float64": "a number", "bool": "true or false", "duration": "a time such as 30s"}
+
+// flagError says what a flag takes, and names the nearest one for a mistyped one.
 func flagError(cmd *cobra.Command, err error) error {
+	if m := badValue.FindStringSubmatch(err.Error()); m != nil {
+		if f := cmd.Flags().Lookup(strings.TrimPrefix(m[2], "--")); f != nil && kinds[f.Value.Type()] != "" {
+			return &core.UserError{Where: m[2] + " " + m[1], Message: "it takes " + kinds[f.Value.Type()], Hint: f.Usage}
+		}
+	}
 	m := unknownFlag.FindStringSubmatch(err.Error())
 	hint := cmd.CommandPath() + " --help lists the flags"
 	if m != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -63,11 +64,33 @@ func (f *evalFlags) mainModels() ([]modelSpec, error) {
 	return out, nil
 }
 
-// against reads one --against: BACKEND:MODEL, BACKEND:DIR+ADAPTER, a backend's
-// name alone, or the folder of a stored run.
+// adapterFolders looks for the adapters, so that a mistyped one is told before
+// anything is loaded.
+func adapterFolders(models []modelSpec) error {
+	for _, m := range models {
+		for _, a := range m.Config.Adapters {
+			if info, err := os.Stat(a.Path); err != nil || !info.IsDir() {
+				return &core.UserError{Where: "--adapter " + a.Path, Message: "no such adapter folder", Hint: "give a folder with adapter_config.json and adapter_model.safetensors, as DIR or DIR=name"}
+			}
+		}
+	}
+	return nil
+}
+
+// againstSpec reads one --against: BACKEND:MODEL, BACKEND:DIR+ADAPTER, a
+// backend's name alone, or a stored run, of several models as RUN@MODEL.
 func (f *evalFlags) againstSpec(spec string, known []string) (modelSpec, error) {
-	if folder, err := results.Open(f.out, spec); err == nil {
-		return modelSpec{Label: "run:" + folder.Manifest.ID, Backend: "replay", Config: core.Config{Model: folder.Path}}, nil
+	if strings.TrimSpace(spec) == "" {
+		return modelSpec{}, &core.UserError{Where: "--against", Message: "names nothing", Hint: "write BACKEND:MODEL (openai:gpt-4-0613), local:DIR+ADAPTER, or the folder of a run"}
+	}
+	if name, _, _ := strings.Cut(spec, ":"); !contains(known, name) || spec == name && isRun(f.out, spec) {
+		ref, err := openRef(f.out, spec)
+		if err == nil {
+			return runSpec(ref, spec)
+		}
+		if run, _, ok := strings.Cut(spec, "@"); ok && isRun(f.out, run) {
+			return modelSpec{}, err // a run, but not one of its models
+		}
 	}
 	name, rest, _ := strings.Cut(spec, ":")
 	if !contains(known, name) {
@@ -90,6 +113,25 @@ func (f *evalFlags) againstSpec(spec string, known []string) (modelSpec, error) 
 	m.Label = label(m)
 	if m.Adapter != "" {
 		m.Label += "+" + m.Adapter
+	}
+	return m, nil
+}
+
+func isRun(root, name string) bool {
+	_, err := results.Open(root, name)
+	return err == nil
+}
+
+// runSpec is a column of stored answers.
+func runSpec(ref runRef, spec string) (modelSpec, error) {
+	m := modelSpec{Label: "run:" + ref.folder.Manifest.ID, Backend: "replay", Config: core.Config{Model: ref.folder.Path}}
+	models := ref.models()
+	switch {
+	case len(models) > 1:
+		return m, &core.UserError{Where: "--against " + spec, Message: "the run has several models", Hint: "name one: " + spec + "@MODEL, of " + strings.Join(models, ", ")}
+	case ref.model != "":
+		m.Label += "@" + ref.model
+		m.Config.Options = map[string]string{"label": ref.model}
 	}
 	return m, nil
 }

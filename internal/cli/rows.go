@@ -80,6 +80,9 @@ func (r rowFlags) rows(ctx context.Context, file *tasks.File) (*rowSet, error) {
 
 func (r rowFlags) limitFor(t *core.Task) (dataset.Limit, error) {
 	s := r.limit
+	if strings.TrimSpace(s) == "0" {
+		return dataset.Limit{}, &core.UserError{Where: "--limit 0", Message: "takes no row", Hint: "write all for every row"}
+	}
 	if s == "" {
 		n := t.Dataset.Limit
 		if n == 0 {
