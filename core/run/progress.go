@@ -1,6 +1,7 @@
 package run
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -34,10 +35,11 @@ type TaskProgress struct {
 	Done   int
 	Total  int
 	Metric string
-	// Sum and N make the running mean of the first metric.
-	Sum    float64
-	N      int
-	Binary bool
+	// Sum, Squares and N make the running mean of the first metric and how sure
+	// it is.
+	Sum, Squares float64
+	N            int
+	Binary       bool
 }
 
 type progress struct {
@@ -97,8 +99,11 @@ func (p *progress) add(r *record.Record, resumed bool) {
 	}
 	for _, s := range r.Scores {
 		if s.Metric == t.Metric && s.Profile == p.judge[i].Profile && s.Skipped == "" && !s.Dropped {
-			t.Sum += float64(s.Value)
-			t.N++
+			if v := float64(s.Value); !math.IsNaN(v) && !math.IsInf(v, 0) {
+				t.Sum += v
+				t.Squares += v * v
+				t.N++
+			}
 			break
 		}
 	}
@@ -118,6 +123,12 @@ func (p *progress) note(n *core.Progress) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.s.Note = n.Message
+}
+
+// Counted tells the progress how many rows a job has, where that was found out
+// after New. It may be called from anywhere.
+func (rr *Runner) Counted(job, rows int) {
+	rr.r.progress.settle(job, rows*rr.r.o.Jobs[job].Repeat)
 }
 
 // Snapshot tells how far the run is.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/evalrun/evalrun/backends"
@@ -292,6 +293,10 @@ func (e *evaluation) model(ctx context.Context, host *plugins.Host, folder *resu
 	w := newWatcher(e.err, e.flags.quiet, e.cap, e.spent)
 	w.watch(runner.Snapshot)
 	defer w.finish()
+	if !e.flags.quiet {
+		stop := e.countRows(ctx, jobs, runner)
+		defer stop()
+	}
 	rep, err := runner.Run(ctx)
 	for _, file := range e.files {
 		if set := e.sets[file]; set.read != nil {
@@ -299,6 +304,27 @@ func (e *evaluation) model(ctx context.Context, host *plugins.Host, folder *resu
 		}
 	}
 	return rep, err
+}
+
+// countRows finds out beside the run how many rows there are, for the progress.
+// What cannot be counted stays unknown: the run itself says why.
+func (e *evaluation) countRows(ctx context.Context, jobs []*run.Job, runner *run.Runner) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var counting sync.WaitGroup
+	counting.Go(func() {
+		for i, job := range jobs {
+			if job.Total >= 0 {
+				continue
+			}
+			if n, err := e.sets[e.files[i]].count(ctx); err == nil {
+				runner.Counted(i, n)
+			}
+		}
+	})
+	return func() {
+		cancel()
+		counting.Wait()
+	}
 }
 
 // jobs makes all tasks ready for one model.

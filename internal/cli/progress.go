@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ type watcher struct {
 	live  bool
 	width int
 	quiet bool
+	every time.Duration
 	cap   float64 // spending cap in USD, 0 is none
 	spent float64 // of the cap, before this part
 	stop  chan struct{}
@@ -32,9 +34,9 @@ type watcher struct {
 }
 
 func newWatcher(out *os.File, quiet bool, cap, spent float64) *watcher {
-	w := &watcher{out: out, quiet: quiet, cap: cap, spent: spent, width: 100}
+	w := &watcher{out: out, quiet: quiet, cap: cap, spent: spent, width: 100, every: plainEvery}
 	if term.IsTerminal(int(out.Fd())) && os.Getenv("TERM") != "dumb" {
-		w.live = true
+		w.live, w.every = true, liveEvery
 		if width, _, err := term.GetSize(int(out.Fd())); err == nil && width > 20 {
 			w.width = width
 		}
@@ -49,21 +51,22 @@ func (w *watcher) watch(snapshot func() run.Snapshot) {
 		close(w.done)
 		return
 	}
-	every := plainEvery
-	if w.live {
-		every = liveEvery
-	}
 	go func() {
 		defer close(w.done)
-		tick := time.NewTicker(every)
+		tick := time.NewTicker(w.every)
 		defer tick.Stop()
 		last, lastDone := time.Now(), snapshot().Done
-		rate := 0.0
+		rate, told := 0.0, false
 		for {
 			select {
 			case <-w.stop:
 				if w.live {
 					fmt.Fprint(w.out, "\r\x1b[K")
+				} else if told { // the last line tells the end
+					s := snapshot()
+					s.CostUSD += w.spent
+					s.Note = ""
+					fmt.Fprintln(w.out, statusLine(s, 0, w.cap))
 				}
 				return
 			case now := <-tick.C:
@@ -82,6 +85,7 @@ func (w *watcher) watch(snapshot func() run.Snapshot) {
 					fmt.Fprintf(w.out, "\r\x1b[K%s", clipLine(line, w.width-1))
 				} else {
 					fmt.Fprintln(w.out, line)
+					told = true
 				}
 			}
 		}
@@ -115,6 +119,9 @@ func statusLine(s run.Snapshot, rate, cap float64) string {
 			if t.Binary {
 				i := stats.Wilson(int(t.Sum+0.5), t.N, 0.95)
 				half = fmt.Sprintf(" [%.2f–%.2f]", i.Low, i.High)
+			} else if t.N > 1 {
+				variance := max(0, t.Squares-t.Sum*mean) / float64(t.N-1)
+				half = fmt.Sprintf(" ±%.2f", 1.96*math.Sqrt(variance/float64(t.N)))
 			}
 			fmt.Fprintf(&b, "  %s %.3f%s", t.Name, mean, half)
 		}

@@ -186,6 +186,30 @@ func (s *rowSet) identity() string {
 	return "files " + results.SHA256([]byte(b.String()))
 }
 
+// count makes a pass of its own that only counts. Columns and filter are compiled
+// again, so that it can go on beside another pass.
+func (s *rowSet) count(ctx context.Context) (int, error) {
+	own := s.selection
+	var err error
+	if own.Columns, err = derive.Compile(s.file.Task.Columns, nil, derive.Options{}); err != nil {
+		return 0, err
+	}
+	if own.Filter, err = derive.CompileFilter(s.file.Task.Dataset.Filter, nil, derive.Options{}); err != nil {
+		return 0, err
+	}
+	if own.Filter == nil {
+		own.Columns = nil // they change no number of rows
+	}
+	n := 0
+	for _, err := range own.Rows(ctx) {
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
 // manifest is what a run's manifest says of the rows.
 func (s *rowSet) manifest() results.Rows {
 	m := results.Rows{Source: s.Source, Commit: dataset.Commit(s.selection.Source)}
