@@ -52,8 +52,14 @@ func explain(w io.Writer, err error) int {
 		}
 		err = exit.err
 	}
-	if errors.Is(err, context.Canceled) && code == ExitUsage {
-		code = ExitInterrupted
+	if code == ExitUsage {
+		if errors.Is(err, context.Canceled) {
+			fmt.Fprintln(w, "evalrun: interrupted")
+			return ExitInterrupted
+		}
+		if infrastructure(err) {
+			code = ExitInfra
+		}
 	}
 	var problems tasks.Problems
 	if errors.As(err, &problems) {
@@ -72,6 +78,12 @@ func explain(w io.Writer, err error) int {
 	return code
 }
 
+// infrastructure tells failures of services and processes from mistakes.
+func infrastructure(err error) bool {
+	var own *core.Error
+	return errors.Is(err, core.ErrSessionLost) || errors.As(err, &own) && (own.Temporary() || own.Code == core.CodeInternal)
+}
+
 func hintOf(err error) string {
 	var user *core.UserError
 	if errors.As(err, &user) && user.Hint != "" {
@@ -80,6 +92,9 @@ func hintOf(err error) string {
 	var own *core.Error
 	if errors.As(err, &own) {
 		return own.Hint
+	}
+	if errors.Is(err, core.ErrSessionLost) {
+		return "the backend's process ended again and again; what it logged stands above"
 	}
 	return ""
 }

@@ -253,6 +253,9 @@ func cell(strict, bakeoff *results.Score, how shortening) string {
 	if strict == nil {
 		return "–"
 	}
+	if strict.Score == nil && strict.Unfinished && strict.APIErrors == 0 {
+		return "–"
+	}
 	if strict.Skipped != "" && strict.APIErrors == 0 {
 		return "skipped"
 	}
@@ -341,7 +344,10 @@ func flags(g []results.Score) []string {
 			if l.APIErrors > 0 {
 				add(fmt.Sprintf("%d API errors", l.APIErrors))
 			}
-			if l.APIErrors == 0 || l.N > 0 {
+			switch {
+			case l.Unfinished && l.N == 0:
+				add("unfinished")
+			case l.APIErrors == 0 || l.N > 0:
 				add("skipped: " + l.Skipped)
 			}
 			continue
