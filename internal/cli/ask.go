@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -89,7 +91,7 @@ func runAsk(cmd *cobra.Command, args []string, f *askFlags) error {
 	if err := knownBackend(f.backend, backendNames(host)); err != nil {
 		return err
 	}
-	ctx, _, stop := interrupts(cmd.Context(), os.Stderr)
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM) // nothing is to be saved
 	defer stop()
 	for _, spec := range models {
 		if err := localModel(ctx, hubClient(os.Stderr, false), &spec); err != nil {
@@ -116,6 +118,9 @@ func runAsk(cmd *cobra.Command, args []string, f *askFlags) error {
 		answer, err := askOne(session, req)
 		session.Close()
 		if err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			return err
 		}
 		if err := f.print(cmd.OutOrStdout(), spec, job, req, answer); err != nil {

@@ -300,6 +300,18 @@ func (s *rowSet) checkColumns(p dataset.Picked) error {
 	if _, ok := p.Fields[t.Target]; !ok {
 		problems = append(problems, s.file.Problem("target", -1, fmt.Sprintf("the target column %q is not in the rows of %s", t.Target, s.Source), hint(t.Target)))
 	}
+	for _, spec := range t.Metrics {
+		metric, err := metrics.New(spec, core.Strict)
+		if err != nil {
+			continue // told where the job is made
+		}
+		for _, need := range metric.Info().Needs {
+			column, ok := strings.CutPrefix(need, "field:")
+			if _, has := p.Fields[column]; ok && !has {
+				problems = append(problems, s.file.Problem("metrics", -1, fmt.Sprintf("the metric %s needs the column %q, which the rows of %s lack", spec.Name, column, s.Source), hint(column)))
+			}
+		}
+	}
 	if len(problems) > 0 {
 		return problems
 	}

@@ -63,7 +63,7 @@ func (e *evaluation) shots(ctx context.Context, file *tasks.File) (func(run.Row)
 	}
 	if len(pool) <= t.Fewshot.Count {
 		return nil, &core.UserError{Where: file.Where("fewshot"), Message: fmt.Sprintf("%d examples are asked for, and %s has %d rows", t.Fewshot.Count, source.Name(), len(pool)),
-			Hint: "ask for fewer with --fewshot"}
+			Hint: fmt.Sprintf("a row is never its own example, so %d rows are needed; ask for fewer with --fewshot", t.Fewshot.Count+1)}
 	}
 	return func(row run.Row) []prompt.Shot {
 		own, err := tmpl.Render(row.Fields)
