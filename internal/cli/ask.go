@@ -73,7 +73,8 @@ func runAsk(cmd *cobra.Command, args []string, f *askFlags) error {
 		if err != nil {
 			return err
 		}
-		text = string(b)
+		// As in a shell's $(…): the line end that closes a text is none of its own.
+		text = strings.TrimRight(string(b), "\r\n")
 	}
 	job, sample, err := f.sample(text, len(args) == 1)
 	if err != nil {
