@@ -19,6 +19,10 @@ import (
 	"github.com/evalrun/evalrun/internal/nearest"
 )
 
+// rowsFile matches names of data files, which are sometimes given for the task
+// that reads them.
+var rowsFile = regexp.MustCompile(`(?i)\.(jsonl|ndjson|csv|tsv|parquet)(\.(gz|zst|bz2))?$`)
+
 // maxFile bounds a task file: a prompt of a megabyte is a mistake.
 const maxFile = 1 << 20
 
@@ -59,6 +63,10 @@ func source(arg string) (src []byte, name string, err error) {
 		}
 	}
 	f, err := os.Open(arg)
+	if err == nil && rowsFile.MatchString(arg) {
+		f.Close()
+		return nil, "", &core.UserError{Where: arg, Message: "holds rows; it is not a task file", Hint: "evalrun new task NAME starts a task file; name this one there under dataset:"}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		hint := "evalrun ls tasks lists the embedded ones; evalrun new task NAME starts a file"
 		if near := nearest.Word(strings.TrimSuffix(filepath.Base(arg), filepath.Ext(arg)), Names()); near != "" {

@@ -38,6 +38,14 @@ func flagError(cmd *cobra.Command, err error) error {
 	return &core.UserError{Message: err.Error(), Hint: hint}
 }
 
+// defaultInWords keeps help from showing the number that stands for "not given"
+// in flags whose usage tells the default.
+func defaultInWords(fl *pflag.FlagSet, names ...string) {
+	for _, name := range names {
+		fl.Lookup(name).DefValue = "0" // the zero value is not shown
+	}
+}
+
 // completeTasks offers the embedded tasks where a task may stand, besides files.
 func completeTasks(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	var out []string

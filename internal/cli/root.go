@@ -5,8 +5,13 @@ package cli
 import (
 	"context"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/nearest"
+	"github.com/evalrun/evalrun/tasks"
 )
 
 const longHelp = `evalrun decides with honest numbers whether a small fine-tuned model beats a
@@ -48,8 +53,11 @@ func newRoot() *cobra.Command {
 		DisableAutoGenTag: true,
 		Version:           versions().Evalrun,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			if len(args) == 0 && cmd.Flags().NFlag() == 0 {
 				return cmd.Help()
+			}
+			if err := mistypedVerb(cmd, args[0]); err != nil {
+				return err
 			}
 			return runEval(cmd, args, f)
 		},
@@ -60,4 +68,26 @@ func newRoot() *cobra.Command {
 	root.AddCommand(newEval(), newAsk(), newReport(), newCompare(), newView(), newRescore(), newResume(),
 		newValidate(), newNew(), newImport(), newLs(), newCache(), newPlugin(), newBench())
 	return root
+}
+
+// mistypedVerb complains about a first word that is no file and no task, and
+// nearly a verb.
+func mistypedVerb(root *cobra.Command, word string) error {
+	if strings.ContainsAny(word, `./\`) {
+		return nil // the name of a file
+	}
+	if _, err := os.Stat(word); err == nil || nearest.Word(word, tasks.Names()) != "" {
+		return nil
+	}
+	var verbs []string
+	for _, c := range root.Commands() {
+		if !c.Hidden {
+			verbs = append(verbs, c.Name())
+		}
+	}
+	verb := nearest.Word(word, verbs)
+	if verb == "" {
+		return nil
+	}
+	return &core.UserError{Where: word, Message: "no such verb, file or embedded task", Hint: "did you mean evalrun " + verb + "?"}
 }

@@ -54,6 +54,7 @@ func newValidate() *cobra.Command {
 	fl.Float64Var(&f.priceIn, "price-in", -1, "USD per million tokens of input, instead of the known price")
 	fl.Float64Var(&f.priceOut, "price-out", -1, "USD per million tokens of output")
 	fl.IntVar(&f.rows, "rows", 0, "estimate for this many rows a task (default: those of the data, or the limit)")
+	defaultInWords(fl, "fewshot", "price-in", "price-out", "rows")
 	fl.BoolVar(&f.show, "show", false, "print the first prompt of each task as it would be sent")
 	fl.BoolVar(&f.noRows, "no-rows", false, "check the files alone; no data is read")
 	fl.BoolVar(&f.json, "json", false, "one JSON object with estimates and problems")

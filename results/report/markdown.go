@@ -20,7 +20,7 @@ func (p *page) markdown() []byte {
 
 	if len(p.Models) > 0 {
 		b.WriteString("## Models\n\n")
-		t := newTable("model", "what", "mean [95 %]", "tasks", "above baseline", "above GPT-4*", "tokens in / out", "cost", "time of answers")
+		t := newTable("model", "what", "mean [95 %]", "tasks", "above baseline", "above GPT-4*", "tokens in / out", "cost", "time an answer")
 		for _, m := range p.Models {
 			t.row(m.Label, m.What, strings.TrimSpace(m.Mean.String()+" "+m.Interval()), fmt.Sprint(m.Tasks), ofText(m.AboveBaseline, m.Baselines), ofText(m.AboveGPT4, m.GPT4s),
 				count(m.Prompt)+" / "+count(m.Completion), m.Cost(), m.Time())

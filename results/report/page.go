@@ -91,8 +91,18 @@ func (m modelRow) Cost() string {
 	return usd(m.CostUSD)
 }
 
-// Time is the summed time of the answers.
-func (m modelRow) Time() string { return seconds(m.Seconds) }
+// Time is how long an answer took in the mean, waiting for others in its batch
+// included: their sum says nothing, since many are in flight at once.
+func (m modelRow) Time() string {
+	if m.Answers == 0 {
+		return "–"
+	}
+	mean := m.Seconds / float64(m.Answers)
+	if mean < 1 {
+		return fmt.Sprintf("%.0f ms", mean*1000)
+	}
+	return seconds(mean)
+}
 
 type categoryRow struct {
 	Name     string

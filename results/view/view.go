@@ -16,6 +16,7 @@ import (
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
+	"github.com/evalrun/evalrun/internal/nearest"
 	"github.com/evalrun/evalrun/results"
 )
 
@@ -208,13 +209,25 @@ func (x *idx) nothing(f *results.Folder, o Options) error {
 	switch {
 	case len(x.tasks) == 0:
 	case o.Task != "" && !knowsTask:
-		e.Message, e.Hint = fmt.Sprintf("no samples of task %q", o.Task), fmt.Sprintf("its tasks: %.300s", join(names(x.tasks)))
+		e.Message, e.Hint = fmt.Sprintf("no samples of task %q", o.Task), among(o.Task, "tasks", names(x.tasks))
 	case o.Model != "" && !knowsModel:
-		e.Message, e.Hint = fmt.Sprintf("no samples of model %q", o.Model), fmt.Sprintf("its models: %.300s", join(names(x.models)))
+		e.Message, e.Hint = fmt.Sprintf("no samples of model %q", o.Model), among(o.Model, "models", names(x.models))
 	default:
 		e.Message, e.Hint = fmt.Sprintf("no sample %q", o.Sample), "a sample's ID is its row's place in the data set; evalrun view without --sample shows some"
 	}
 	return e
+}
+
+// among names the nearest of what there is, or else lists it, a few at most.
+func among(word, what string, have []string) string {
+	if near := nearest.Word(word, have); near != "" {
+		return fmt.Sprintf("did you mean %s?", near)
+	}
+	const most = 12
+	if len(have) > most {
+		return fmt.Sprintf("its %s: %s and %d more", what, join(have[:most]), len(have)-most)
+	}
+	return fmt.Sprintf("its %s: %s", what, join(have))
 }
 
 // inOrder: by task and row, models of a row side by side.
