@@ -94,9 +94,11 @@ func benchRunner(ctx context.Context, out io.Writer, requests, inFlight int, asJ
 		host := newHost(true)
 		defer host.Close()
 		start := time.Now()
+		stub.started.CompareAndSwap(0, start.UnixNano())
 		err = e.run(ctx, host)
 		return time.Since(start).Seconds(), err
 	}
+	children := watchChildren()
 	fresh, err := measure()
 	if err != nil {
 		return err
@@ -105,8 +107,7 @@ func benchRunner(ctx context.Context, out io.Writer, requests, inFlight int, asJ
 	if served < int64(requests) {
 		return fmt.Errorf("the stub served %d of %d requests", served, requests)
 	}
-	first := stub.first.Load()
-	add("first request after the run began", float64(first-stub.started)/1e6, "ms", "")
+	add("first request after the run began", float64(stub.first.Load()-stub.started.Load())/1e6, "ms", "")
 	add(fmt.Sprintf("requests through the whole road, %d in flight", inFlight), float64(requests)/fresh, "requests/s", "promptfoo 0.121 on such a machine: 100")
 	cachedTime, err := measure()
 	if err != nil {
@@ -116,9 +117,10 @@ func benchRunner(ctx context.Context, out io.Writer, requests, inFlight int, asJ
 		return fmt.Errorf("the cached run asked %d requests again", again-served)
 	}
 	add("the same from the response cache", float64(requests)/cachedTime, "samples/s", "promptfoo: 90")
-	own, children := peakMemory()
-	add("peak resident memory, this process", own, "MB", "promptfoo: 324")
-	add("peak resident memory, plugin process", children, "MB", "")
+	add("peak resident memory, this process and the stub", peakMemory(), "MB", "promptfoo: 324")
+	if mb := children(); mb > 0 {
+		add("peak resident memory, plugin process", mb, "MB", "")
+	}
 	add("ROUGE-L, pairs of 50 tokens, one core", benchRouge(), "pairs/s", "rouge_score: 2,600")
 
 	if asJSON {
@@ -163,8 +165,8 @@ func benchTask(dir string, n int) (string, error) {
 type stubServer struct {
 	url     string
 	served  atomic.Int64
-	first   atomic.Int64 // ns since started's epoch
-	started int64
+	started atomic.Int64 // when the run began, in ns
+	first   atomic.Int64 // when the first request came
 	server  *http.Server
 }
 
@@ -173,7 +175,7 @@ func startStub() (*stubServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stubServer{url: "http://" + l.Addr().String() + "/v1", started: time.Now().UnixNano()}
+	s := &stubServer{url: "http://" + l.Addr().String() + "/v1"}
 	const body = `{"id":"x","object":"chat.completion","created":1,"model":"bench","choices":[{"index":0,"message":{"role":"assistant","content":" 1"},"finish_reason":"stop"}],"usage":{"prompt_tokens":40,"completion_tokens":2,"total_tokens":42}}`
 	s.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)

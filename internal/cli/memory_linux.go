@@ -1,16 +1,74 @@
 package cli
 
-import "syscall"
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
 
-// peakMemory gives the largest resident sizes, in MB, of this process and of
-// the largest of its ended children.
-func peakMemory() (own, children float64) {
+// peakMemory gives the largest resident size of this process, in MB.
+func peakMemory() float64 {
 	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) == nil {
-		own = float64(u.Maxrss) / 1024
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
 	}
-	if syscall.Getrusage(syscall.RUSAGE_CHILDREN, &u) == nil {
-		children = float64(u.Maxrss) / 1024
+	return float64(u.Maxrss) / 1024
+}
+
+// watchChildren looks at this process's children until the function that it
+// gives is called, which tells the largest resident size of one of them in MB.
+// The system's own figure for ended children counts pages of the parent, from
+// between fork and exec.
+func watchChildren() (stop func() float64) {
+	var wg sync.WaitGroup
+	done := make(chan struct{})
+	peak := 0.0
+	wg.Go(func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				peak = max(peak, largestChild())
+			}
+		}
+	})
+	return func() float64 {
+		close(done)
+		wg.Wait()
+		return peak
 	}
-	return own, children
+}
+
+func largestChild() float64 {
+	files, _ := filepath.Glob("/proc/[0-9]*/status")
+	parent := fmt.Sprintf("PPid:\t%d", os.Getpid())
+	largest := 0.0
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			continue
+		}
+		mine, kb := false, 0.0
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			if lines.Text() == parent {
+				mine = true
+			}
+			if rest, ok := strings.CutPrefix(lines.Text(), "VmHWM:"); ok {
+				fmt.Sscan(rest, &kb)
+			}
+		}
+		f.Close()
+		if mine {
+			largest = max(largest, kb/1024)
+		}
+	}
+	return largest
 }

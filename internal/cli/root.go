@@ -56,8 +56,10 @@ func newRoot() *cobra.Command {
 			if len(args) == 0 && cmd.Flags().NFlag() == 0 {
 				return cmd.Help()
 			}
-			if err := mistypedVerb(cmd, args[0]); err != nil {
-				return err
+			if len(args) > 0 {
+				if err := mistypedVerb(cmd, args[0]); err != nil {
+					return err
+				}
 			}
 			return runEval(cmd, args, f)
 		},
