@@ -179,7 +179,7 @@ func settingsWarnings(a, b results.Manifest) []string {
 		bx, _ := json.Marshal(x)
 		by, _ := json.Marshal(y)
 		if string(bx) != string(by) {
-			out = append(out, fmt.Sprintf("%s differs: %s against %s", what, bx, by))
+			out = append(out, fmt.Sprintf("%s differs: %s against %s", what, given(bx), given(by)))
 		}
 	}
 	differ("--set", a.Config.Set, b.Config.Set)
@@ -188,4 +188,14 @@ func settingsWarnings(a, b results.Manifest) []string {
 		out = append(out, fmt.Sprintf("the runs were made by different versions of evalrun (%s, %s); rescore both to judge them alike", a.Versions.Evalrun, b.Versions.Evalrun))
 	}
 	return out
+}
+
+// given is a setting as JSON in a reader's words: what nobody set has no value.
+func given(setting []byte) string {
+	switch s := string(setting); s {
+	case "null", `""`, "-1":
+		return "not given"
+	default:
+		return s
+	}
 }
