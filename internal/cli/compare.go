@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -11,7 +12,6 @@ import (
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/nearest"
-	"github.com/evalrun/evalrun/metrics"
 	"github.com/evalrun/evalrun/results"
 	"github.com/evalrun/evalrun/results/compare"
 )
@@ -19,7 +19,8 @@ import (
 func newCompare() *cobra.Command {
 	var out string
 	var asJSON bool
-	o := compare.Options{Info: metricInfo()}
+	var maker metricMaker
+	o := compare.Options{Info: metricInfo(&maker)}
 	cmd := &cobra.Command{
 		Use:   "compare [A [B]]",
 		Short: "compare two stored runs, or the models of one, sample by sample",
@@ -33,6 +34,7 @@ func newCompare() *cobra.Command {
 			"  evalrun compare runs/latest runs/latest --json",
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			defer maker.Close()
 			pairs, err := comparePairs(out, args)
 			if err != nil {
 				return err
@@ -73,8 +75,9 @@ func newCompare() *cobra.Command {
 	return cmd
 }
 
-// metricInfo describes metrics by name; it keeps what it has made.
-func metricInfo() func(string, core.Profile) (core.MetricInfo, bool) {
+// metricInfo describes metrics by name; it keeps what it has made. A plugin that
+// is not there any more is unknown.
+func metricInfo(maker *metricMaker) func(string, core.Profile) (core.MetricInfo, bool) {
 	type key struct {
 		name    string
 		profile core.Profile
@@ -88,7 +91,7 @@ func metricInfo() func(string, core.Profile) (core.MetricInfo, bool) {
 		if info, ok := known[k]; ok {
 			return info, info.Name != ""
 		}
-		m, err := metrics.New(core.MetricSpec{Name: name}, profile)
+		m, err := maker.metric(context.Background(), core.MetricSpec{Name: name}, profile)
 		if err == nil {
 			known[k] = m.Info()
 		} else {
@@ -186,8 +189,10 @@ func runBefore(f *results.Folder) (*results.Folder, error) {
 		return nil, err
 	}
 	names := taskNames(f.Manifest.Config)
+	earlier := false // the newest come first; IDs do not order runs of one second
 	for _, r := range runs {
-		if r.Manifest.ID >= f.Manifest.ID {
+		if !earlier {
+			earlier = r.Manifest.ID == f.Manifest.ID
 			continue
 		}
 		for _, t := range taskNames(r.Manifest.Config) {

@@ -19,7 +19,6 @@ import (
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/dataset/hub"
 	"github.com/evalrun/evalrun/core/run"
-	"github.com/evalrun/evalrun/metrics"
 	"github.com/evalrun/evalrun/plugins"
 	"github.com/evalrun/evalrun/results"
 	"github.com/evalrun/evalrun/tasks"
@@ -109,13 +108,14 @@ type evaluation struct {
 	// were made before the run folder.
 	first     *opened
 	firstJobs []*run.Job
+	metrics   metricMaker
 }
 
 func (f *evalFlags) load(args []string) ([]*tasks.File, error) {
 	if len(args) == 0 {
 		return nil, &core.UserError{Message: "no task is named", Hint: "name task files or embedded tasks: evalrun glue_sst2 gsm8k; evalrun ls tasks lists them"}
 	}
-	o := tasks.Options{Metrics: metrics.Names(), Set: f.set}
+	o := tasks.Options{Metrics: metricNames(), Set: f.set}
 	var problems tasks.Problems
 	var files []*tasks.File
 	byName := map[string]string{}
@@ -155,6 +155,7 @@ func (f *evalFlags) load(args []string) ([]*tasks.File, error) {
 
 func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 	e := &evaluation{flags: f, out: cmd.OutOrStdout(), err: os.Stderr}
+	defer e.metrics.Close()
 	var err error
 	if f.maxCost != "" {
 		if e.cap, err = budget.ParseUSD(f.maxCost); err != nil {

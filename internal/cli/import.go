@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evalrun/evalrun/core"
-	"github.com/evalrun/evalrun/metrics"
 	"github.com/evalrun/evalrun/results/reference"
 	"github.com/evalrun/evalrun/tasks"
 )
@@ -79,7 +78,7 @@ func wording(b tasks.Bakeoff) string {
 }
 
 func runImport(w io.Writer, dir, out string, asJSON bool, published func(string) (string, string, bool)) error {
-	list, err := tasks.ImportBakeoff(dir, tasks.BakeoffOptions{Out: out, Metrics: metrics.Names(), Published: published})
+	list, err := tasks.ImportBakeoff(dir, tasks.BakeoffOptions{Out: out, Metrics: metricNames(), Published: published})
 	if err != nil {
 		return err
 	}

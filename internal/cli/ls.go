@@ -53,6 +53,11 @@ func list(what, out string) (rows [][]string, header []string, err error) {
 		for _, f := range metrics.Builtin() {
 			rows = append(rows, []string{f.Name, f.Summary, strings.Join(f.Params, ", ")})
 		}
+		for _, p := range metricPlugins() {
+			if !contains(metrics.Names(), p.Name) {
+				rows = append(rows, []string{p.Name, "a plugin: " + p.Path, ""})
+			}
+		}
 		return rows, []string{"name", "summary", "parameters"}, nil
 	case "backends":
 		return listBackends(), []string{"name", "description", "where"}, nil

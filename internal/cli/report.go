@@ -149,13 +149,14 @@ func openScored(ctx context.Context, root, name string) (*results.Folder, result
 	if scoresErr != nil && !errors.Is(scoresErr, fs.ErrNotExist) {
 		return nil, scores, scoresErr
 	}
-	s, err := newStored(folder, nil)
+	s, err := newStored(ctx, folder, nil)
 	if err != nil {
 		if scoresErr == nil { // without the task files the last table must do
 			return folder, scores, nil
 		}
 		return nil, scores, err
 	}
+	defer s.metrics.Close()
 	if changed := s.changed(); len(changed) > 0 {
 		fmt.Fprintf(os.Stderr, "the task files of %s are not the ones of the run; the stored scores are shown (evalrun rescore judges again)\n", strings.Join(changed, ", "))
 	}

@@ -49,6 +49,8 @@ type stored struct {
 	folder *results.Folder
 	files  []*tasks.File
 	jobs   map[string]*run.Job
+	// metrics made the jobs' judges; closing it ends those of plugins.
+	metrics metricMaker
 }
 
 // configFlags are the flags that a stored configuration came from.
@@ -58,7 +60,7 @@ func configFlags(c results.Config) *evalFlags {
 
 // newStored loads the task files that the run names; one of others with the
 // same task takes its place.
-func newStored(folder *results.Folder, others []string) (*stored, error) {
+func newStored(ctx context.Context, folder *results.Folder, others []string) (*stored, error) {
 	c := folder.Manifest.Config
 	f := configFlags(c)
 	instead := map[string]string{}
@@ -103,7 +105,7 @@ func newStored(folder *results.Folder, others []string) (*stored, error) {
 		job := &run.Job{Task: file.Task, Total: -1, Repeat: f.repeat}
 		for _, m := range file.Task.Metrics {
 			for _, p := range []core.Profile{core.Strict, core.Bakeoff} {
-				metric, err := metrics.New(m, p)
+				metric, err := s.metrics.metric(ctx, m, p)
 				if err != nil {
 					return nil, at(file, "metrics", err)
 				}
@@ -250,10 +252,11 @@ func runRescore(ctx context.Context, w io.Writer, root, name string, files []str
 	if _, err := os.Stat(origin.Samples()); err != nil {
 		return &core.UserError{Where: origin.Path, Message: "the run has no stored answers", Hint: "evalrun resume " + origin.Manifest.ID + " goes on with it"}
 	}
-	s, err := newStored(origin, files)
+	s, err := newStored(ctx, origin, files)
 	if err != nil {
 		return err
 	}
+	defer s.metrics.Close()
 	m := s.rescored()
 	folder, err := results.Create(filepath.Dir(origin.Path), m)
 	if err != nil {

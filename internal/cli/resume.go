@@ -57,15 +57,17 @@ func runResume(cmd *cobra.Command, name string, flags *evalFlags) error {
 		return &core.UserError{Where: folder.Path, Message: "the run is finished: every sample has its answer",
 			Hint: "evalrun report " + m.ID + " shows it; the evaluation command starts a new run"}
 	}
-	s, err := newStored(folder, nil)
+	s, err := newStored(cmd.Context(), folder, nil)
 	if err != nil {
 		return err
 	}
+	defer s.metrics.Close()
 	if changed := s.changed(); len(changed) > 0 {
 		return &core.UserError{Where: folder.Path, Message: "the task files have changed since the run began: " + strings.Join(changed, ", "),
 			Hint: "one run must not mix two prompts: put the files back, or start a new run and keep this one (evalrun report " + m.ID + ")"}
 	}
 	e := &evaluation{flags: flags, files: s.files, out: cmd.OutOrStdout(), err: os.Stderr}
+	defer e.metrics.Close()
 	if flags.maxCost != "" {
 		if e.cap, err = budget.ParseUSD(flags.maxCost); err != nil {
 			return err

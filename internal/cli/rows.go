@@ -303,7 +303,7 @@ func (s *rowSet) checkColumns(p dataset.Picked) error {
 	for _, spec := range t.Metrics {
 		metric, err := metrics.New(spec, core.Strict)
 		if err != nil {
-			continue // told where the job is made
+			continue // a plugin's, or told where the job is made
 		}
 		for _, need := range metric.Info().Needs {
 			column, ok := strings.CutPrefix(need, "field:")
@@ -343,7 +343,7 @@ func (e *evaluation) job(ctx context.Context, file *tasks.File, spec modelSpec, 
 	j := &run.Job{Task: file.Task, Rows: set.counted, Total: -1, Adapter: spec.Adapter, Repeat: e.flags.repeat, Form: formFor(info), Family: info.Family}
 	for _, m := range file.Task.Metrics {
 		for _, p := range []core.Profile{core.Strict, core.Bakeoff} {
-			metric, err := metrics.New(m, p)
+			metric, err := e.metrics.metric(ctx, m, p)
 			if err != nil {
 				return nil, nil, at(file, "metrics", err)
 			}

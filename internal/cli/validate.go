@@ -15,7 +15,6 @@ import (
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/nearest"
-	"github.com/evalrun/evalrun/metrics"
 	"github.com/evalrun/evalrun/results"
 	"github.com/evalrun/evalrun/results/reference"
 	"github.com/evalrun/evalrun/tasks"
@@ -27,6 +26,7 @@ type validateFlags struct {
 	priceIn, priceOut float64
 	rows              int
 	show, noRows      bool
+	metrics           metricMaker
 }
 
 func newValidate() *cobra.Command {
@@ -150,6 +150,7 @@ func runValidate(ctx context.Context, out, stderr io.Writer, args []string, f *v
 	if f.repeat < 1 || f.rows < 0 {
 		return &core.UserError{Message: "--repeat must be 1 or more and --rows not negative", Hint: "leave them out for one answer to each row"}
 	}
+	defer f.metrics.Close()
 	if len(args) == 0 {
 		args = tasks.Names()
 	}
@@ -183,7 +184,7 @@ func runValidate(ctx context.Context, out, stderr io.Writer, args []string, f *v
 
 // load loads one task; nil when it cannot be, or has been already.
 func (f *validateFlags) load(arg string, byName map[string]string, v *validation) *tasks.File {
-	file, err := tasks.Load(arg, tasks.Options{Metrics: metrics.Names(), Set: f.set})
+	file, err := tasks.Load(arg, tasks.Options{Metrics: metricNames(), Set: f.set})
 	if err != nil {
 		v.complain(problemsOf(err))
 		v.Tasks = append(v.Tasks, validated{Task: arg, Path: arg})
@@ -209,7 +210,7 @@ func (f *validateFlags) load(arg string, byName map[string]string, v *validation
 func (f *validateFlags) task(ctx context.Context, file *tasks.File, price *pricing) (validated, tasks.Problems) {
 	t := file.Task
 	out := validated{Task: t.Name, Path: t.Path, MaxTokens: t.Generation.MaxTokens}
-	problems := append(checkMetrics(file), checkPaper(file)...)
+	problems := append(checkMetrics(ctx, &f.metrics, file), checkPaper(file)...)
 	if f.noRows {
 		return out, problems
 	}
@@ -223,6 +224,7 @@ func (f *validateFlags) task(ctx context.Context, file *tasks.File, price *prici
 // those of the hub, which may have to be fetched first.
 func (f *validateFlags) rowsOf(ctx context.Context, file *tasks.File, price *pricing, out *validated) error {
 	e := &evaluation{flags: &f.evalFlags, models: []modelSpec{{Demo: true}}}
+	defer e.metrics.Close()
 	job, set, err := e.job(ctx, file, modelSpec{}, price.info)
 	if err != nil {
 		return err
@@ -257,14 +259,14 @@ func fromRows(file *tasks.File, err error) tasks.Problems {
 // checkMetrics makes each metric in both profiles, which looks at its
 // parameters. One that cannot be made is taken out, so that the rest of the task
 // can be looked at, too.
-func checkMetrics(file *tasks.File) (problems tasks.Problems) {
+func checkMetrics(ctx context.Context, maker *metricMaker, file *tasks.File) (problems tasks.Problems) {
 	all := file.Task.Metrics
 	file.Task.Metrics = nil
 	for i, m := range all {
 		good := true
 		for _, p := range []core.Profile{core.Strict, core.Bakeoff} {
-			if _, err := metrics.New(m, p); err != nil {
-				problems = append(problems, file.Problem(fmt.Sprintf("metrics.%d", i), -1, err.Error(), "docs/metrics.md tells each metric's parameters"))
+			if _, err := maker.metric(ctx, m, p); err != nil {
+				problems = append(problems, file.Problem(fmt.Sprintf("metrics.%d", i), -1, oneLine(err.Error()), cmp.Or(hintOf(err), "docs/metrics.md tells each metric's parameters")))
 				good = false
 				break
 			}

@@ -15,7 +15,8 @@ import (
 
 func newView() *cobra.Command {
 	var out string
-	o := view.Options{Info: metricInfo()}
+	var maker metricMaker
+	o := view.Options{Info: metricInfo(&maker)}
 	cmd := &cobra.Command{
 		Use:   "view [RUN [RUN2]]",
 		Short: "show prompts, answers and scores of stored samples",
@@ -26,6 +27,7 @@ func newView() *cobra.Command {
 			"  evalrun view runs/latest --n 3 --full",
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			defer maker.Close()
 			w := bufio.NewWriter(cmd.OutOrStdout())
 			c, err := runView(cmd.Context(), w, out, args, o)
 			if flushed := w.Flush(); err == nil {

@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/metrics"
+	"github.com/evalrun/evalrun/plugins"
+)
+
+// metricNames lists what task files may name: the built-in metrics, and the
+// plugins evalrun-metric-NAME that are found. No process is started.
+func metricNames() []string {
+	names := metrics.Names()
+	for _, p := range metricPlugins() {
+		if !contains(names, p.Name) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// metricPlugins lists the metric plugins that are found; a built-in metric goes
+// before a plugin of its name.
+func metricPlugins() (out []plugins.Found) {
+	host := newHost(true)
+	defer host.Close()
+	for _, p := range host.List() {
+		if p.Kind == plugins.KindMetric {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// A metricMaker makes metrics by name: built-in ones in this process, others in
+// their plugin's, which starts with its first metric and ends with Close. The
+// zero value is ready for use, by several goroutines.
+type metricMaker struct {
+	mu   sync.Mutex
+	host *plugins.Host
+}
+
+// metric makes one metric. What the user got wrong is a *core.UserError.
+func (f *metricMaker) metric(ctx context.Context, spec core.MetricSpec, profile core.Profile) (core.Metric, error) {
+	m, err := metrics.New(spec, profile)
+	if err == nil || !errors.Is(err, metrics.ErrUnknown) {
+		return m, err
+	}
+	f.mu.Lock()
+	if f.host == nil {
+		f.host = newHost(false)
+	}
+	host := f.host
+	f.mu.Unlock()
+	return host.Metric(ctx, spec.Name, spec, profile)
+}
+
+// Close ends the plugins' processes. The maker can be used again.
+func (f *metricMaker) Close() error {
+	f.mu.Lock()
+	host := f.host
+	f.host = nil
+	f.mu.Unlock()
+	if host == nil {
+		return nil
+	}
+	return host.Close()
+}
