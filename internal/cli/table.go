@@ -38,17 +38,27 @@ const (
 func printTable(w io.Writer, s results.Scores) {
 	models := modelsOf(s)
 	width := tableWidth(w)
-	text := ""
+	var lines, below []string
 	for how := whole; how <= margins; how++ {
-		if text = renderTable(s, models, how); widest(text) <= width {
+		if lines, below = renderTable(s, models, how); widest(lines) <= width {
 			break
 		}
 	}
-	fmt.Fprintln(w, text)
+	if len(below) > 0 { // what is said there may go over lines
+		lines = append(append(lines, ""), below...)
+	}
+	fmt.Fprintln(w, strings.Join(lines, "\n"))
 	fmt.Fprintln(w)
-	otherPrompt := false
+	published, otherPrompt := false, false
 	above, counted := make([]int, len(models)), 0
+	seen := map[string]bool{}
 	for _, g := range group(s) {
+		published = published || g[0].Published != nil
+		otherPrompt = otherPrompt || g[0].Published != nil && g[0].Published.OtherPrompt
+		if seen[g[0].Task] {
+			continue // a task is counted by its first metric
+		}
+		seen[g[0].Task] = true
 		has := false
 		for i, m := range models {
 			if l := find(g, m, core.Strict); l != nil && l.Baseline != nil {
@@ -61,14 +71,17 @@ func printTable(w io.Writer, s results.Scores) {
 		if has {
 			counted++
 		}
-		otherPrompt = otherPrompt || g[0].Published != nil && g[0].Published.OtherPrompt
 	}
 	for i, m := range models {
 		if counted > 1 {
 			fmt.Fprintf(w, "%s: above the best constant answer on %d of %d tasks\n", m, above[i], counted)
 		}
 	}
-	fmt.Fprintln(w, "baseline: the best constant answer.  * published in the LoRA Land report (arXiv 2405.00732), not measured here.")
+	legend := "baseline: the best constant answer."
+	if published {
+		legend += "  * published in the LoRA Land report (arXiv 2405.00732), not measured here."
+	}
+	fmt.Fprintln(w, legend)
 	if otherPrompt {
 		fmt.Fprintln(w, "° other prompt: the published score was measured with the report's prompt, ours is in our own words.")
 	}
@@ -91,17 +104,17 @@ func tableWidth(w io.Writer) int {
 	return plainWidth
 }
 
-func widest(text string) int {
+func widest(lines []string) int {
 	n := 0
-	for _, line := range strings.Split(text, "\n") {
+	for _, line := range lines {
 		n = max(n, jtext.StringWidth(line))
 	}
 	return n
 }
 
-// renderTable gives the lines of the table, and below them what its columns had
-// no place for.
-func renderTable(s results.Scores, models []string, how shortening) string {
+// renderTable gives the lines of the table, and what its columns had no place
+// for, to stand below them.
+func renderTable(s results.Scores, models []string, how shortening) (lines, below []string) {
 	t := table.NewWriter()
 	style := table.StyleLight
 	style.Options.DrawBorder = false
@@ -116,7 +129,6 @@ func renderTable(s results.Scores, models []string, how shortening) string {
 		header = append(header, "metric")
 	}
 	header = append(header, "n")
-	var below []string
 	for i, m := range models {
 		name := m
 		if how >= shortNames && len(models) > 1 && len([]rune(m)) > 12 {
@@ -132,17 +144,29 @@ func renderTable(s results.Scores, models []string, how shortening) string {
 		below = append(below, "±: 95 %")
 	}
 	first := len(header) - len(models)
-	header = append(header, "baseline", "GPT-4*")
-	if how < notesBelow {
+	groups := group(s)
+	published := slices.ContainsFunc(groups, func(g []results.Score) bool { return g[0].Published != nil })
+	last := first + len(models) + 1 // the baseline's column
+	header = append(header, "baseline")
+	if published {
+		header = append(header, "GPT-4*")
+		last++
+	}
+	if how < notesBelow && slices.ContainsFunc(groups, func(g []results.Score) bool { return len(warnings(g, models)) > 0 }) {
 		header = append(header, "notes")
 	}
 	t.AppendHeader(header)
 	var configs []table.ColumnConfig
-	for i := first; i <= first+len(models)+2; i++ { // n, the models, baseline and GPT-4
+	for i := first; i <= last; i++ { // n, the models, baseline and GPT-4
 		configs = append(configs, table.ColumnConfig{Number: i, Align: jtext.AlignRight, AlignHeader: jtext.AlignRight})
 	}
 	t.SetColumnConfigs(configs)
-	for _, g := range group(s) {
+	var unreached []string
+	metrics := map[string]int{}
+	for _, g := range groups {
+		metrics[g[0].Task]++
+	}
+	for _, g := range groups {
 		row := table.Row{g[0].Task}
 		if how < noMetric {
 			row = append(row, metricName(g[0]))
@@ -171,23 +195,42 @@ func renderTable(s results.Scores, models []string, how shortening) string {
 				gpt += "°"
 			}
 		}
-		row = append(row, base, gpt)
-		if how < notesBelow {
-			row = append(row, strings.Join(notes, ", "))
-		} else if len(notes) > 0 {
-			below = append(below, g[0].Task+": "+strings.Join(notes, ", "))
+		row = append(row, base)
+		if published {
+			row = append(row, gpt)
+		}
+		divider := ", "
+		if len(models) > 1 {
+			divider = "; " // commas stand within what is said of a model
+		}
+		switch about := g[0].Task; {
+		case how < notesBelow:
+			row = append(row, strings.Join(notes, divider))
+		case len(notes) == 0:
+		case !slices.ContainsFunc(g, func(l results.Score) bool { return !unbegun(l) }):
+			if !contains(unreached, about) {
+				unreached = append(unreached, about)
+			}
+		default:
+			if metrics[about] > 1 {
+				about += ", " + g[0].Metric
+			}
+			below = append(below, about+": "+strings.Join(notes, divider))
 		}
 		t.AppendRow(row)
 	}
-	lines := strings.Split(t.Render(), "\n")
-	if len(below) > 0 {
-		lines = append(append(lines, ""), below...)
+	if len(unreached) > 0 {
+		below = append(below, fmt.Sprintf("not reached: %d of %d tasks", len(unreached), len(metrics)))
 	}
+	lines = strings.Split(t.Render(), "\n")
 	for i := range lines {
 		lines[i] = strings.TrimRight(lines[i], " ")
 	}
-	return strings.Join(lines, "\n")
+	return lines, below
 }
+
+// unbegun tells whether no answer to a task has come, nor an error.
+func unbegun(l results.Score) bool { return l.Unfinished && l.N == 0 && l.APIErrors == 0 }
 
 // rowsOf is the number of rows judged: of the model that has most.
 func rowsOf(g []results.Score) int {

@@ -88,3 +88,37 @@ func TestAboveBaseline(t *testing.T) {
 		t.Error(b.String())
 	}
 }
+
+// A task of one's own has no published score: no column of dashes, no legend.
+// Tasks are counted by their first metric.
+func TestOwnTask(t *testing.T) {
+	first, second := scoreLine("own", "m", core.Strict, 0.9), scoreLine("own", "m", core.Strict, 0.1)
+	first.Published, second.Published, second.Metric = nil, nil, "accuracy"
+	other := scoreLine("other", "m", core.Strict, 0.2)
+	other.Published = nil
+	var b bytes.Buffer
+	printTable(&b, results.Scores{Tasks: []results.Score{first, second, other}})
+	if text := b.String(); strings.Contains(text, "GPT-4") || strings.Contains(text, "arXiv") || !strings.Contains(text, "m: above the best constant answer on 1 of 2 tasks") {
+		t.Error(text)
+	}
+}
+
+// Tasks that an interrupted run did not reach are told in one line, and long
+// remarks below the table leave its columns as they are.
+func TestNotReached(t *testing.T) {
+	var s results.Scores
+	for i := range 9 {
+		l := scoreLine(fmt.Sprintf("t%d", i), "m", core.Strict, 0.9)
+		l.Skipped = ""
+		if i > 1 {
+			l.Score, l.Interval, l.N, l.Cut, l.Truncated, l.APIErrors, l.Unfinished = nil, nil, 0, 0, 0, 0, true
+		}
+		s.Tasks = append(s.Tasks, l)
+	}
+	s.Tasks[0].NonFinite, s.Tasks[0].ExtractionFailed = 3, 40
+	var b bytes.Buffer
+	printTable(&b, s)
+	if text := b.String(); !strings.Contains(text, "\nnot reached: 7 of 9 tasks\n") || strings.Contains(text, "t3: ") || !strings.Contains(text, "0.900 [0.85, 0.95]") {
+		t.Error(text)
+	}
+}
