@@ -230,6 +230,9 @@ func (f *askFlags) print(w io.Writer, spec modelSpec, job *run.Job, req core.Req
 	if r.Finish == core.FinishLength {
 		note = ", cut at the token limit"
 	}
+	if spec.Demo && f.task == "" {
+		fmt.Fprintln(os.Stderr, "the demonstration model knows the embedded tasks' prompts and little else: --task NAME uses one, --model another model")
+	}
 	fmt.Fprintf(os.Stderr, "%s: %d + %d tokens, %.2f s%s\n", spec.Label, r.Usage.Prompt, r.Usage.Completion, r.Seconds, note)
 	return nil
 }

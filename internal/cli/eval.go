@@ -65,6 +65,7 @@ func (f *evalFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.against, "against", nil, "evaluate the same rows with BACKEND:MODEL, local:DIR+ADAPTER or a stored run too; repeatable")
 	fl.IntVar(&f.repeat, "repeat", 1, "answers a row")
 	fl.IntVar(&f.fewshot, "fewshot", -1, "worked examples before each prompt (default: the task's)")
+	defaultInWords(fl, "fewshot")
 	fl.IntVar(&f.concurrency, "concurrency", 0, "requests in flight (default: what keeps the backend busy)")
 	fl.StringVar(&f.maxCost, "max-cost", "", "spending cap such as 5usd: stops cleanly with exit code 3")
 	fl.Float64Var(&f.rpm, "rpm", 0, "most requests a minute")

@@ -155,8 +155,11 @@ func (e *evaluation) fill(ctx context.Context, host *plugins.Host, folder *resul
 	if resumed {
 		failed = e.goOn(folder)
 	}
-	for _, spec := range e.models {
+	for i, spec := range e.models {
 		if failed != nil || t.outcome == run.Drained || t.outcome == run.BudgetReached {
+			for _, left := range e.models[i:] {
+				t.notes = append(t.notes, left.Label+" was not asked")
+			}
 			break
 		}
 		var rep *run.Report

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/evalrun/evalrun/backends/replay"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/nearest"
 	"github.com/evalrun/evalrun/results"
@@ -41,6 +42,12 @@ func (f *evalFlags) mainModels() ([]modelSpec, error) {
 	var err error
 	if base.Config.Options, err = options(f.options); err != nil {
 		return nil, err
+	}
+	if f.backend == replay.Name && f.model != "" {
+		// By its own name: latest is another run as soon as this one begins.
+		if run, err := results.Open(f.out, f.model); err == nil {
+			base.Config.Model = run.Path
+		}
 	}
 	base.Demo = f.backend == "local" && f.model == ""
 	base.Label = label(base)
