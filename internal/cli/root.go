@@ -69,6 +69,21 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newEval(), newAsk(), newReport(), newCompare(), newView(), newRescore(), newResume(),
 		newValidate(), newNew(), newImport(), newLs(), newCache(), newPlugin(), newBench())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Short = "help about any command"
+		case "completion":
+			c.Short = "completion scripts for bash, zsh, fish and PowerShell"
+			c.Long = "Completion prints the script with which a shell completes verbs, flags, task names and\nruns. The help of each shell says where the script goes."
+			c.Example = "  source <(evalrun completion bash)\n  evalrun completion zsh --help"
+			for _, shell := range c.Commands() {
+				shell.Short = "the script for " + shell.Name()
+			}
+		}
+	}
 	return root
 }
 
