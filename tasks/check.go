@@ -46,7 +46,7 @@ func (d *decoder) check(f *File, o Options) {
 	}
 	d.checkExpressions(t)
 	if len(t.Metrics) == 0 && d.places["metrics"] != nil && len(d.problems) == 0 {
-		d.complain(d.places["metrics"], "evalrun ls metrics lists them; one of your own is evalrun-metric-NAME on PATH", "metrics names none")
+		d.complain(d.places["metrics"], "evalrun ls metrics lists them", "metrics names none")
 	}
 	for i, m := range t.Metrics {
 		if o.Metrics == nil || contains(o.Metrics, m.Name) {

@@ -77,8 +77,8 @@ func newRoot() *cobra.Command {
 			c.Short = "help about any command"
 		case "completion":
 			c.Short = "completion scripts for bash, zsh, fish and PowerShell"
-			c.Long = "Completion prints the script with which a shell completes verbs, flags, task names and\nruns. The help of each shell says where the script goes."
-			c.Example = "  source <(evalrun completion bash)\n  evalrun completion zsh --help"
+			c.Long = "Completion prints the script with which a shell completes verbs, flags, task names and\nruns: in bash, source <(evalrun completion bash). Each shell's help says where to keep it."
+			c.Example = "  evalrun completion bash > evalrun.bash\n  evalrun completion zsh --help"
 			for _, shell := range c.Commands() {
 				shell.Short = "the script for " + shell.Name()
 			}

@@ -402,6 +402,9 @@ func (t *validated) show(w io.Writer) {
 }
 
 func dollars(usd float64) string {
+	if usd > 0 && usd < 0.0001 {
+		return "< $0.0001"
+	}
 	if usd > 0 && usd < 0.01 {
 		return fmt.Sprintf("$%.4f", usd)
 	}
