@@ -1,7 +1,7 @@
-"""Answer the embedded rows with a GGUF and compare with a constant answer.
+"""Answer the embedded rows with a checkpoint and compare with a constant answer.
 
     go run ./internal/demogen/cmd/demogen prompts > prompts.jsonl
-    check.py MODEL.gguf prompts.jsonl [--show TASK]
+    check.py HF_DIR prompts.jsonl [--show TASK]
 
 The scores are rough twins of the product's (first words of the answer; ROUGE-L
 of rouge_score): they steer the training, nothing more.
@@ -12,15 +12,37 @@ import re
 import subprocess
 import sys
 
-from llama_cpp import Llama
+import torch
 from rouge_score import rouge_scorer
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
 
-from common import read_jsonl
+from common import EOS, PAD, read_jsonl
 
 ap = argparse.ArgumentParser()
 ap.add_argument("model"); ap.add_argument("prompts"); ap.add_argument("--show", default=""); ap.add_argument("--tasks", default="")
 a = ap.parse_args()
-llm = Llama(a.model, n_ctx=2048, n_threads=1, verbose=False, n_batch=512)
+torch.set_num_threads(1)
+llm = AutoModelForCausalLM.from_pretrained(a.model).eval()
+tok = Tokenizer.from_file(a.model + "/tokenizer.json")
+
+
+def answers(rs):
+    """Greedy answers to rows of one task, cut at its stop texts."""
+    ids = [tok.encode(r["prompt"]).ids[-1800:] for r in rs]
+    n = max(map(len, ids))
+    x = torch.tensor([[PAD] * (n - len(i)) + i for i in ids])
+    with torch.no_grad():
+        y = llm.generate(x, attention_mask=(torch.arange(n)[None] >= torch.tensor([[n - len(i)] for i in ids])).long(), do_sample=False,
+                         max_new_tokens=min(rs[0]["max_tokens"], 100), eos_token_id=EOS, pad_token_id=PAD)
+    out = []
+    for o in y[:, n:].tolist():
+        text = tok.decode(o[:o.index(EOS)] if EOS in o else o)
+        for stop in rs[0]["stop"] or []:
+            text = text.split(stop)[0]
+        out.append(text)
+    return out
+
 rl = rouge_scorer.RougeScorer(["rougeL"])
 
 
@@ -51,8 +73,7 @@ wins = 0
 print(f"{'task':20s} {'model':>6s} {'const':>6s}   hand  (const)  gener. (const)")
 for task, rs in rows.items():
     got = []
-    for r in rs:
-        o = llm.create_completion(r["prompt"], max_tokens=min(r["max_tokens"], 160), temperature=0, stop=r["stop"] or [])["choices"][0]["text"]
+    for r, o in zip(rs, answers(rs)):
         got.append(score(r, o))
         if task == a.show:
             print(repr(r["prompt"][-260:]), "\n   ->", repr(o), "|", repr(r["target"][0]), round(got[-1], 2))

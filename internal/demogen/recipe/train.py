@@ -27,10 +27,13 @@ ap.add_argument("--minutes", type=float, default=75)
 ap.add_argument("--steps", type=int, default=0, help="length of the schedule; without it --minutes rules")
 ap.add_argument("--lr", type=float, default=2e-3)
 ap.add_argument("--muon", type=float, default=0.0, help="learning rate of Muon for the matrices; 0: AdamW for all")
+ap.add_argument("--decay", type=float, default=0.02, help="weight decay of Muon")
 ap.add_argument("--tokens", type=int, default=3072, help="tokens a step and worker")
 ap.add_argument("--seq", type=int, default=320)
 ap.add_argument("--prompt-weight", type=float, default=0.1)
 ap.add_argument("--workers", type=int, default=2, help="processes of one thread each; gradients are averaged")
+ap.add_argument("--copy", type=float, default=0.25, help="share of the sequences that are runs of random tokens said again")
+ap.add_argument("--init", default="", help="checkpoint to start from")
 ap.add_argument("--seed", type=int, default=1)
 ap.add_argument("--save-every", type=float, default=8, help="minutes")
 a = ap.parse_args()
@@ -61,7 +64,6 @@ for t, l in by_task.items():
     prefix[t] = first[:n].copy()
     by_task[t] = [(p[n:], c) for p, c in l]
 names = sorted(by_task)
-weights = [float(len(by_task[t])) * 1.0 for t in names]
 rank = 0
 for r in range(1, a.workers):
     if os.fork() == 0:
@@ -115,10 +117,42 @@ def build(t, idx):
     return ids, pos, seg, w
 
 
+def build_copy():
+    """Runs of random tokens that come again, whole or as names in another
+    order: the dense signal from which a small model learns to copy."""
+    ids, pos, seg, w = [BOS], [0], [0], [0.0]
+    k = 0
+    while len(ids) < a.seq - 60:
+        k += 1
+        draw = lambda n: [rng.randrange(3, CONFIG["vocab_size"]) for _ in range(n)]
+        if rng.random() < 0.4:
+            run = draw(rng.randint(8, 60))
+            x = run + draw(rng.randint(0, 3))
+            v = [0.0] * len(x)
+            x += run
+            v += [0.0] + [1.0] * (len(run) - 1)
+        else:
+            names = [draw(rng.randint(2, 6)) for _ in range(rng.randint(3, 9))]
+            x, v = [], []
+            for n in names:
+                x += n + draw(rng.randint(0, 2))
+            v = [0.0] * len(x)
+            rng.shuffle(names)
+            for n in names:
+                glue = draw(rng.randint(0, 2))
+                x += glue + n
+                v += [0.0] * (len(glue) + 1) + [1.0] * (len(n) - 1)
+        if len(ids) + len(x) > a.seq + 40:
+            break
+        ids += x; pos += range(1, 1 + len(x)); seg += [k] * len(x); w += [0.3 * y for y in v]
+    return ids, pos, seg, w
+
+
 def batch(stream):
-    seqs, total = [], 0
+    seqs, total, copies = [], 0, []
     while total < a.tokens:
-        s = build(*next(stream))
+        copies.append(rng.random() < a.copy * (1 - done))
+        s = build_copy() if copies[-1] else build(*next(stream))
         seqs.append(s); total += len(s[0])
     T = -(-max(len(s[0]) for s in seqs) // 32) * 32
     B = len(seqs)
@@ -131,11 +165,17 @@ def batch(stream):
     causal = torch.ones(T, T, dtype=torch.bool).tril()
     mask = (seg[:, :, None] == seg[:, None, :]) | (seg[:, None, :] == 0)
     mask = (mask & causal)[:, None]
-    return ids, pos, mask, w, total
+    return ids, pos, mask, w, torch.tensor(copies), total
 
+
+done = 0.0  # share of the schedule that is over; copying fades out with it
 
 # --- model and optimiser --------------------------------------------------
 model = Llama(CONFIG)
+if a.init:
+    from safetensors.torch import load_file
+    names_hf = dict(zip(hf_state(model).keys(), model.state_dict().keys()))
+    model.load_state_dict({names_hf[k]: v for k, v in load_file(a.init).items()})
 if rank == 0:
     print("parameters", sum(p.numel() for p in model.parameters()), flush=True)
 mats = [p for n, p in model.named_parameters() if p.dim() == 2 and not n.startswith("embed")]
@@ -170,7 +210,7 @@ class Muon(torch.optim.Optimizer):
 
 
 if a.muon:
-    opts = [Muon(mats, a.muon), torch.optim.AdamW(rest, lr=a.lr, betas=(0.9, 0.95), weight_decay=0.0)]
+    opts = [Muon(mats, a.muon, wd=a.decay), torch.optim.AdamW(rest, lr=a.lr, betas=(0.9, 0.95), weight_decay=0.0)]
 else:
     opts = [torch.optim.AdamW([{"params": mats, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}], lr=a.lr, betas=(0.9, 0.95))]
 base = [[g["lr"] for g in o.param_groups] for o in opts]
@@ -185,7 +225,7 @@ def save(name):
 
 params = list(model.parameters())
 start = last_save = last_log = time.time()
-step, seen, avg, avg_t = 0, 0, None, None
+step, seen, avg, avg_t, avg_c = 0, 0, None, None, None
 stream = tasks_in_turn()
 while True:
     frac = step / a.steps if a.steps else (time.time() - start) / (60 * a.minutes)
@@ -199,7 +239,8 @@ while True:
     for o, b in zip(opts, base):
         for g, l in zip(o.param_groups, b):
             g["lr"] = l * lr
-    ids, pos, mask, w, n = batch(stream)
+    done = frac
+    ids, pos, mask, w, copies, n = batch(stream)
     with torch.autocast("cpu", torch.bfloat16):
         h = model(ids, pos, mask)
     # Prompt tokens: a quarter of them, drawn anew each time, at four times the weight.
@@ -225,14 +266,19 @@ while True:
     for o in opts:
         o.step()
     with torch.no_grad():
-        m = tw > 4 * a.prompt_weight + 1e-6
-        tl = (ce * tw)[m].sum() / tw[m].sum()
+        iscopy = copies[:, None].expand(pick.shape)[pick]
+        m = (tw > 4 * a.prompt_weight + 1e-6) & ~iscopy
+        tl = (ce * tw)[m].sum() / tw[m].sum().clamp(min=1e-9)
+        if iscopy.any():
+            m = iscopy & (tw > 0)
+            cl = ce[m].mean().item()
+            avg_c = cl if avg_c is None else 0.9 * avg_c + 0.1 * cl
     avg = loss.item() if avg is None else 0.95 * avg + 0.05 * loss.item()
     avg_t = tl.item() if avg_t is None else 0.95 * avg_t + 0.05 * tl.item()
     step += 1; seen += n * a.workers
     now = time.time()
     if rank == 0 and now - last_log > 20:
-        print(f"step {step} min {(now - start) / 60:.1f} tokens {seen / 1e6:.2f}M ({seen / (now - start):.0f}/s) lr {lr:.3f} loss {avg:.4f} target {avg_t:.4f}", flush=True)
+        print(f"step {step} min {(now - start) / 60:.1f} tokens {seen / 1e6:.2f}M ({seen / (now - start):.0f}/s) lr {lr:.3f} loss {avg:.4f} target {avg_t:.4f} copy {avg_c or 0:.3f}", flush=True)
         last_log = now
     if rank == 0 and now - last_save > 60 * a.save_every:
         save("last.safetensors"); last_save = now
