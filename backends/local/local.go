@@ -140,6 +140,9 @@ func (b *backend) Info(context.Context) (core.Info, error) {
 // Open starts a session on the shared engine: requests of all sessions are
 // batched together.
 func (b *backend) Open(ctx context.Context) (core.Session, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	e, err := b.load()
 	if err != nil {
 		return nil, err
