@@ -49,7 +49,7 @@ func (d *decoder) check(f *File, o Options) {
 		d.complain(d.places["metrics"], "evalrun ls metrics lists them", "metrics names none")
 	}
 	for i, m := range t.Metrics {
-		if o.Metrics == nil || contains(o.Metrics, m.Name) {
+		if o.Metrics == nil || slices.Contains(o.Metrics, m.Name) {
 			continue
 		}
 		hint := "evalrun ls metrics lists them; one of your own is evalrun-metric-NAME on PATH"
@@ -202,13 +202,4 @@ func (d *decoder) checkSource(t *core.Task) {
 		}
 		return
 	}
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -121,7 +122,7 @@ func openRef(root, spec string) (runRef, error) {
 		return runRef{}, err
 	}
 	labels := runLabels(folder)
-	if !contains(labels, model) {
+	if !slices.Contains(labels, model) {
 		hint := "its models: " + strings.Join(labels, ", ")
 		if near := nearest.Word(model, labels); near != "" {
 			hint = "did you mean " + name + "@" + near + "?"
@@ -196,7 +197,7 @@ func runBefore(f *results.Folder) (*results.Folder, error) {
 			continue
 		}
 		for _, t := range taskNames(r.Manifest.Config) {
-			if contains(names, t) {
+			if slices.Contains(names, t) {
 				return r, nil
 			}
 		}
@@ -213,7 +214,7 @@ func matchModels(nameA, nameB string, a, b runRef) ([][2]compare.Side, error) {
 		return [][2]compare.Side{{{Folder: a.folder, Model: ma[0]}, {Folder: b.folder, Model: mb[0]}}}, nil
 	}
 	for _, m := range ma {
-		if contains(mb, m) {
+		if slices.Contains(mb, m) {
 			pairs = append(pairs, [2]compare.Side{{Folder: a.folder, Model: m}, {Folder: b.folder, Model: m}})
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -178,7 +179,7 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 	if f.rpm < 0 || f.tpm < 0 {
 		return &core.UserError{Where: "--rpm, --tpm", Message: "a rate is above 0", Hint: "leave it out for none"}
 	}
-	if !contains([]string{"auto", "on", "off"}, f.cache) {
+	if !slices.Contains([]string{"auto", "on", "off"}, f.cache) {
 		return &core.UserError{Where: "--cache " + f.cache, Message: "unknown setting", Hint: "one of: auto, on, off"}
 	}
 	if e.files, err = f.load(args); err != nil {
@@ -305,7 +306,7 @@ func backendNames(host *plugins.Host) []string {
 		names = append(names, e.Name)
 	}
 	for _, p := range host.List() {
-		if p.Kind == "backend" && !contains(names, p.Name) {
+		if p.Kind == "backend" && !slices.Contains(names, p.Name) {
 			names = append(names, p.Name)
 		}
 	}

@@ -114,7 +114,7 @@ type tableau struct {
 }
 
 func (t *tableau) note(s string) {
-	if s != "" && !contains(t.notes, s) {
+	if s != "" && !slices.Contains(t.notes, s) {
 		t.notes = append(t.notes, s)
 	}
 }

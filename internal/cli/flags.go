@@ -2,6 +2,7 @@ package cli
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,7 @@ func defaultInWords(fl *pflag.FlagSet, names ...string) {
 func completeTasks(_ *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
 	var out []string
 	for _, name := range tasks.Names() {
-		if strings.HasPrefix(name, word) && !contains(args, name) {
+		if strings.HasPrefix(name, word) && !slices.Contains(args, name) {
 			out = append(out, name)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -54,7 +55,7 @@ func list(what, out string) (rows [][]string, header []string, err error) {
 			rows = append(rows, []string{f.Name, f.Summary, strings.Join(f.Params, ", ")})
 		}
 		for _, p := range metricPlugins() {
-			if !contains(metrics.Names(), p.Name) {
+			if !slices.Contains(metrics.Names(), p.Name) {
 				rows = append(rows, []string{p.Name, "a plugin: " + p.Path, ""})
 			}
 		}

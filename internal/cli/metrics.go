@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/evalrun/evalrun/core"
@@ -15,7 +16,7 @@ import (
 func metricNames() []string {
 	names := metrics.Names()
 	for _, p := range metricPlugins() {
-		if !contains(names, p.Name) {
+		if !slices.Contains(names, p.Name) {
 			names = append(names, p.Name)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/evalrun/evalrun/backends/replay"
@@ -90,7 +91,7 @@ func (f *evalFlags) againstSpec(spec string, known []string) (modelSpec, error) 
 	if strings.TrimSpace(spec) == "" {
 		return modelSpec{}, &core.UserError{Where: "--against", Message: "names nothing", Hint: "write BACKEND:MODEL (openai:gpt-4-0613), local:DIR+ADAPTER, or the folder of a run"}
 	}
-	if name, _, _ := strings.Cut(spec, ":"); !contains(known, name) || spec == name && isRun(f.out, spec) {
+	if name, _, _ := strings.Cut(spec, ":"); !slices.Contains(known, name) || spec == name && isRun(f.out, spec) {
 		ref, err := openRef(f.out, spec)
 		if err == nil {
 			return runSpec(ref, spec)
@@ -100,7 +101,7 @@ func (f *evalFlags) againstSpec(spec string, known []string) (modelSpec, error) 
 		}
 	}
 	name, rest, _ := strings.Cut(spec, ":")
-	if !contains(known, name) {
+	if !slices.Contains(known, name) {
 		hint := "write BACKEND:MODEL (openai:gpt-4-0613), local:DIR+ADAPTER, or the folder of a run; evalrun ls backends lists the backends"
 		if near := nearest.Word(name, known); near != "" {
 			hint = fmt.Sprintf("did you mean %s:%s?", near, rest)
@@ -145,7 +146,7 @@ func runSpec(ref runRef, spec string) (modelSpec, error) {
 
 // knownBackend names the nearest backend for a mistyped one.
 func knownBackend(name string, known []string) error {
-	if contains(known, name) {
+	if slices.Contains(known, name) {
 		return nil
 	}
 	hint := "there are " + strings.Join(known, ", ") + "; put a plugin on PATH as evalrun-backend-NAME to use it as NAME"
@@ -194,13 +195,4 @@ func options(pairs []string) (map[string]string, error) {
 		m[k] = v
 	}
 	return m, nil
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }

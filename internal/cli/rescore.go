@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -194,7 +195,7 @@ func (t *tallies) add(rec *record.Record) {
 		job := t.s.jobs[rec.Task]
 		tally = run.NewTally(job.Task, rec.Model, job.Judges, job.Repeat)
 		t.byName[key] = tally
-		if !contains(t.models, rec.Model) {
+		if !slices.Contains(t.models, rec.Model) {
 			t.models = append(t.models, rec.Model)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -45,7 +46,7 @@ func newResume() *cobra.Command {
 }
 
 func runResume(cmd *cobra.Command, name string, flags *evalFlags) error {
-	if !contains([]string{"auto", "on", "off"}, flags.cache) {
+	if !slices.Contains([]string{"auto", "on", "off"}, flags.cache) {
 		return &core.UserError{Where: "--cache " + flags.cache, Message: "unknown setting", Hint: "one of: auto, on, off"}
 	}
 	folder, err := results.Open(flags.out, name)

@@ -208,7 +208,7 @@ func renderTable(s results.Scores, models []string, how shortening) (lines, belo
 			row = append(row, strings.Join(notes, divider))
 		case len(notes) == 0:
 		case !slices.ContainsFunc(g, func(l results.Score) bool { return !unbegun(l) }):
-			if !contains(unreached, about) {
+			if !slices.Contains(unreached, about) {
 				unreached = append(unreached, about)
 			}
 		default:

@@ -2,6 +2,7 @@ package demogen
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -48,7 +49,7 @@ func (g *gen) question(k int) (q string, choices []string) {
 		choices = []string{pair[1]}
 		for len(choices) < k {
 			o := strings.Split(g.of(g.list("antonym")...), "/")[g.n(0, 1)]
-			if o != pair[0] && !contains(choices, o) {
+			if o != pair[0] && !slices.Contains(choices, o) {
 				choices = append(choices, o)
 			}
 		}
@@ -67,7 +68,7 @@ func (g *gen) question(k int) (q string, choices []string) {
 		g.set("sum", fmt.Sprintf("%d %s %d", a, sign, b))
 		choices = []string{strconv.Itoa(v)}
 		for len(choices) < k {
-			if o := strconv.Itoa(max(0, v+g.n(-6, 12))); !contains(choices, o) {
+			if o := strconv.Itoa(max(0, v+g.n(-6, 12))); !slices.Contains(choices, o) {
 				choices = append(choices, o)
 			}
 		}
@@ -89,11 +90,11 @@ func (g *gen) question(k int) (q string, choices []string) {
 		choices = []string{g.of(strings.Split(members, "/")...)}
 		for len(choices) < k {
 			_, m, _ := strings.Cut(all[g.n(0, len(all)-1)], "=")
-			if o := g.of(strings.Split(m, "/")...); !strings.Contains(members, o) && !contains(choices, o) {
+			if o := g.of(strings.Split(m, "/")...); !strings.Contains(members, o) && !slices.Contains(choices, o) {
 				choices = append(choices, o)
 			}
 			if len(choices) < k && len(all) < 4 && g.p(0.2) { // few kinds: any word may stand in
-				if o := g.x("{thing}"); !contains(choices, o) {
+				if o := g.x("{thing}"); !slices.Contains(choices, o) {
 					choices = append(choices, o)
 				}
 			}
@@ -103,15 +104,6 @@ func (g *gen) question(k int) (q string, choices []string) {
 	}
 	f := g.variants("fact_fixed")
 	return f[0], f[1:min(len(f), k+1)]
-}
-
-func contains(l []string, s string) bool {
-	for _, x := range l {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }
 
 // mixedUp shuffles the choices and returns where the first one went.

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -115,20 +116,11 @@ func (m *Metric) ready() {
 		m.runner = runner
 		m.notes = []string{fmt.Sprintf("programs ran in Python %s with: %s", version, strings.Join(layers, ", "))}
 		for _, wanted := range []string{"no network", "read-only files"} {
-			if !contains(layers, wanted) {
+			if !slices.Contains(layers, wanted) {
 				m.notes = append(m.notes, "this kernel gave no isolation of the kind \""+wanted+"\": run models you trust, or use a container")
 			}
 		}
 	})
-}
-
-func contains(all []string, one string) bool {
-	for _, s := range all {
-		if s == one {
-			return true
-		}
-	}
-	return false
 }
 
 // selfTest sees that a right program passes and a wrong, an endless and a
