@@ -12,11 +12,11 @@ import (
 	"slices"
 
 	"github.com/evalrun/evalrun/backends/echo"
-	"github.com/evalrun/evalrun/backends/internal/option"
 	"github.com/evalrun/evalrun/backends/local"
 	"github.com/evalrun/evalrun/backends/openai"
 	"github.com/evalrun/evalrun/backends/replay"
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/nearest"
 )
 
 // An Entry is a backend of the house.
@@ -56,5 +56,5 @@ func Nearest(name string) string {
 	for _, e := range Builtin() {
 		names = append(names, e.Name)
 	}
-	return option.Nearest(name, names)
+	return nearest.Word(name, names)
 }

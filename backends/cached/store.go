@@ -48,15 +48,6 @@ type modelID struct{ backend, model, revision string }
 // batch is the number of keys that one query looks up.
 const batch = 64
 
-// DefaultPath is where the cache lies when the user names no other place.
-func DefaultPath() (string, error) {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("finding the cache folder: %w", err)
-	}
-	return filepath.Join(dir, "evalrun", "answers.db"), nil
-}
-
 // OpenStore opens or makes the cache file. A file that is damaged, or is no
 // cache, is moved aside and a new one begun; warn is told so (nil: nobody is).
 func OpenStore(path string, warn func(string)) (*Store, error) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/nearest"
 )
 
 // A Reader hands out options and remembers the first mistake. It is used by
@@ -153,7 +154,7 @@ func (r *Reader) Err() error {
 	if len(r.known) > 0 {
 		slices.Sort(r.known)
 		hint = "its options are " + strings.Join(r.known, ", ")
-		if near := Nearest(unknown[0], r.known); near != "" {
+		if near := nearest.Word(unknown[0], r.known); near != "" {
 			hint = "did you mean " + near + "? " + hint
 		}
 	}
@@ -162,37 +163,4 @@ func (r *Reader) Err() error {
 		Message: fmt.Sprintf("unknown option %q", unknown[0]),
 		Hint:    hint,
 	}
-}
-
-// Nearest gives the word with the least edit distance to s, or nothing where
-// none is closer than half of s's length.
-func Nearest(s string, words []string) string {
-	best, at := len(s)/2+1, ""
-	for _, w := range words {
-		if d := distance(s, w); d < best {
-			best, at = d, w
-		}
-	}
-	return at
-}
-
-// distance is Levenshtein's, over bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
 }
