@@ -13,6 +13,8 @@ import (
 	"github.com/expr-lang/expr/parser"
 	"github.com/expr-lang/expr/types"
 	"github.com/expr-lang/expr/vm"
+
+	"github.com/evalrun/evalrun/internal/nearest"
 )
 
 const (
@@ -344,12 +346,7 @@ func firstLine(s string) string {
 
 // suggest names the nearest of the names, and a few others.
 func suggest(wanted string, names []string) string {
-	best, distance := "", max(2, len(wanted)/3)+1
-	for _, name := range names {
-		if d := edits(strings.ToLower(wanted), strings.ToLower(name)); d < distance {
-			best, distance = name, d
-		}
-	}
+	best := nearest.Word(wanted, names)
 	switch {
 	case best != "":
 		return fmt.Sprintf("did you mean %q?", best)
@@ -359,25 +356,4 @@ func suggest(wanted string, names []string) string {
 		return "there are: " + strings.Join(names[:20], ", ") + " …"
 	}
 	return "there are: " + strings.Join(names, ", ")
-}
-
-// edits is the Levenshtein distance in bytes.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
