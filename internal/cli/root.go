@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/cli/debug"
 	"github.com/evalrun/evalrun/internal/nearest"
 	"github.com/evalrun/evalrun/tasks"
 )
@@ -68,7 +69,8 @@ func newRoot() *cobra.Command {
 	f.register(root.Flags())
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newEval(), newAsk(), newReport(), newCompare(), newView(), newRescore(), newResume(),
-		newValidate(), newNew(), newImport(), newLs(), newCache(), newPlugin(), newBench())
+		newValidate(), newNew(), newImport(), newLs(), newCache(), newPlugin(), newBench(),
+		debug.Command())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
