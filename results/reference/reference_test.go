@@ -51,3 +51,48 @@ func TestTable3FollowsFromTables11And12(t *testing.T) {
 		}
 	}
 }
+
+// Table 13's quality columns follow from Tables 11 and 12, to the rounding of
+// the report: that ties the three files together, row by row.
+func TestTable13FollowsFromTables11And12(t *testing.T) {
+	if q, h := QualityNames(), HeuristicNames(); len(q) != 6 || len(h) != 14 || q[0] != "max_gpt4_lift" || h[0] != "input_len_p95" || h[13] != "train_examples" {
+		t.Fatalf("columns %v %v", q, h)
+	}
+	rows := Table13()
+	if len(rows) != 31 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for _, m := range rows {
+		task, ok := Lookup(m.Task)
+		if !ok {
+			t.Errorf("table 13 has %s, table 11 has not", m.Task)
+			continue
+		}
+		base, _ := task.BestBase()
+		tuned, _ := task.BestFinetuned()
+		for i, want := range map[int]float64{0: tuned - task.Base[GPT4], 2: base, 4: tuned} {
+			if math.Abs(m.Quality[i]-want) > 0.0011 {
+				t.Errorf("%s: %s is %v, tables 11 and 12 give %v", m.Task, QualityNames()[i], m.Quality[i], want)
+			}
+		}
+	}
+}
+
+func TestPublishedTables(t *testing.T) {
+	if rows := Table3(); len(rows) != 32 || rows[31].Task != "average" || rows[0].OverGPT4 != -0.396 {
+		t.Errorf("table 3: %d rows", len(rows))
+	}
+	if rows := Table4(); len(rows) != 13 || rows[12].AboveGPT4 != "224/310" || !math.IsNaN(rows[0].After) || rows[1].After != 0.645 {
+		t.Errorf("table 4: %v", rows)
+	}
+	if rows := Table6(); len(rows) != 7 || rows[0].WithBase != 0.121 || !math.IsNaN(rows[2].WithBase) {
+		t.Errorf("table 6: %v", rows)
+	}
+	rows, columns, rho := Figure8()
+	if len(rows) != 7 || len(columns) != 21 || len(rho) != 7 || rho[0][1] != -0.79 {
+		t.Errorf("figure 8: %d rows, %d columns", len(rows), len(columns))
+	}
+	if s := Servings(); len(s) != 42 || s[41] != (Serving{10, "30-500 input 1-120 output", 100, 2, 25, "token_streaming_ms", 3206.46, 5248.97}) {
+		t.Errorf("serving: %d cells, last %v", len(s), s[len(s)-1])
+	}
+}
