@@ -9,6 +9,17 @@
 // and inputs of a weight, H heads of size D. Activations are float32 and
 // row-major: row t of a [T, C] buffer starts at t*C.
 //
+// # Arithmetic
+//
+// Every operation computes in float32: a weight of any format stands for the
+// float32 values that package format decodes, products and sums are float32.
+// Round is the one place where less is kept, and the caller asks for it. A
+// device that knows a faster arithmetic (quantised activations, say) offers it
+// as an option that is off unless it is asked for; an exact run asks for none.
+//
+// Devices need no NaN-free input, but a NaN may spread along its own row, and
+// with attention along its own sequence, never to a neighbour's.
+//
 // # Same bits
 //
 // A result depends on its inputs alone: not on the number of threads, not on
@@ -18,15 +29,15 @@
 //     that depends on K alone.
 //   - Attention walks the keys of a token in blocks of PageTokens that are
 //     anchored at position 0, each block summed on its own.
+//     Which blocks a token walks depends on its position and the window alone.
 //   - A row-wise sum (norm, softmax) has an order that depends on the width.
+//   - A value of an element-wise operation depends on its operands alone.
 //
 // The bits hold for one device, one build and one instruction-set path;
 // between devices or paths only kerneltest's tolerance holds.
 package kernels
 
 import (
-	"fmt"
-
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
@@ -44,15 +55,6 @@ type Buffer interface {
 	// Slice is the part of the buffer from value from up to, and without, to.
 	// Both share the memory.
 	Slice(from, to int) Buffer
-}
-
-// A Weight is a matrix [N, K] as a checkpoint stores it: row-major, each of the
-// N rows holding the K factors of one output.
-type Weight struct {
-	Name string // for messages
-	Type format.Type
-	N, K int
-	Data []byte // stays owned by the caller, valid until the device is closed
 }
 
 // Use says what a prepared weight will be used for.
@@ -108,9 +110,51 @@ const (
 	RopePairs
 )
 
+// Activation is the function of a feed-forward layer.
+type Activation uint8
+
+const (
+	// SiLU is x / (1 + exp(-x)); with Gate, SwiGLU (Shazeer, 2020).
+	SiLU Activation = iota
+	// GELUTanh is x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))), the approximation
+	// that checkpoints call gelu_new and gelu_pytorch_tanh (Hendrycks and
+	// Gimpel, 2016); with Gate, GeGLU.
+	GELUTanh
+	// GELUErf is x/2 · (1 + erf(x/√2)), plain "gelu".
+	GELUErf
+)
+
+// AttentionOptions say how attention scores are made of q·k.
+type AttentionOptions struct {
+	// Scale is what q·k is multiplied by.
+	Scale float32
+	// Window is the number of positions that a token sees, itself and the
+	// Window-1 before it; 0 is all of them.
+	Window int
+	// SoftCap bounds scaled scores, as SoftCap the operation does; 0 is no bound.
+	SoftCap float32
+}
+
+// LowRank is an adapter's change of a weight [N, K], Scale·B·A (Hu et al.,
+// 2021): A [R, K] and B [N, R], prepared for MatMul, R of any size.
+type LowRank struct {
+	A, B  Prepared
+	Scale float32
+}
+
+// A Segment is the rows Row to Row+N-1 of a batch and the adapter they use.
+type Segment struct {
+	Row, N int
+	LowRank
+}
+
 // A Device computes. Its operations run in the order of the calls; one
 // goroutine at a time calls them. Sizes and indices are the caller's
 // responsibility: a wrong one is a broken invariant and panics with "BUG:".
+//
+// Outputs come first. dst may be an operand of the same shape where the
+// operation works value by value or row by row (said as "in place"); otherwise
+// no operand overlaps dst. A buffer may be larger than what an operation uses.
 type Device interface {
 	// Name is what a user calls the device: "cpu", "ref".
 	Name() string
@@ -129,19 +173,50 @@ type Device interface {
 	Embed(dst Buffer, table Prepared, ids []int32)
 	// MatMul: x [T, K] times the transposed weight [N, K], to dst [T, N].
 	MatMul(dst, x Buffer, rows int, w Prepared, e Epilogue)
-	// RMSNorm: dst[t] = x[t] / sqrt(mean(x[t]²) + eps) * weight
-	// (Zhang and Sennrich, 2019). dst may be x.
+	// LoRA: dst[t] = dst[t] + Scale·((x[t]·Aᵀ)·Bᵀ) for the rows of each
+	// segment; x [T, K], dst [T, N]. Rows of no segment stay. Both products are
+	// reduced as in MatMul; the scale is taken after them, the sum last.
+	LoRA(dst, x Buffer, segments []Segment)
+	// RowNorms: dst[n] = ‖W[n] + Scale·B[n]·A‖₂ over each row of a weight, the
+	// norm that DoRA divides by (Liu et al., 2024). w is prepared for MatMul. A
+	// LowRank without A and B counts as zero.
+	RowNorms(dst Buffer, w Prepared, l LowRank)
+
+	// RMSNorm: dst[t] = x[t] / √(mean(x[t]²) + eps) · weight (Zhang and
+	// Sennrich, 2019), rows as wide as weight. In place. Norms of each head are
+	// rows·heads rows; Gemma's 1 + w is added by whoever loads the weight.
 	RMSNorm(dst, x, weight Buffer, rows int, eps float32)
+	// LayerNorm: dst[t] = (x[t] - mean) / √(var + eps) · weight + bias, var
+	// being mean((x[t] - mean)²) (Ba et al., 2016). In place.
+	LayerNorm(dst, x, weight, bias Buffer, rows int, eps float32)
 	// Rope rotates in place each of the heads of size dim in each row of x by
 	// the angles of the row's position: (a, b) becomes (a·cos - b·sin,
-	// b·cos + a·sin) (Su et al., 2021). cos and sin hold a row of R/2 values a
-	// position, R <= dim; values from R on stay.
+	// b·cos + a·sin) (Su et al., 2021). cos and sin hold a row of half = R/2
+	// values a position, R <= dim; values from R on stay.
 	Rope(x Buffer, heads, dim int, cos, sin Buffer, half int, pos []int32, style RopeStyle)
-	// SwiGLU: dst[i] = gate[i] / (1 + exp(-gate[i])) * up[i], n values
-	// (Shazeer, 2020). dst may be gate or up.
-	SwiGLU(dst, gate, up Buffer, n int)
-	// Gather: dst[i] = x[rows[i]], rows of width cols. dst is not x.
+
+	// Activate: dst[i] = a(x[i]), n values, in place.
+	Activate(dst, x Buffer, n int, a Activation)
+	// Gate: dst[i] = a(gate[i]) · up[i], n values, in place on either.
+	Gate(dst, gate, up Buffer, n int, a Activation)
+	// Add: dst[i] = dst[i] + x[i], n values.
+	Add(dst, x Buffer, n int)
+	// AddBias: dst[t] = dst[t] + bias, rows as wide as bias.
+	AddBias(dst, bias Buffer, rows int)
+	// Scale: dst[i] = x[i] · by, n values, in place.
+	Scale(dst, x Buffer, n int, by float32)
+	// ScaleColumns: dst[t] = dst[t] · scale value by value, rows as wide as scale.
+	ScaleColumns(dst, scale Buffer, rows int)
+	// SoftCap: dst[i] = cap · tanh(x[i] / cap), n values, in place (Gemma 2).
+	SoftCap(dst, x Buffer, n int, cap float32)
+	// Round: dst[i] = x[i] rounded to the nearest value of type t (F32, BF16 or
+	// F16), ties to even, n values, in place.
+	Round(dst, x Buffer, n int, t format.Type)
+	// Gather: dst[i] = x[rows[i]], rows of width cols.
 	Gather(dst, x Buffer, rows []int32, cols int)
+	// Columns: dst[t] = values from to from+n-1 of x[t], rows of x being width
+	// wide: one part of a fused projection.
+	Columns(dst, x Buffer, rows, width, from, n int)
 
 	// AllocKV gives a layer's cache of zeroed pages.
 	AllocKV(pages, heads, dim int) (KV, error)
@@ -149,11 +224,12 @@ type Device interface {
 	StoreKV(kv KV, k, v Buffer, spans []Span)
 	// CopyPage copies the first n positions of page src to page dst.
 	CopyPage(kv KV, dst, src int32, n int)
-	// Attention: for each row and head, softmax(scale · q·Kᵀ) · V over the
-	// positions up to the row's own. heads is a multiple g of the cache's:
-	// heads i·g to i·g+g-1 of q use head i of the cache. dst and q are
-	// [T, heads·dim].
-	Attention(dst, q Buffer, kv KV, spans []Span, heads int, scale float32)
+	// Attention: for each row and head, softmax(scores) · V over the positions
+	// up to the row's own that the window lets it see; the scores are q·k with
+	// the options applied. heads is a multiple g of the cache's: heads i·g to
+	// i·g+g-1 of q use head i of the cache. dst and q are [T, heads·dim]. Pages
+	// that a window has left behind may hold anything.
+	Attention(dst, q Buffer, kv KV, spans []Span, heads int, o AttentionOptions)
 
 	// Close frees everything that the device gave out.
 	Close() error
@@ -163,22 +239,4 @@ type Device interface {
 func KVBytes(pages, heads, dim int) int64 {
 	padded := (dim + 15) / 16 * 16
 	return 4 * PageTokens * int64(pages) * int64(heads) * int64(dim+padded)
-}
-
-// CheckWeight reports whether the data of w fit its shape and type; devices
-// call it at the start of Prepare.
-func CheckWeight(w Weight) error {
-	if w.N <= 0 || w.K <= 0 {
-		return fmt.Errorf("weight %s: shape [%d, %d] is empty", w.Name, w.N, w.K)
-	}
-	row, ok := w.Type.Bytes(int64(w.K))
-	if !ok {
-		return fmt.Errorf("weight %s: rows of %d values are no whole number of %v blocks of %d",
-			w.Name, w.K, w.Type, w.Type.BlockSize())
-	}
-	if int64(len(w.Data))/row < int64(w.N) {
-		return fmt.Errorf("weight %s: %d bytes hold fewer than %d rows of %d %v values",
-			w.Name, len(w.Data), w.N, w.K, w.Type)
-	}
-	return nil
 }

@@ -29,7 +29,7 @@ func TestCheckWeight(t *testing.T) {
 
 func TestCheckSpans(t *testing.T) {
 	good := Span{Row: 2, N: 3, Pos: 30, Pages: []int32{4, 0}}
-	CheckSpans([]Span{good}, 5, 5)
+	CheckSpans([]Span{good}, 5, 5, 0)
 	for name, change := range map[string]func(s *Span){
 		"rows": func(s *Span) { s.N = 4 }, "negative row": func(s *Span) { s.Row = -1 },
 		"missing page": func(s *Span) { s.Pos = 62 }, "page too high": func(s *Span) { s.Pages = []int32{4, 5} },
@@ -43,7 +43,7 @@ func TestCheckSpans(t *testing.T) {
 			}()
 			s := good
 			change(&s)
-			CheckSpans([]Span{s}, 5, 5)
+			CheckSpans([]Span{s}, 5, 5, 0)
 			t.Errorf("%s: accepted", name)
 		}()
 	}

@@ -43,7 +43,7 @@ func (d *Device) AllocKV(pages, heads, dim int) (kernels.KV, error) {
 func (d *Device) StoreKV(kv kernels.KV, k, v kernels.Buffer, spans []kernels.Span) {
 	c := kv.(*cache)
 	width := c.heads * c.dim
-	kernels.CheckSpans(spans, k.Len()/width, c.pages)
+	kernels.CheckSpans(spans, k.Len()/width, c.pages, 0)
 	ks, vs := kernels.Host(k, k.Len(), "k"), kernels.Host(v, v.Len(), "v")
 	total := 0
 	for _, s := range spans {
@@ -87,13 +87,13 @@ const partRows = 12
 
 // Attention is cut into tasks of up to 32 tokens of one sequence and one head
 // of the cache with all the query heads that share it.
-func (d *Device) Attention(dst, q kernels.Buffer, kv kernels.KV, spans []kernels.Span, heads int, scale float32) {
+func (d *Device) Attention(dst, q kernels.Buffer, kv kernels.KV, spans []kernels.Span, heads int, o kernels.AttentionOptions) {
 	c := kv.(*cache)
 	width := heads * c.dim
 	if heads%c.heads != 0 {
 		panic(fmt.Sprintf("BUG: %d query heads on %d key heads", heads, c.heads))
 	}
-	kernels.CheckSpans(spans, q.Len()/width, c.pages)
+	kernels.CheckSpans(spans, q.Len()/width, c.pages, o.Window)
 	qs, out := kernels.Host(q, q.Len(), "q"), kernels.Host(dst, q.Len(), "dst")
 
 	type part struct {
@@ -114,13 +114,13 @@ func (d *Device) Attention(dst, q kernels.Buffer, kv kernels.KV, spans []kernels
 	}
 	d.pool.do(len(parts), work > smallWork, func(task, thread int) {
 		p := parts[task]
-		d.attend(out, qs, c, p.span, p.head, heads, scale, &d.work[thread])
+		d.attend(out, qs, c, p.span, p.head, heads, o, &d.work[thread])
 	})
 }
 
 // attend computes the rows of span s for the query heads of cache head h. Row
 // r = i·group + g of its tiles is token i, head h·group + g.
-func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int, scale float32, w *scratch) {
+func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int, o kernels.AttentionOptions, w *scratch) {
 	group := heads / c.heads
 	rows := s.N * group
 	mem := w.take(rows * (c.dim + page + 2*c.wide + 3))
@@ -132,7 +132,7 @@ func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int
 	at := func(i int) int { return ((s.Row+i)*heads + h*group) * c.dim }
 	for i := range s.N {
 		for j, x := range q[at(i):][:group*c.dim] {
-			qt[i*group*c.dim+j] = x * scale
+			qt[i*group*c.dim+j] = x * o.Scale
 		}
 	}
 	clear(acc)
@@ -142,18 +142,27 @@ func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int
 	}
 
 	last, step := s.Pos+s.N-1, max(1, partRows/group)
-	for b := 0; b <= last/page; b++ {
+	for b := kernels.FirstSeen(s.Pos, o.Window) / page; b <= last/page; b++ {
 		keys, values := c.keys(s.Pages[b], h), c.values(s.Pages[b], h)
-		// The tokens below first see nothing of this block; those from whole on
-		// see all of it.
-		first := max(0, b*page-s.Pos)
-		whole := min(s.N, max(first, b*page+page-1-s.Pos))
+		// The tokens below first see nothing of this block, it lies behind them;
+		// those from whole on see it up to its end; those from end on have left
+		// it behind their window.
+		first, end := max(0, b*page-s.Pos), s.N
+		if o.Window > 0 {
+			end = min(end, b*page+page-1+o.Window-s.Pos)
+		}
+		whole := min(end, max(first, b*page+page-1-s.Pos))
 		from := first * group
-		d.path.tile(scores[from*page:], page, qt[from*c.dim:], c.dim, rows-from, keys, c.dim*lanes, c.dim, page/lanes)
-		for i := first; i < s.N; i++ {
+		d.path.tile(scores[from*page:], page, qt[from*c.dim:], c.dim, end*group-from, keys, c.dim*lanes, c.dim, page/lanes)
+		for i := first; i < end; i++ {
+			seen := max(0, kernels.FirstSeen(s.Pos+i, o.Window)-b*page)
 			count := min(page, s.Pos+i+1-b*page)
 			for r := i * group; r < (i+1)*group; r++ {
-				shrink[r] = d.path.softmax(scores[r*page:(r+1)*page], count, &top[r], &total[r])
+				row := scores[r*page : (r+1)*page]
+				if o.SoftCap > 0 {
+					softCap(row[seen:count], row[seen:count], o.SoftCap)
+				}
+				shrink[r] = d.path.softmaxFrom(row, seen, count, &top[r], &total[r])
 			}
 		}
 		for i := first; i < whole; i += step {
@@ -161,14 +170,14 @@ func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int
 			to := min(whole, i+step)
 			d.sumValues(acc, add, shrink, scores, values, c, i*group, to*group, s.Pos+to-b*page)
 		}
-		d.sumValues(acc, add, shrink, scores, values, c, whole*group, rows, page)
+		d.sumValues(acc, add, shrink, scores, values, c, whole*group, end*group, page)
 	}
 	for i := range s.N {
 		for g := range group {
 			r := i*group + g
-			o, inv := dst[at(i)+g*c.dim:][:c.dim], 1/total[r]
+			out, inv := dst[at(i)+g*c.dim:][:c.dim], 1/total[r]
 			for j, x := range acc[r*c.wide:][:c.dim] {
-				o[j] = x * inv
+				out[j] = x * inv
 			}
 		}
 	}
@@ -186,6 +195,18 @@ func (d *Device) sumValues(acc, add, shrink, p, values []float32, c *cache, from
 	for r := from; r < to; r++ {
 		d.path.scaleAdd(acc[r*c.wide:(r+1)*c.wide], add[r*c.wide:], shrink[r])
 	}
+}
+
+// softmaxFrom is softmax over the scores from seen up to count: what lies
+// before them is taken out with a score that weighs nothing, and its weight
+// made zero.
+func (p *path) softmaxFrom(s []float32, seen, count int, top, total *float32) float32 {
+	for i := range seen {
+		s[i] = float32(math.Inf(-1))
+	}
+	shrink := p.softmax(s, count, top, total)
+	clear(s[:seen])
+	return shrink
 }
 
 // softmaxGo turns the first count of a block's scores into exp(score - top),

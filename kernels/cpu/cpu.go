@@ -27,6 +27,7 @@ type Device struct {
 	pool *pool
 	path *path
 	work []scratch // one a thread
+	low  scratch   // an adapter's inner product
 }
 
 // Options choose how a Device computes.

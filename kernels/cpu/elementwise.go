@@ -26,6 +26,35 @@ func (d *Device) RMSNorm(dst, x, weight kernels.Buffer, rows int, eps float32) {
 	})
 }
 
+func (d *Device) LayerNorm(dst, x, weight, bias kernels.Buffer, rows int, eps float32) {
+	c := weight.Len()
+	w, b := kernels.Host(weight, c, "weight"), kernels.Host(bias, c, "bias")
+	in, out := kernels.Host(x, rows*c, "x"), kernels.Host(dst, rows*c, "dst")
+	step := max(1, chunkFloats/c)
+	d.pool.do((rows+step-1)/step, rows*c > 2*chunkFloats, func(task, _ int) {
+		for t := task * step; t < min(rows, (task+1)*step); t++ {
+			row, o := in[t*c:(t+1)*c], out[t*c:(t+1)*c]
+			mean := sum(row) / float32(c)
+			for i, v := range row {
+				o[i] = v - mean
+			}
+			scale := 1 / float32(math.Sqrt(float64(d.path.sumSquares(o)/float32(c)+eps)))
+			for i, v := range o {
+				o[i] = float32(float32(v*scale)*w[i]) + b[i]
+			}
+		}
+	})
+}
+
+// sum adds in the eight lanes of sumSquaresGo.
+func sum(x []float32) float32 {
+	var s [8]float32
+	for i, v := range x {
+		s[i%8] += v
+	}
+	return sum8(&s)
+}
+
 // sumSquaresGo adds in eight lanes, value i to lane i%8, and then the lanes
 // pairwise: (0+4, 1+5, 2+6, 3+7), (0+2, 1+3), 0+1.
 func sumSquaresGo(x []float32) float32 {
@@ -79,35 +108,4 @@ func (d *Device) Rope(x kernels.Buffer, heads, dim int, cos, sin kernels.Buffer,
 			}
 		}
 	})
-}
-
-func (d *Device) SwiGLU(dst, gate, up kernels.Buffer, n int) {
-	out := kernels.Host(dst, n, "dst")
-	g, u := kernels.Host(gate, n, "gate"), kernels.Host(up, n, "up")
-	const step = chunkFloats / 4
-	d.pool.do((n+step-1)/step, n > 2*step, func(task, _ int) {
-		from, to := task*step, min(n, (task+1)*step)
-		d.path.swiglu(out[from:to], g[from:to], u[from:to])
-	})
-}
-
-func swigluGo(dst, gate, up []float32) {
-	gate, up = gate[:len(dst)], up[:len(dst)]
-	for i, g := range gate {
-		dst[i] = g / (1 + exp32(-g)) * up[i]
-	}
-}
-
-func (d *Device) Gather(dst, x kernels.Buffer, rows []int32, cols int) {
-	out, in := kernels.Host(dst, len(rows)*cols, "dst"), kernels.Host(x, x.Len(), "x")
-	for i, r := range rows {
-		copy(out[i*cols:(i+1)*cols], in[int(r)*cols:(int(r)+1)*cols])
-	}
-}
-
-func scaleAddGo(acc, x []float32, scale float32) {
-	x = x[:len(acc)]
-	for i, v := range x {
-		acc[i] = float32(acc[i]*scale) + v
-	}
 }

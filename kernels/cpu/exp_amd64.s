@@ -76,27 +76,30 @@ GLOBL iota<>(SB), RODATA|NOPTR, $128
 
 #define t0 Y15
 
-// func swigluAVX2(dst, gate, up *float32, n int)
+// func gateAVX2(dst, x, z, up *float32, n int)
 //
-// dst[i] = gate[i] / (1 + exp(-gate[i])) * up[i]; n is a multiple of 8.
-TEXT ·swigluAVX2(SB), NOSPLIT, $0-32
+// dst[i] = x[i] / (1 + exp(-z[i])) * up[i]; n is a multiple of 8.
+TEXT ·gateAVX2(SB), NOSPLIT, $0-40
 	MOVQ dst+0(FP), DI
-	MOVQ gate+8(FP), SI
-	MOVQ up+16(FP), DX
-	MOVQ n+24(FP), CX
+	MOVQ x+8(FP), SI
+	MOVQ z+16(FP), R8
+	MOVQ up+24(FP), DX
+	MOVQ n+32(FP), CX
 	SHRQ $3, CX
 	JZ   done
 
 loop:
 	VMOVUPS      (SI), Y0
-	VBROADCASTSS expk<>+52(SB), Y1
-	VXORPS       Y0, Y1, Y1       // -gate
+	VMOVUPS      (R8), Y1
+	VBROADCASTSS expk<>+52(SB), Y2
+	VXORPS       Y1, Y2, Y1       // -z
 	EXP(Y1, Y2, Y3, Y4)
 	VADDPS       t0, Y1, Y1       // 1 + exp
-	VDIVPS       Y1, Y0, Y0       // gate / that
+	VDIVPS       Y1, Y0, Y0       // x / that
 	VMULPS       (DX), Y0, Y0
 	VMOVUPS      Y0, (DI)
 	ADDQ         $32, SI
+	ADDQ         $32, R8
 	ADDQ         $32, DX
 	ADDQ         $32, DI
 	DECQ         CX

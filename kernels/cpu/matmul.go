@@ -12,12 +12,15 @@ const (
 // its panels once for all its rows while they lie in the cache.
 func (d *Device) MatMul(dst, x kernels.Buffer, rows int, p kernels.Prepared, e kernels.Epilogue) {
 	w := p.(*weight)
+	d.multiply(kernels.Host(dst, rows*w.n, "dst"), kernels.Host(x, rows*w.k, "x"), rows, w, e, 1)
+}
+
+// multiply is MatMul with the product taken times scale before it is added.
+func (d *Device) multiply(out, in []float32, rows int, w *weight, e kernels.Epilogue, scale float32) {
 	if w.panels == nil {
 		panic("BUG: weight was not prepared for MatMul")
 	}
 	n, k := w.n, w.k
-	in := kernels.Host(x, rows*k, "x")
-	out := kernels.Host(dst, rows*n, "dst")
 
 	block := min(rows, max(24, blockFloats/k/24*24))
 	blocks := (rows + block - 1) / max(block, 1)
@@ -39,11 +42,16 @@ func (d *Device) MatMul(dst, x kernels.Buffer, rows int, p kernels.Prepared, e k
 		d.path.tile(tmp, wide, a, k, r, panels, k*lanes, k, wide/lanes)
 		for i := range r {
 			o, t := out[(row+i)*n+col:][:cols], tmp[i*wide:][:cols]
-			if e == kernels.Add {
-				d.path.scaleAdd(o, t, 1)
-			} else {
+			if e == kernels.Store {
 				copy(o, t)
+				continue
 			}
+			if scale != 1 {
+				for j, v := range t {
+					t[j] = v * scale
+				}
+			}
+			d.path.scaleAdd(o, t, 1)
 		}
 	})
 }

@@ -7,12 +7,12 @@ import (
 )
 
 // weight is a prepared weight: panels for MatMul, the checkpoint's own rows
-// for Embed.
+// for Embed and RowNorms.
 type weight struct {
 	n, k   int
 	panels []float32 // [ceil(n/16)][k][16], the last panel filled up with zeros
-	table  kernels.Weight
-	row    int64 // bytes of a row of table
+	source kernels.Weight
+	use    kernels.Use
 }
 
 func (w *weight) Shape() (n, k int) { return w.n, w.k }
@@ -24,11 +24,7 @@ func (d *Device) Prepare(w kernels.Weight, use kernels.Use) (kernels.Prepared, e
 	if err := kernels.CheckWeight(w); err != nil {
 		return nil, err
 	}
-	p := &weight{n: w.N, k: w.K}
-	if use&kernels.ForEmbed != 0 {
-		p.table = w
-		p.row, _ = w.Type.Bytes(int64(w.K))
-	}
+	p := &weight{n: w.N, k: w.K, source: w, use: use}
 	if use&kernels.ForMatMul != 0 {
 		p.panels = make([]float32, (w.N+lanes-1)/lanes*lanes*w.K)
 		d.pack(p.panels, w)
@@ -38,14 +34,12 @@ func (d *Device) Prepare(w kernels.Weight, use kernels.Use) (kernels.Prepared, e
 
 // pack writes the panels of w, one task a panel.
 func (d *Device) pack(panels []float32, w kernels.Weight) {
-	bytes, _ := w.Type.Bytes(int64(w.K))
 	count := (w.N + lanes - 1) / lanes
 	d.pool.do(count, w.N*w.K > 1<<16, func(task, thread int) {
 		row := d.work[thread].take(w.K)
 		panel := panels[task*w.K*lanes:][:w.K*lanes]
 		for l := range min(lanes, w.N-task*lanes) {
-			at := int64(task*lanes+l) * bytes
-			w.Type.Decode(row, w.Data[at:at+bytes])
+			w.Decode(row, (task*lanes+l)*w.K)
 			for k, v := range row {
 				panel[k*lanes+l] = v
 			}
@@ -55,7 +49,7 @@ func (d *Device) pack(panels []float32, w kernels.Weight) {
 
 func (d *Device) Embed(dst kernels.Buffer, table kernels.Prepared, ids []int32) {
 	w := table.(*weight)
-	if w.row == 0 {
+	if w.use&kernels.ForEmbed == 0 {
 		panic("BUG: weight was not prepared for Embed")
 	}
 	out := kernels.Host(dst, len(ids)*w.k, "dst")
@@ -63,6 +57,6 @@ func (d *Device) Embed(dst kernels.Buffer, table kernels.Prepared, ids []int32) 
 		if id < 0 || int(id) >= w.n {
 			panic(fmt.Sprintf("BUG: id %d in a table of %d", id, w.n))
 		}
-		w.table.Type.Decode(out[t*w.k:(t+1)*w.k], w.table.Data[int64(id)*w.row:])
+		w.source.Decode(out[t*w.k:(t+1)*w.k], int(id)*w.k)
 	}
 }

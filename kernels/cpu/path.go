@@ -19,13 +19,14 @@ type path struct {
 	// softmax is described at softmaxGo.
 	softmax    func(s []float32, count int, top, total *float32) float32
 	sumSquares func(x []float32) float32
-	swiglu     func(dst, gate, up []float32)
+	// gate is described at gateGo.
+	gate func(dst, x, z, up []float32)
 	// scaleAdd is acc[i] = acc[i]*scale + x[i]; unless scale is 1, the length is
 	// a multiple of 8.
 	scaleAdd func(acc, x []float32, scale float32)
 }
 
-var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, swigluGo, scaleAddGo}
+var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, scaleAddGo}
 
 // paths are those that this machine can run, the fastest first.
 func paths() []*path { return append(archPaths(), &plain) }

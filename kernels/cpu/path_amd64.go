@@ -15,9 +15,9 @@ func archPaths() []*path {
 		return nil
 	}
 	if cpu.X86.HasAVX512F {
-		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, swigluWithAVX2, scaleAddWithAVX2})
+		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2})
 	}
-	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, swigluWithAVX2, scaleAddWithAVX2})
+	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2})
 }
 
 // tileWithAVX2 covers rows and panels with register tiles; see tileGo.
@@ -129,10 +129,10 @@ func checkTile(c []float32, ldc int, a []float32, lda, rows int, b []float32, st
 	return true
 }
 
-// swigluAVX2, softmaxAVX2 and scaleAddAVX2 are in exp_amd64.s.
+// gateAVX2, softmaxAVX2 and scaleAddAVX2 are in exp_amd64.s.
 
 //go:noescape
-func swigluAVX2(dst, gate, up *float32, n int)
+func gateAVX2(dst, x, z, up *float32, n int)
 
 //go:noescape
 func softmaxAVX2(s *float32, count int, top, total *float32) (shrink float32)
@@ -151,20 +151,21 @@ func scaleAddWithAVX2(acc, x []float32, scale float32) {
 	scaleAddGo(acc[n:], x[n:], scale)
 }
 
-// swigluWithAVX2 goes through the assembly in eights, the rest filled up, so
-// that a value has the same bits wherever it stands.
-func swigluWithAVX2(dst, gate, up []float32) {
-	gate, up = gate[:len(dst)], up[:len(dst)]
+// gateWithAVX2 goes through the assembly in eights, the rest filled up, so that
+// a value has the same bits wherever it stands.
+func gateWithAVX2(dst, x, z, up []float32) {
+	x, z, up = x[:len(dst)], z[:len(dst)], up[:len(dst)]
 	n := len(dst) &^ 7
 	if n > 0 {
-		swigluAVX2(&dst[0], &gate[0], &up[0], n)
+		gateAVX2(&dst[0], &x[0], &z[0], &up[0], n)
 	}
 	if n < len(dst) {
-		var g, u [8]float32
-		copy(g[:], gate[n:])
-		copy(u[:], up[n:])
-		swigluAVX2(&g[0], &g[0], &u[0], 8)
-		copy(dst[n:], g[:])
+		var a, b, c [8]float32
+		copy(a[:], x[n:])
+		copy(b[:], z[n:])
+		copy(c[:], up[n:])
+		gateAVX2(&a[0], &a[0], &b[0], &c[0], 8)
+		copy(dst[n:], a[:])
 	}
 }
 

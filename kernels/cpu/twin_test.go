@@ -127,16 +127,20 @@ func TestElementwiseTwins(t *testing.T) {
 				}
 				got, all := guarded(rng, n)
 				want := make([]float32, n)
-				p.swiglu(got, gate, up)
-				swigluGo(want, gate, up)
+				z, _ := guarded(rng, n)
+				for i := range z {
+					z[i] = float32(rng.NormFloat64() * 20)
+				}
+				p.gate(got, gate, z, up)
+				gateGo(want, gate, z, up)
 				for i := range got {
 					if !(math.Abs(float64(got[i]-want[i])) <= 2e-6*(1e-3+math.Abs(float64(want[i])))) {
-						t.Fatalf("swiglu of %d: value %d is %g, want %g", n, i, got[i], want[i])
+						t.Fatalf("gate of %d: value %d is %g, want %g", n, i, got[i], want[i])
 					}
 				}
 				for i, x := range all {
 					if x != sentinel && !within(&all[i], got) {
-						t.Fatalf("swiglu of %d wrote outside", n)
+						t.Fatalf("gate of %d wrote outside", n)
 					}
 				}
 				acc := append([]float32(nil), gate...)

@@ -3,6 +3,7 @@ package kerneltest
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/evalrun/evalrun/kernels"
 )
@@ -15,7 +16,15 @@ type sequence struct {
 }
 
 // shape of an attention layer.
-type shape struct{ heads, kvHeads, dim int }
+type shape struct {
+	heads, kvHeads, dim int
+	window              int
+	softCap             float32
+}
+
+func (s shape) options() kernels.AttentionOptions {
+	return kernels.AttentionOptions{Scale: 0.3, Window: s.window, SoftCap: s.softCap}
+}
 
 // sequences makes random ones that share no page; pages are handed out in an
 // order that is not ascending.
@@ -65,8 +74,15 @@ func attend(b bench, dev kernels.Device, s shape, seqs []sequence, pages int, ba
 			rows += p.to - p.from
 		}
 		dev.StoreKV(kv, on(b, dev, k), on(b, dev, v), spans)
+		for i := range spans { // what a window left behind is gone
+			pages := slices.Clone(spans[i].Pages)
+			for j := range kernels.FirstSeen(spans[i].Pos, s.window) / kernels.PageTokens {
+				pages[j] = -1
+			}
+			spans[i].Pages = pages
+		}
 		dst, whole := output(b, dev, rows*wide, nil)
-		dev.Attention(dst, on(b, dev, q), kv, spans, s.heads, 0.3)
+		dev.Attention(dst, on(b, dev, q), kv, spans, s.heads, s.options())
 		got := result(b, dev, whole)
 		for i, p := range batch {
 			copy(out[p.seq][p.from*wide:], got[spans[i].Row*wide:][:(p.to-p.from)*wide])
@@ -97,7 +113,10 @@ func wholeBatch(seqs []sequence) [][]piece {
 	return [][]piece{all}
 }
 
-var attentionShapes = []shape{{1, 1, 1}, {2, 2, 8}, {6, 2, 8}, {3, 3, 16}, {4, 1, 24}, {4, 4, 64}, {2, 1, 67}}
+var attentionShapes = []shape{
+	{1, 1, 1, 0, 0}, {2, 2, 8, 0, 0}, {6, 2, 8, 0, 0}, {3, 3, 16, 0, 0}, {4, 1, 24, 0, 0}, {4, 4, 64, 0, 0}, {2, 1, 67, 0, 0},
+	{2, 2, 8, 1, 0}, {6, 2, 10, 8, 0}, {4, 1, 12, 31, 2}, {2, 1, 16, 32, 0}, {2, 2, 7, 33, 0}, {4, 2, 80, 50, 1.5}, {1, 1, 5, 1000, 0}, {3, 1, 24, 0, 0.7},
+}
 
 func attention(b bench) {
 	for _, s := range attentionShapes {
@@ -106,6 +125,7 @@ func attention(b bench) {
 		want := attend(b, b.ref, s, seqs, pages, wholeBatch(seqs))
 		for i := range got {
 			near(b, fmt.Sprintf("%+v, %d tokens", s, seqs[i].n), got[i], want[i], 1e-5)
+			near(b, fmt.Sprintf("%+v, %d tokens, by definition", s, seqs[i].n), got[i], brute(s, seqs[i]), 1e-5)
 		}
 	}
 }
@@ -113,7 +133,7 @@ func attention(b bench) {
 // copyPage: a sequence that goes on from a copy of another's half-filled page
 // computes what it would have computed alone.
 func copyPage(b bench) {
-	s := shape{4, 2, 12}
+	s := shape{4, 2, 12, 0, 0}
 	seqs, pages := b.sequences(s, []int{50, 50})
 	seqs[1].k = append([]float32(nil), seqs[1].k...)
 	common := 41
@@ -133,6 +153,39 @@ func copyPage(b bench) {
 	rest := kernels.Span{N: seqs[1].n - common, Pos: common, Pages: seqs[1].pages}
 	b.dev.StoreKV(kv, on(b, b.dev, seqs[1].k[common*narrow:]), on(b, b.dev, seqs[1].v[common*narrow:]), []kernels.Span{rest})
 	dst, whole := output(b, b.dev, rest.N*wide, nil)
-	b.dev.Attention(dst, on(b, b.dev, seqs[1].q[common*wide:]), kv, []kernels.Span{rest}, s.heads, 0.3)
+	b.dev.Attention(dst, on(b, b.dev, seqs[1].q[common*wide:]), kv, []kernels.Span{rest}, s.heads, s.options())
 	same(b, "after a copied page", result(b, b.dev, whole), want[1][common*wide:])
+}
+
+// brute is attention by its definition: all scores of a row, one softmax.
+func brute(s shape, q sequence) []float32 {
+	out := make([]float32, q.n*s.heads*s.dim)
+	for t := range q.n {
+		for h := range s.heads {
+			kv := h / (s.heads / s.kvHeads)
+			from := 0
+			if s.window > 0 {
+				from = max(0, t-s.window+1)
+			}
+			weights, total := make([]float64, t+1), 0.0
+			for p := from; p <= t; p++ {
+				var score float64
+				for d := range s.dim {
+					score += float64(q.q[(t*s.heads+h)*s.dim+d]) * float64(q.k[(p*s.kvHeads+kv)*s.dim+d])
+				}
+				score *= 0.3
+				if s.softCap > 0 {
+					score = float64(s.softCap) * math.Tanh(score/float64(s.softCap))
+				}
+				weights[p] = math.Exp(score)
+				total += weights[p]
+			}
+			for p := from; p <= t; p++ {
+				for d := range s.dim {
+					out[(t*s.heads+h)*s.dim+d] += float32(weights[p] / total * float64(q.v[(p*s.kvHeads+kv)*s.dim+d]))
+				}
+			}
+		}
+	}
+	return out
 }

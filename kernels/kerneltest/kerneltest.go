@@ -32,11 +32,13 @@ func Run(t *testing.T, dev kernels.Device) {
 		name string
 		test func(bench)
 	}{
-		{"Embed", embed}, {"MatMul", matmul}, {"RMSNorm", rmsNorm}, {"Rope", rope}, {"SwiGLU", swiglu},
-		{"Gather", gather}, {"Attention", attention}, {"CopyPage", copyPage}, {"Refusals", refusals},
+		{"Embed", embed}, {"MatMul", matmul}, {"LoRA", lora}, {"RowNorms", rowNorms},
+		{"RMSNorm", rmsNorm}, {"LayerNorm", layerNorm}, {"Rope", rope},
+		{"Activations", activations}, {"Elementwise", elementwise}, {"Columns", columns}, {"Round", round}, {"Gather", gather},
+		{"Attention", attention}, {"CopyPage", copyPage}, {"Refusals", refusals},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.test(bench{t, dev, ref.New(), rand.New(rand.NewPCG(7, uint64(len(c.name))))})
+			c.test(bench{t, dev, ref.New64(), rand.New(rand.NewPCG(7, uint64(len(c.name))))})
 		})
 	}
 }
@@ -183,61 +185,6 @@ func (b bench) matmulOnce(typ format.Type, m, n, k int) {
 			dev.MatMul(dst, on(b, dev, x), m, prepare(b, dev, w, kernels.ForMatMul), e)
 		})
 	}
-}
-
-func rmsNorm(b bench) {
-	for _, c := range []int{1, 2, 7, 16, 48, 67, 256, 1001} {
-		for _, rows := range []int{1, 3, 40} {
-			x, w := b.normal(rows*c), b.normal(c)
-			b.both(fmt.Sprintf("[%d, %d]", rows, c), rows*c, 1e-5, nil, func(dev kernels.Device, dst kernels.Buffer) {
-				dev.RMSNorm(dst, on(b, dev, x), on(b, dev, w), rows, 1e-5)
-			})
-		}
-	}
-}
-
-func rope(b bench) {
-	for _, c := range []struct{ heads, dim, half int }{{1, 2, 1}, {3, 16, 8}, {2, 16, 3}, {5, 10, 5}} {
-		pos := []int32{0, 3, 19, 2}
-		x := b.normal(len(pos) * c.heads * c.dim)
-		cos, sin := b.normal(20*c.half), b.normal(20*c.half)
-		for _, style := range []kernels.RopeStyle{kernels.RopeHalves, kernels.RopePairs} {
-			b.both(fmt.Sprint(c, style), len(x), 1e-6, x, func(dev kernels.Device, dst kernels.Buffer) {
-				dev.Rope(dst, c.heads, c.dim, on(b, dev, cos), on(b, dev, sin), c.half, pos, style)
-			})
-		}
-	}
-}
-
-func swiglu(b bench) {
-	for _, n := range []int{1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 67, 4099, 20000} {
-		gate, up := b.normal(n), b.normal(n)
-		for i := range gate {
-			gate[i] *= 10
-		}
-		gate[0] = [...]float32{-500, 500, 0, 88.5, -88.5}[n%5]
-		b.both(fmt.Sprint(n), n, 2e-6, nil, func(dev kernels.Device, dst kernels.Buffer) {
-			dev.SwiGLU(dst, on(b, dev, gate), on(b, dev, up), n)
-		})
-	}
-	// A value that is no number stays one and spoils no neighbour.
-	gate, up := b.normal(19), b.normal(19)
-	gate[3], up[11] = float32(math.NaN()), float32(math.Inf(1))
-	dst, whole := output(b, b.dev, 19, nil)
-	b.dev.SwiGLU(dst, on(b, b.dev, gate), on(b, b.dev, up), 19)
-	for i, v := range result(b, b.dev, whole) {
-		if odd := math.IsNaN(float64(v)) || math.IsInf(float64(v), 0); odd != (i == 3 || i == 11) {
-			b.Fatalf("value %d is %g", i, v)
-		}
-	}
-}
-
-func gather(b bench) {
-	x := b.normal(7 * 5)
-	rows := []int32{6, 0, 3, 3}
-	b.both("rows", 4*5, 0, nil, func(dev kernels.Device, dst kernels.Buffer) {
-		dev.Gather(dst, on(b, dev, x), rows, 5)
-	})
 }
 
 func refusals(b bench) {

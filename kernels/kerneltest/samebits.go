@@ -18,6 +18,7 @@ func SameBits(t *testing.T, open func(threads int) kernels.Device) {
 	b := bench{t, one, two, rand.New(rand.NewPCG(3, 4))}
 	t.Run("MatMul", func(t *testing.T) { b.T = t; matmulBits(b, two) })
 	t.Run("RowWise", func(t *testing.T) { b.T = t; rowWiseBits(b, two) })
+	t.Run("LoRA", func(t *testing.T) { b.T = t; loraBits(b, two) })
 	t.Run("Attention", func(t *testing.T) { b.T = t; attentionBits(b, two) })
 }
 
@@ -44,35 +45,71 @@ func matmulBits(b bench, two kernels.Device) {
 	}
 }
 
+// rowWiseBits: a row has the same bits alone and among others.
 func rowWiseBits(b bench, two kernels.Device) {
 	const rows, c = 90, 259
-	x, w, up := b.normal(rows*c), b.normal(c), b.normal(rows*c)
-	run := func(dev kernels.Device, from, to int) (norm, glu []float32) {
-		n := (to - from) * c
-		dst, whole := output(b, dev, n, nil)
-		dev.RMSNorm(dst, on(b, dev, x[from*c:to*c]), on(b, dev, w), to-from, 1e-5)
-		norm = result(b, dev, whole)
-		dst, whole = output(b, dev, n, nil)
-		dev.SwiGLU(dst, on(b, dev, x[from*c:to*c]), on(b, dev, up[from*c:to*c]), n)
-		return norm, result(b, dev, whole)
+	x, w, bias, up := b.normal(rows*c), b.normal(c), b.normal(c), b.normal(rows*c)
+	ops := map[string]func(dev kernels.Device, dst, x, up kernels.Buffer, rows int){
+		"RMSNorm": func(dev kernels.Device, dst, x, _ kernels.Buffer, rows int) {
+			dev.RMSNorm(dst, x, on(b, dev, w), rows, 1e-5)
+		},
+		"LayerNorm": func(dev kernels.Device, dst, x, _ kernels.Buffer, rows int) {
+			dev.LayerNorm(dst, x, on(b, dev, w), on(b, dev, bias), rows, 1e-5)
+		},
+		"SoftCap": func(dev kernels.Device, dst, x, _ kernels.Buffer, rows int) { dev.SoftCap(dst, x, rows*c, 0.9) },
 	}
-	norm, glu := run(b.dev, 0, rows)
-	norm2, glu2 := run(two, 0, rows)
-	same(b, "RMSNorm, 2 threads", norm2, norm)
-	same(b, "SwiGLU, 2 threads", glu2, glu)
-	for from := 0; from < rows; from += 17 {
-		n, g := run(two, from, from+1)
-		same(b, "RMSNorm of one row", n, norm[from*c:(from+1)*c])
-		same(b, "SwiGLU of one row", g, glu[from*c:(from+1)*c])
+	for a, name := range activationNames {
+		ops[name] = func(dev kernels.Device, dst, x, up kernels.Buffer, rows int) { dev.Gate(dst, x, up, rows*c, a) }
 	}
-	gate := on(b, b.dev, []float32{1, -2, 3, -4, 5, -6, 7, -8, 9})
-	dst, whole := output(b, b.dev, 9, nil)
-	b.dev.SwiGLU(dst, gate, gate, 9)
-	want := result(b, b.dev, whole)
-	for i := range want { // a value's place in a vector does not matter
-		dst, whole := output(b, b.dev, 1, nil)
-		b.dev.SwiGLU(dst, gate.Slice(i, i+1), gate.Slice(i, i+1), 1)
-		same(b, "SwiGLU of one value", result(b, b.dev, whole), want[i:i+1])
+	for name, op := range ops {
+		run := func(dev kernels.Device, from, to int) []float32 {
+			dst, whole := output(b, dev, (to-from)*c, nil)
+			op(dev, dst, on(b, dev, x[from*c:to*c]), on(b, dev, up[from*c:to*c]), to-from)
+			return result(b, dev, whole)
+		}
+		all := run(b.dev, 0, rows)
+		same(b, name+", 2 threads", run(two, 0, rows), all)
+		for from := 0; from < rows; from += 17 {
+			same(b, name+" of one row", run(two, from, from+1), all[from*c:(from+1)*c])
+		}
+	}
+	for a, name := range activationNames { // a value's place in a vector does not matter
+		gate := on(b, b.dev, []float32{1, -2, 3, -4, 5, -6, 7, -8, 9})
+		dst, whole := output(b, b.dev, 9, nil)
+		b.dev.Gate(dst, gate, gate, 9, a)
+		want := result(b, b.dev, whole)
+		for i := range want {
+			dst, whole := output(b, b.dev, 1, nil)
+			b.dev.Gate(dst, gate.Slice(i, i+1), gate.Slice(i, i+1), 1, a)
+			same(b, name+" of one value", result(b, b.dev, whole), want[i:i+1])
+		}
+	}
+}
+
+// loraBits: a row's adapter gives the same bits in a segment of one row and of
+// many, beside whatever other adapters.
+func loraBits(b bench, two kernels.Device) {
+	const rows, n, k = 43, 70, 96
+	first, other := b.adapter(n, k, 8), b.adapter(n, k, 33)
+	x, start := b.normal(rows*k), b.normal(rows*n)
+	run := func(dev kernels.Device, cut ...int) []float32 {
+		dst, whole := output(b, dev, rows*n, start)
+		l, o := first.on(b, dev), other.on(b, dev)
+		var segments []kernels.Segment
+		from := 0
+		for i, to := range cut {
+			segments = append(segments, kernels.Segment{Row: from, N: to - from, LowRank: []kernels.LowRank{l, o}[i%2]})
+			from = to
+		}
+		dev.LoRA(dst, on(b, dev, x), segments)
+		return result(b, dev, whole)
+	}
+	all := run(b.dev, rows)
+	same(b, "LoRA, 2 threads", run(two, rows), all)
+	for _, to := range []int{1, 2, 7, 30} {
+		part := run(two, to, to+5)
+		same(b, fmt.Sprintf("LoRA of %d rows", to), part[:to*n], all[:to*n])
+		same(b, "rows without an adapter", part[(to+5)*n:], start[(to+5)*n:])
 	}
 }
 

@@ -10,7 +10,10 @@ import (
 	"github.com/evalrun/evalrun/kernels/ref"
 )
 
-func TestContract(t *testing.T) { kerneltest.Run(t, ref.New()) }
+func TestContract(t *testing.T) {
+	kerneltest.Run(t, ref.New())
+	kerneltest.Run(t, ref.New64())
+}
 
 func TestSameBits(t *testing.T) {
 	kerneltest.SameBits(t, func(int) kernels.Device { return ref.New() })
@@ -32,8 +35,16 @@ func TestByHand(t *testing.T) {
 	d.RMSNorm(dst, kernels.Floats{3, 4}, kernels.Floats{1, 10}, 1, 0)
 	want(t, "RMSNorm", dst, 3/math.Sqrt(12.5), 40/math.Sqrt(12.5))
 
-	d.SwiGLU(dst, kernels.Floats{0, 1}, kernels.Floats{5, 3}, 2)
-	want(t, "SwiGLU", dst, 0, 3/(1+math.Exp(-1)))
+	d.Gate(dst, kernels.Floats{0, 1}, kernels.Floats{5, 3}, 2, kernels.SiLU)
+	want(t, "Gate", dst, 0, 3/(1+math.Exp(-1)))
+
+	d.LayerNorm(dst, kernels.Floats{3, 5}, kernels.Floats{2, 10}, kernels.Floats{1, 0}, 1, 0)
+	want(t, "LayerNorm", dst, -1, 10)
+
+	gelu := kernels.Floats{1, 1}
+	d.Activate(gelu, gelu, 1, kernels.GELUTanh)
+	d.Activate(gelu[1:], gelu[1:], 1, kernels.GELUErf)
+	want(t, "GELU", gelu, 0.841192, 0.841345)
 
 	x := kernels.Floats{1, 2, 3, 4}
 	d.Rope(x, 1, 4, kernels.Floats{0, 0.6}, kernels.Floats{1, 0.8}, 2, []int32{0}, kernels.RopeHalves)
@@ -48,7 +59,7 @@ func TestByHand(t *testing.T) {
 	}
 	spans := []kernels.Span{{N: 2, Pages: []int32{0}}}
 	d.StoreKV(kv, kernels.Floats{0, math.Ln2}, kernels.Floats{1, 4}, spans)
-	d.Attention(dst, kernels.Floats{1, 1}, kv, spans, 1, 1)
+	d.Attention(dst, kernels.Floats{1, 1}, kv, spans, 1, kernels.AttentionOptions{Scale: 1})
 	want(t, "Attention", dst, 1, 3) // weights 1/3 and 2/3
 }
 

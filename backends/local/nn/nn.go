@@ -169,14 +169,14 @@ func (block *Block) attend(dev kernels.Device, w *Workspace, b *Batch, cache ker
 	a.Rope.Forward(dev, w.q, a.Heads, a.Dim, b.Pos)
 	a.Rope.Forward(dev, w.k, a.KVHeads, a.Dim, b.Pos)
 	dev.StoreKV(cache, w.k.Slice(0, narrow), w.v.Slice(0, narrow), b.Spans)
-	dev.Attention(w.att.Slice(0, width), w.q.Slice(0, width), cache, b.Spans, a.Heads, a.Scale)
+	dev.Attention(w.att.Slice(0, width), w.q.Slice(0, width), cache, b.Spans, a.Heads, kernels.AttentionOptions{Scale: a.Scale})
 }
 
 // Forward adds the layer's output to x.
 func (m *MLP) Forward(dev kernels.Device, w *Workspace, x, h kernels.Buffer, rows int) {
 	m.Gate.Forward(dev, w.gate, h, rows, kernels.Store)
 	m.Up.Forward(dev, w.up, h, rows, kernels.Store)
-	dev.SwiGLU(w.gate, w.gate, w.up, rows*m.Width)
+	dev.Gate(w.gate, w.gate, w.up, rows*m.Width, kernels.SiLU)
 	m.Down.Forward(dev, x, w.gate, rows, kernels.Add)
 }
 
