@@ -1,6 +1,9 @@
 package text
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
 // PRF is precision, recall and their harmonic mean F, each in [0, 1].
 type PRF struct {
@@ -33,6 +36,9 @@ const (
 // The zero value scores as Torchmetrics does with its stemmer off.
 type Rouge struct {
 	Variant Variant
+	// Unicode takes the words of all scripts for tokens instead of the runs of
+	// [a-z0-9]; see UnicodeTokens. No package named by Variant does so.
+	Unicode bool
 
 	table     tokenTable
 	wanted    []int32 // reference token ids, in order
@@ -69,6 +75,29 @@ func (r *Rouge) BestN(n int, prediction string, references []string) PRF {
 	return best(references, func(reference string) PRF { return r.N(n, prediction, reference) })
 }
 
+// BestLsum is Lsum against the reference that gives the highest F, the first of
+// equals. Texts are cut into sentences by cut.
+func (r *Rouge) BestLsum(prediction string, references []string, cut func(string) []string) PRF {
+	sentences := cut(prediction)
+	return best(references, func(reference string) PRF { return r.Lsum(sentences, cut(reference)) })
+}
+
+// Mean is the mean of results over several references, of P, R and F each for
+// itself (accumulate="avg" of torchmetrics); zero without any. Like there, F is
+// not the harmonic mean of the other two any more.
+func Mean(results []PRF) PRF {
+	var sum PRF
+	for _, p := range results {
+		sum.Precision += p.Precision
+		sum.Recall += p.Recall
+		sum.F += p.F
+	}
+	if n := float64(len(results)); n > 0 {
+		sum.Precision, sum.Recall, sum.F = sum.Precision/n, sum.Recall/n, sum.F/n
+	}
+	return sum
+}
+
 func best(references []string, score func(string) PRF) PRF {
 	var top PRF
 	for i, reference := range references {
@@ -97,23 +126,22 @@ func HasTokens(s string) bool {
 // Tokens cuts s as torchmetrics and rouge_score do: lower case, then the
 // maximal runs of [a-z0-9]. Other letters separate: "naïve" is "na", "ve".
 func Tokens(s string) []string {
-	var t tokenTable
-	var ids []int32
-	t.reset()
-	t.scan(s, func(start, end int, hash uint32) { ids = append(ids, t.intern(start, end, hash)) })
-	out := make([]string, len(ids))
-	for i, id := range ids {
-		e := t.entries[id]
-		out[i] = string(t.bytes[e.start:e.end])
+	return new(tokenTable).tokens(s)
+}
+
+// Has reports whether s holds any token that r counts; see HasTokens.
+func (r *Rouge) Has(s string) bool {
+	if r.Unicode {
+		return strings.ContainsFunc(s, isTokenRune)
 	}
-	return out
+	return HasTokens(s)
 }
 
 // load tokenises both texts and numbers the reference's tokens.
 func (r *Rouge) load(prediction, reference string) {
 	t := &r.table
 	t.reset()
-	t.stem = r.Variant == GoogleStem
+	t.stem, t.unicode = r.Variant == GoogleStem, r.Unicode
 	r.wanted, r.predicted = r.wanted[:0], r.predicted[:0]
 	t.scan(reference, func(start, end int, hash uint32) {
 		r.wanted = append(r.wanted, t.intern(start, end, hash))
@@ -232,7 +260,7 @@ var rougePool = sync.Pool{New: func() any { return new(Rouge) }}
 func RougeL(prediction, reference string) PRF {
 	r := rougePool.Get().(*Rouge)
 	defer rougePool.Put(r)
-	r.Variant = Torchmetrics
+	r.Variant, r.Unicode = Torchmetrics, false
 	return r.L(prediction, reference)
 }
 
@@ -240,6 +268,6 @@ func RougeL(prediction, reference string) PRF {
 func RougeN(n int, prediction, reference string) PRF {
 	r := rougePool.Get().(*Rouge)
 	defer rougePool.Put(r)
-	r.Variant = Torchmetrics
+	r.Variant, r.Unicode = Torchmetrics, false
 	return r.N(n, prediction, reference)
 }

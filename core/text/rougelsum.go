@@ -11,7 +11,7 @@ import "strings"
 func (r *Rouge) Lsum(prediction, reference []string) PRF {
 	t := &r.table
 	t.reset()
-	t.stem = r.Variant == GoogleStem
+	t.stem, t.unicode = r.Variant == GoogleStem, r.Unicode
 	var left []int32 // how often the reference still has each token
 	wanted := make([][]int32, len(reference))
 	total := 0

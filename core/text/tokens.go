@@ -1,5 +1,8 @@
 package text
 
+// FNV-1a, 32 bit.
+const fnvOffset, fnvPrime uint32 = 2166136261, 16777619
+
 // tokenTable cuts texts into ROUGE tokens and numbers them 0, 1, 2 … in the
 // order of first appearance. Tokens live lower-cased in one byte buffer; the
 // index is open addressing with stamps, so that a reset costs nothing.
@@ -9,6 +12,7 @@ type tokenTable struct {
 	slots   []tokenSlot // a power of two of them
 	stamp   uint32
 	stem    bool
+	unicode bool
 }
 
 type tokenEntry struct {
@@ -19,6 +23,19 @@ type tokenEntry struct {
 type tokenSlot struct {
 	stamp uint32 // the slot is taken if this is the table's stamp
 	id    int32
+}
+
+// tokens lists the tokens of one text.
+func (t *tokenTable) tokens(s string) []string {
+	var ids []int32
+	t.reset()
+	t.scan(s, func(start, end int, hash uint32) { ids = append(ids, t.intern(start, end, hash)) })
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		e := t.entries[id]
+		out[i] = string(t.bytes[e.start:e.end])
+	}
+	return out
 }
 
 func (t *tokenTable) reset() {
@@ -33,8 +50,11 @@ func (t *tokenTable) reset() {
 // scan appends the tokens of s to the byte buffer and hands each one's place
 // and hash to emit.
 func (t *tokenTable) scan(s string, emit func(start, end int, hash uint32)) {
-	const fnvOffset, fnvPrime = 2166136261, 16777619 // FNV-1a, 32 bit
-	start, hash := len(t.bytes), uint32(fnvOffset)
+	if t.unicode {
+		t.scanUnicode(s, emit)
+		return
+	}
+	start, hash := len(t.bytes), fnvOffset
 	flush := func() {
 		if end := len(t.bytes); end > start {
 			if t.stem && end-start > 3 {
