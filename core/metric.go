@@ -74,6 +74,10 @@ type Score struct {
 	// Skipped, when not empty, says why the item could not be judged at all;
 	// it is no verdict on the model.
 	Skipped string
+	// Warning, when not empty, says what is wrong with the row, whatever the
+	// answer (a reference without any word that the metric counts). The number
+	// of samples with each is shown beside the score, so there are few of them.
+	Warning string
 	// Note is a short text for the reader ("timed out", "failed: …").
 	Note  string
 	Parts map[string]float64

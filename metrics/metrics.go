@@ -58,7 +58,7 @@ func (f Factory) New(params map[string]any, profile core.Profile) (core.Metric, 
 // Builtin lists the metrics that evalrun brings, in the order of the
 // documentation.
 func Builtin() []Factory {
-	return []Factory{
+	list := []Factory{
 		labelFactory("accuracy", "the label equals the target", nil, pyAccuracy),
 		labelFactory("binary_accuracy_flex", "yes/no, true/false, 1/0 and positive/negative are one vocabulary", binaryVocabulary, pyBinaryAccuracyFlex),
 		labelFactory("mnli_accuracy", "0, 1 or 2", digitVocabulary("0", "1", "2"), pyMnliAccuracy),
@@ -74,8 +74,6 @@ func Builtin() []Factory {
 		gsm8kFactory(),
 		rougeFactory("rouge", "ROUGE-L F-measure"),
 		rougeFactory("rougeL", "ROUGE-L F-measure"),
-		rougeFactory("rouge1", "ROUGE-1 F-measure"),
-		rougeFactory("rouge2", "ROUGE-2 F-measure"),
 		rougeFactory("rougeLsum", "ROUGE-L F-measure line by line"),
 		dropFactory(),
 		labelAndExplanationFactory(),
@@ -84,6 +82,11 @@ func Builtin() []Factory {
 		likelihoodFactory("acc_norm", "the same, each log-likelihood divided by the characters of the choice"),
 		humanevalFactory(),
 	}
+	for n := 1; n <= 9; n++ {
+		name := fmt.Sprintf("rouge%d", n)
+		list = append(list, rougeFactory(name, fmt.Sprintf("ROUGE-%d F-measure", n)))
+	}
+	return list
 }
 
 // Names lists the names of Builtin.

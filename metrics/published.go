@@ -92,3 +92,12 @@ func publishedHelper(name string, arg any) (value any, exception string) {
 	}
 	return nil, ""
 }
+
+// IsPublished tells whether Published knows a function by this name.
+func IsPublished(name string) bool {
+	switch name {
+	case "get_bool_value_from_text", "get_first_number", "find_last_number", "get_stsb_number":
+		return true
+	}
+	return publishedFunction(name) != nil
+}

@@ -1,30 +1,52 @@
 package metrics
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/text"
 )
 
-// rougeFactory makes the ROUGE F-measures. Of several references the best
-// counts. The parameter variant chooses the Python package whose result is
-// meant.
+// noWords is the warning on a reference that cannot score.
+const noWords = "references hold no word that ROUGE counts (a-z, 0-9); tokenizer: unicode counts all scripts"
+
+// rougeFactory makes one of the ROUGE F-measures: rouge1 … rouge9, rougeL (also
+// called rouge) and rougeLsum. Parameters: variant is the Python package whose
+// result is meant; accumulate says how several references count (best for this
+// key, or the mean, avg); tokenizer unicode counts the words of all scripts,
+// which no package does.
 func rougeFactory(name, summary string) Factory {
-	return Factory{Name: name, Summary: summary, Params: []string{"variant"},
+	return Factory{Name: name, Summary: summary, Params: []string{"variant", "accumulate", "tokenizer"},
 		make: func(spec core.MetricSpec, profile core.Profile) (core.Metric, error) {
-			variant, err := choiceParam(spec.Params, "variant", string(text.Torchmetrics), string(text.Google), string(text.GoogleStem))
+			variants := []string{string(text.Torchmetrics), string(text.Google), string(text.GoogleStem)}
+			if name == "rougeLsum" {
+				if spec.Params["variant"] == variants[0] {
+					return nil, errors.New("rougeLsum of torchmetrics needs the sentences that NLTK's punkt cuts, and a task has none; variant: google cuts at line ends")
+				}
+				variants = variants[1:]
+			}
+			variant, err := choiceParam(spec.Params, "variant", variants...)
 			if err != nil {
 				return nil, err
 			}
-			n := map[string]int{"rouge1": 1, "rouge2": 2}[name]
+			accumulate, err := choiceParam(spec.Params, "accumulate", "best", "avg")
+			if err != nil {
+				return nil, err
+			}
+			tokenizer, err := choiceParam(spec.Params, "tokenizer", "ascii", "unicode")
+			if err != nil {
+				return nil, err
+			}
 			info := core.MetricInfo{Name: name, Profile: profile, Low: 0, High: 1, HigherIsBetter: true}
 			if variant != string(text.Torchmetrics) {
 				info.Notes = append(info.Notes, "ROUGE as "+variant+" computes it")
-			} else if name == "rougeLsum" {
-				info.Notes = append(info.Notes, "texts are cut into sentences at line ends, as rouge_score does; torchmetrics cuts them with NLTK's punkt")
 			}
-			r := &text.Rouge{Variant: text.Variant(variant)}
+			if tokenizer == "unicode" {
+				info.Notes = append(info.Notes, "ROUGE over the words of all scripts, as no other package counts them")
+			}
+			r := &text.Rouge{Variant: text.Variant(variant), Unicode: tokenizer == "unicode"}
+			score := rougeScorer(r, name)
 			return &itemMetric{info, func(it *core.Item) core.Score {
 				answer := it.Text
 				if profile == core.Bakeoff {
@@ -32,38 +54,47 @@ func rougeFactory(name, summary string) Factory {
 				} else if it.ExtractFailed {
 					return failed(extractionFailed)
 				}
-				var best text.PRF
-				switch {
-				case n > 0:
-					best = r.BestN(n, answer, it.Targets)
-				case name == "rougeLsum":
-					lines := text.Lines(answer)
-					for _, t := range it.Targets {
-						if s := r.Lsum(lines, text.Lines(t)); s.F > best.F {
-							best = s
-						}
-					}
-				default:
-					best = r.BestL(answer, it.Targets)
+				results := make([]text.PRF, len(it.Targets))
+				for i, t := range it.Targets {
+					results[i] = score(answer, t)
+				}
+				result := text.Best(results)
+				if accumulate == "avg" {
+					result = text.Mean(results)
 				}
 				if profile == core.Bakeoff && variant == string(text.Torchmetrics) {
-					best.F = float64(float32(best.F))
+					result.F = float64(float32(result.F))
 				}
-				return rougeScore(it, answer, best, profile)
+				return rougeScore(r, it, answer, result, profile)
 			}}, nil
 		}}
 }
 
-// rougeScore writes a ROUGE result down, with notes on what cannot score.
-func rougeScore(it *core.Item, answer string, best text.PRF, profile core.Profile) core.Score {
-	s := core.Score{Value: best.F, Extracted: answer,
-		Parts: map[string]float64{"precision": best.Precision, "recall": best.Recall, "fmeasure": best.F}}
-	if profile == core.Strict && !text.HasTokens(answer) {
+// rougeScorer is the function that a name stands for.
+func rougeScorer(r *text.Rouge, name string) func(prediction, reference string) text.PRF {
+	switch name {
+	case "rougeLsum":
+		return func(p, t string) text.PRF { return r.Lsum(text.Lines(p), text.Lines(t)) }
+	case "rouge", "rougeL":
+		return r.L
+	}
+	n := int(name[len(name)-1] - '0')
+	return func(p, t string) text.PRF { return r.N(n, p, t) }
+}
+
+// rougeScore writes a ROUGE result down, with a warning about what cannot score.
+func rougeScore(r *text.Rouge, it *core.Item, answer string, result text.PRF, profile core.Profile) core.Score {
+	s := core.Score{Value: result.F, Extracted: answer,
+		Parts: map[string]float64{"precision": result.Precision, "recall": result.Recall, "fmeasure": result.F}}
+	if profile == core.Strict && !r.Has(answer) {
 		s.Failed, s.Note = true, "the answer has no word that ROUGE counts"
 	}
 	for _, t := range it.Targets {
-		if !text.HasTokens(t) {
-			s.Note = "a reference has no word that ROUGE counts (it knows a-z and 0-9)"
+		if !r.Has(t) {
+			s.Warning = noWords
+			if r.Unicode {
+				s.Warning = "references hold no word"
+			}
 		}
 	}
 	return s
@@ -93,7 +124,7 @@ func dropFactory() Factory {
 			for i, t := range it.Targets {
 				targets[i] = spelled(t)
 			}
-			return rougeScore(it, it.Text, r.BestL(spelled(it.Text), targets), profile)
+			return rougeScore(&r, it, it.Text, r.BestL(spelled(it.Text), targets), profile)
 		}}, nil
 	}}
 }

@@ -83,6 +83,7 @@ func scoreToPB(s core.Score) *pb.Score {
 		Dropped:   s.Dropped,
 		Skipped:   s.Skipped,
 		Note:      s.Note,
+		Warning:   s.Warning,
 		Parts:     s.Parts,
 		Requests:  each(s.Requests, func(r core.Request) *pb.Request { return requestToPB(&r) }),
 	}
@@ -96,6 +97,7 @@ func scoreFromPB(s *pb.Score) core.Score {
 		Dropped:   s.GetDropped(),
 		Skipped:   s.GetSkipped(),
 		Note:      s.GetNote(),
+		Warning:   s.GetWarning(),
 		Parts:     s.GetParts(),
 		Requests:  each(s.GetRequests(), requestFromPB),
 	}

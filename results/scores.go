@@ -54,6 +54,8 @@ type Score struct {
 	CostUSD          float64 `json:"cost_usd"`
 	Seconds          float64 `json:"seconds"`
 	Unfinished       bool    `json:"unfinished,omitempty"`
+	// Warnings of the metric about rows, with the number of samples.
+	Warnings []run.Warning `json:"warnings,omitempty"`
 
 	Published *Published `json:"published,omitempty"`
 	Threshold *float64   `json:"threshold,omitempty"`
@@ -119,7 +121,7 @@ func (s *Scores) Add(sum run.Summary, task *core.Task) {
 			Empty: sum.Counts.Empty, Dropped: a.Dropped, NonFinite: a.NonFinite, Cached: sum.Counts.Cached,
 			PromptTokens: sum.Counts.Usage.Prompt, CompletionTokens: sum.Counts.Usage.Completion,
 			CostUSD: sum.Counts.CostUSD, Seconds: sum.Counts.Seconds, Unfinished: sum.Unfinished,
-			Published: PublishedFor(task.Paper, r.Metric),
+			Published: PublishedFor(task.Paper, r.Metric), Warnings: r.Warnings,
 		}
 		if !r.Metric.HigherIsBetter {
 			line.Better = "lower"

@@ -72,6 +72,7 @@ type Score struct {
 	Failed    bool         `json:"failed,omitempty"`
 	Dropped   bool         `json:"dropped,omitempty"`
 	Skipped   string       `json:"skipped,omitempty"`
+	Warning   string       `json:"warning,omitempty"`
 	Note      string       `json:"note,omitempty"`
 }
 

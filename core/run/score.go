@@ -212,7 +212,7 @@ func (b *judging) judge(ctx context.Context) error {
 		for i, s := range scores {
 			b.recs[i].Scores = append(b.recs[i].Scores, record.Score{
 				Metric: info.Name, Profile: j.Profile, Value: record.Float(s.Value), Extracted: clip(s.Extracted),
-				Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Note: s.Note,
+				Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note,
 			})
 		}
 	}
@@ -296,7 +296,7 @@ func (b *judging) judged(ctx context.Context, j Judge, scores []core.Score, befo
 func kept(before []record.Score, j Judge) core.Score {
 	for _, s := range before {
 		if s.Metric == j.Metric.Info().Name && s.Profile == j.Profile {
-			return core.Score{Value: float64(s.Value), Extracted: s.Extracted, Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Note: s.Note}
+			return core.Score{Value: float64(s.Value), Extracted: s.Extracted, Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note}
 		}
 	}
 	return core.Score{Skipped: "it needs the judgement of a model, and none is asked here"}

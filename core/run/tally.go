@@ -17,6 +17,7 @@ type Tally struct {
 
 	verdicts [][]verdict // by judge, in the order in which they came
 	skips    []string    // the reasons that verdicts name by number
+	warnings [][]Warning // by judge, in the order in which they first came
 	repeats  int
 	targets  []Target
 	stride   int
@@ -61,7 +62,7 @@ const maxTargets = 4096
 // NewTally starts at nothing.
 func NewTally(task *core.Task, model string, judges []Judge, repeats int) *Tally {
 	return &Tally{task: task, model: model, judges: judges, repeats: max(repeats, 1), stride: 1,
-		verdicts: make([][]verdict, len(judges))}
+		verdicts: make([][]verdict, len(judges)), warnings: make([][]Warning, len(judges))}
 }
 
 // Add counts a record. Callers pass each sample once: its answer where there is
@@ -96,12 +97,34 @@ func (t *Tally) Add(r *record.Record) {
 		for _, s := range r.Scores {
 			if s.Metric == j.Metric.Info().Name && s.Profile == j.Profile {
 				t.verdicts[i] = append(t.verdicts[i], verdict{place: int32(place), value: float64(s.Value), failed: s.Failed, dropped: s.Dropped, skip: t.reason(s.Skipped)})
+				if s.Warning != "" {
+					t.warn(i, s.Warning)
+				}
 				break
 			}
 		}
 	}
 	if r.Repeat == 0 {
 		t.addTarget(r.Index, r.Targets)
+	}
+}
+
+// A Warning is what a metric found wrong with rows, and with how many samples.
+type Warning struct {
+	Text    string `json:"text"`
+	Samples int    `json:"samples"`
+}
+
+// maxWarnings bounds the different warnings of one judge.
+const maxWarnings = 20
+
+func (t *Tally) warn(judge int, text string) {
+	at := slices.IndexFunc(t.warnings[judge], func(w Warning) bool { return w.Text == text })
+	switch {
+	case at >= 0:
+		t.warnings[judge][at].Samples++
+	case len(t.warnings[judge]) < maxWarnings:
+		t.warnings[judge] = append(t.warnings[judge], Warning{text, 1})
 	}
 }
 
@@ -190,6 +213,8 @@ type Result struct {
 	Baseline       float64
 	BaselineAnswer string
 	HasBaseline    bool
+	// Warnings, the most frequent first.
+	Warnings []Warning
 }
 
 // Sum gives the summary.
@@ -203,7 +228,10 @@ func (t *Tally) Sum(baseline BaselineFunc) Summary {
 	var buf []core.Score
 	for i, j := range t.judges {
 		buf = t.scores(i, buf)
-		r := Result{Metric: j.Metric.Info(), Profile: j.Profile, Aggregate: j.Metric.Aggregate(buf)}
+		r := Result{Metric: j.Metric.Info(), Profile: j.Profile, Aggregate: j.Metric.Aggregate(buf), Warnings: slices.Clone(t.warnings[i])}
+		slices.SortFunc(r.Warnings, func(a, b Warning) int {
+			return cmp.Or(cmp.Compare(b.Samples, a.Samples), cmp.Compare(a.Text, b.Text))
+		})
 		if baseline != nil && len(targets) > 0 {
 			r.Baseline, r.BaselineAnswer, r.HasBaseline = baseline(j.Metric, t.task, targets)
 		}

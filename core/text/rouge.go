@@ -65,21 +65,26 @@ func (r *Rouge) N(n int, prediction, reference string) PRF {
 // BestL is L against the reference that gives the highest F, the first of
 // equals; without references it is zero.
 func (r *Rouge) BestL(prediction string, references []string) PRF {
-	return best(references, func(reference string) PRF { return r.L(prediction, reference) })
+	var top PRF
+	for i, reference := range references {
+		if s := r.L(prediction, reference); i == 0 || s.F > top.F {
+			top = s
+		}
+	}
+	return top
 }
 
-// BestN is N against the reference that gives the highest F, the first of
-// equals. As in torchmetrics since 1.5 and in rouge_score the best is chosen
-// for each n by itself.
-func (r *Rouge) BestN(n int, prediction string, references []string) PRF {
-	return best(references, func(reference string) PRF { return r.N(n, prediction, reference) })
-}
-
-// BestLsum is Lsum against the reference that gives the highest F, the first of
-// equals. Texts are cut into sentences by cut.
-func (r *Rouge) BestLsum(prediction string, references []string, cut func(string) []string) PRF {
-	sentences := cut(prediction)
-	return best(references, func(reference string) PRF { return r.Lsum(sentences, cut(reference)) })
+// Best is the result with the highest F, the first of equals; zero without
+// any. As in torchmetrics since 1.5 and in rouge_score the best is chosen for
+// each key (rouge1, rougeL …) by itself.
+func Best(results []PRF) PRF {
+	var top PRF
+	for i, s := range results {
+		if i == 0 || s.F > top.F {
+			top = s
+		}
+	}
+	return top
 }
 
 // Mean is the mean of results over several references, of P, R and F each for
@@ -96,16 +101,6 @@ func Mean(results []PRF) PRF {
 		sum.Precision, sum.Recall, sum.F = sum.Precision/n, sum.Recall/n, sum.F/n
 	}
 	return sum
-}
-
-func best(references []string, score func(string) PRF) PRF {
-	var top PRF
-	for i, reference := range references {
-		if s := score(reference); i == 0 || s.F > top.F {
-			top = s
-		}
-	}
-	return top
 }
 
 // HasTokens reports whether s holds any token that ROUGE counts. A reference

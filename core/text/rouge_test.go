@@ -90,8 +90,8 @@ func TestBestReference(t *testing.T) {
 	if want := r.L("a b c", "a b c d"); got != want {
 		t.Errorf("BestL = %v, want %v", got, want)
 	}
-	if got := r.BestN(1, "a", nil); got != (PRF{}) {
-		t.Errorf("BestN without references = %v", got)
+	if got := Best(nil); got != (PRF{}) {
+		t.Errorf("Best of nothing = %v", got)
 	}
 }
 

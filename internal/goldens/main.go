@@ -27,7 +27,11 @@ type part struct {
 
 // parts lists them in the order of the printed table.
 func parts() []part {
-	return []part{}
+	return []part{
+		{"rouge", "scoring/rouge.jsonl", checkRouge},
+		{"metrics", "scoring/metrics.jsonl", checkMetrics},
+		{"regex", "scoring/regex.jsonl", checkRegex},
+	}
 }
 
 func main() {

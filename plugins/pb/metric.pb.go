@@ -769,15 +769,17 @@ func (x *Item) GetJudged() []*Response {
 }
 
 type Score struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Value         float64                `protobuf:"fixed64,1,opt,name=value" json:"value,omitempty"`
-	Extracted     string                 `protobuf:"bytes,2,opt,name=extracted" json:"extracted,omitempty"`
-	Failed        bool                   `protobuf:"varint,3,opt,name=failed" json:"failed,omitempty"`
-	Dropped       bool                   `protobuf:"varint,4,opt,name=dropped" json:"dropped,omitempty"`
-	Skipped       string                 `protobuf:"bytes,5,opt,name=skipped" json:"skipped,omitempty"`
-	Note          string                 `protobuf:"bytes,6,opt,name=note" json:"note,omitempty"`
-	Parts         map[string]float64     `protobuf:"bytes,7,rep,name=parts" json:"parts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
-	Requests      []*Request             `protobuf:"bytes,8,rep,name=requests" json:"requests,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Value     float64                `protobuf:"fixed64,1,opt,name=value" json:"value,omitempty"`
+	Extracted string                 `protobuf:"bytes,2,opt,name=extracted" json:"extracted,omitempty"`
+	Failed    bool                   `protobuf:"varint,3,opt,name=failed" json:"failed,omitempty"`
+	Dropped   bool                   `protobuf:"varint,4,opt,name=dropped" json:"dropped,omitempty"`
+	Skipped   string                 `protobuf:"bytes,5,opt,name=skipped" json:"skipped,omitempty"`
+	Note      string                 `protobuf:"bytes,6,opt,name=note" json:"note,omitempty"`
+	Parts     map[string]float64     `protobuf:"bytes,7,rep,name=parts" json:"parts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	Requests  []*Request             `protobuf:"bytes,8,rep,name=requests" json:"requests,omitempty"`
+	// What is wrong with the row, whatever the answer.
+	Warning       string `protobuf:"bytes,9,opt,name=warning" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -866,6 +868,13 @@ func (x *Score) GetRequests() []*Request {
 		return x.Requests
 	}
 	return nil
+}
+
+func (x *Score) GetWarning() string {
+	if x != nil {
+		return x.Warning
+	}
+	return ""
 }
 
 type Aggregate struct {
@@ -2113,7 +2122,7 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	" \x03(\v2\x14.evalrun.v1.ResponseR\x06judged\x1aL\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\xba\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\xd4\x02\n" +
 	"\x05Score\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\x01R\x05value\x12\x1c\n" +
 	"\textracted\x18\x02 \x01(\tR\textracted\x12\x16\n" +
@@ -2122,7 +2131,8 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\askipped\x18\x05 \x01(\tR\askipped\x12\x12\n" +
 	"\x04note\x18\x06 \x01(\tR\x04note\x122\n" +
 	"\x05parts\x18\a \x03(\v2\x1c.evalrun.v1.Score.PartsEntryR\x05parts\x12/\n" +
-	"\brequests\x18\b \x03(\v2\x13.evalrun.v1.RequestR\brequests\x1a8\n" +
+	"\brequests\x18\b \x03(\v2\x13.evalrun.v1.RequestR\brequests\x12\x18\n" +
+	"\awarning\x18\t \x01(\tR\awarning\x1a8\n" +
 	"\n" +
 	"PartsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

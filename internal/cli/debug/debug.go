@@ -26,5 +26,8 @@ func Command() *cobra.Command {
 
 // windows lists them in the order of docs/debug.md.
 func windows() []*cobra.Command {
-	return []*cobra.Command{}
+	return []*cobra.Command{
+		newScore(),
+		newExtract(),
+	}
 }
