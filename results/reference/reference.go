@@ -51,6 +51,10 @@ func best(scores map[string]float64) (float64, string) {
 // Tasks gives Tables 11 and 12, in the report's order.
 func Tasks() []Task { return tasks() }
 
+// Models names the columns of Tables 11 and 12 in the report's order, the GPT
+// columns last.
+func Models() []string { return table("table11_base_scores.csv")[0][3:] }
+
 // Lookup finds a task's row.
 func Lookup(task string) (Task, bool) {
 	for _, t := range tasks() {
