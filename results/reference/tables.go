@@ -140,3 +140,43 @@ func numbers(cells []string) []float64 {
 	}
 	return out
 }
+
+// A BaseModel is one row of Table 2.
+type BaseModel struct {
+	Model, Creator string
+	Billions       float64 // of parameters
+	Released       string  // as YYYY-MM-DD
+	Kind           string  // auto-complete or instruction-tuned, as the text has them
+}
+
+// Table2 gives the ten base models under the names of Tables 11 and 12.
+func Table2() []BaseModel {
+	var out []BaseModel
+	for _, row := range table("table2_base_models.csv")[1:] {
+		out = append(out, BaseModel{row[0], row[1], numbers(row[2:3])[0], row[3], row[4]})
+	}
+	return out
+}
+
+// A Claim is a figure of the report's text, described in our words.
+type Claim struct {
+	Section, Claim string
+	// Claimed is a number, or names joined by ", ".
+	Claimed, Unit string
+	// Relation says when the claim holds of the recomputed value: near (within
+	// one unit of the last digit claimed), equal, about (5 %), at most, at
+	// least, above, names (the same ones, in this order).
+	Relation string
+	// Measure names the recomputation (package study); Note says where else the
+	// figure may come from.
+	Measure, Note string
+}
+
+// Claims lists the figures of the text that can be recomputed from the tables.
+func Claims() []Claim {
+	var out []Claim
+	for _, r := range table("claims.csv")[1:] {
+		out = append(out, Claim{r[0], r[1], r[2], r[3], r[4], r[5], r[6]})
+	}
+	return out
+}

@@ -71,10 +71,6 @@ func KindOf(name string) Kind {
 	return Autocomplete
 }
 
-// small are the models of Table 2 with about 2 billion parameters; the other
-// seven have about 7.
-var small = map[string]bool{"phi-2": true, "gemma-2b": true, "gemma-2b-instruct": true}
-
 // Published is the study of the report's Tables 11, 12 and 13.
 func Published() *Study {
 	s := &Study{}
@@ -83,12 +79,15 @@ func Published() *Study {
 		heuristics[m.Task] = m.Heuristics
 	}
 	tasks := reference.Tasks()
-	names := reference.Models()
+	models := map[string]reference.BaseModel{}
+	for _, m := range reference.Table2() {
+		models[m.Model] = m
+	}
 	for _, t := range tasks {
 		s.Tasks = append(s.Tasks, Task{t.Task, t.Category, t.Metric, heuristics[t.Task]})
 	}
-	for _, name := range names {
-		m := Model{Name: name, Kind: KindOf(name)}
+	for _, name := range reference.Models() {
+		m := Model{Name: name, Kind: Kind(models[name].Kind), Billions: models[name].Billions}
 		for _, t := range tasks {
 			m.Before = append(m.Before, t.Base[name])
 			m.After = append(m.After, t.Finetuned[name])
@@ -97,10 +96,6 @@ func Published() *Study {
 			m.After = nil
 			s.Others = append(s.Others, m)
 			continue
-		}
-		m.Billions = 7
-		if small[name] {
-			m.Billions = 2
 		}
 		s.Tuned = append(s.Tuned, m)
 	}
