@@ -2,6 +2,7 @@ package stats
 
 import (
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/mat"
 )
@@ -12,22 +13,41 @@ import (
 type Fit struct {
 	Intercept    float64
 	Coefficients []float64
-	// Rank of the design matrix, its column of ones included (OLS only).
+	// Rank of the design matrix, its column of ones included (OLS only). Below
+	// 1 + len(Coefficients) the coefficients are one choice of many; the fitted
+	// values are not.
 	Rank   int
 	Fitted []float64
-	// RMSE is that of the fitted values; LeaveOneOut that of each row as
-	// predicted by a model of the others, with the z-scores of all rows. It is
-	// NaN where OLS has no unique solution. LeaveOneOutRescaled takes the
-	// z-scores from the kept rows alone (Ridge only).
+	// LeftOut is the prediction of each row by a model of the others, with the
+	// z-scores of all rows. It is NaN for a row that alone holds a direction of
+	// the design (leverage 1): the others say nothing of it.
+	LeftOut []float64
+	// RMSE is that of Fitted, LeaveOneOut that of LeftOut (NaN where one of them
+	// is). LeaveOneOutRescaled takes the z-scores from the kept rows alone
+	// (Ridge only).
 	RMSE, LeaveOneOut, LeaveOneOutRescaled float64
+
+	means, deviations []float64
 }
+
+// Predict gives the model's value for a row of raw columns.
+func (f *Fit) Predict(row []float64) float64 {
+	return f.predict(scaled([][]float64{row}, f.means, f.deviations)[0])
+}
+
+// Deficient tells whether the columns of an OLS depend on each other (or there
+// are too few rows), so that the coefficients have no meaning one by one.
+func (f *Fit) Deficient() bool { return f.Rank < 1+len(f.Coefficients) }
 
 // OLS fits by least squares; of several solutions it takes the one with the
 // least norm, as LAPACK's gelsd and numpy's lstsq do. x holds a row for each of
-// y. It reports false for no rows, rows of different lengths, or a solver that
-// does not converge.
+// y. It reports false for no rows, rows of different lengths, values that are
+// not finite, or a solver that does not converge.
+//
+// Leaving a row out needs no second fit: its error is e/(1−h), h the diagonal
+// of the hat matrix (D. M. Allen, 1974), as long as h < 1.
 func OLS(x [][]float64, y []float64) (Fit, bool) {
-	z, ok := standardise(x, y)
+	z, f, ok := standardise(x, y)
 	if !ok {
 		return Fit{}, false
 	}
@@ -45,17 +65,16 @@ func OLS(x [][]float64, y []float64) (Fit, bool) {
 	}
 	values := svd.Values(nil)
 	cut := values[0] * 0x1p-52 * float64(max(rows, columns))
-	rank := 0
 	for _, v := range values {
 		if v > cut {
-			rank++
+			f.Rank++
 		}
 	}
 	var u, v mat.Dense
 	svd.UTo(&u)
 	svd.VTo(&v)
 	w := make([]float64, columns)
-	for k := range rank {
+	for k := range f.Rank {
 		var dot float64
 		for i := range rows {
 			dot += u.At(i, k) * y[i]
@@ -64,100 +83,80 @@ func OLS(x [][]float64, y []float64) (Fit, bool) {
 			w[j] += v.At(j, k) * dot / values[k]
 		}
 	}
-	f := Fit{Intercept: w[0], Coefficients: w[1:], Rank: rank, LeaveOneOutRescaled: math.NaN()}
-	f.fit(z, y)
-	f.LeaveOneOut = math.NaN()
-	if rank == columns {
-		var squares float64
-		for i := range rows {
-			var leverage float64 // the diagonal of the hat matrix
-			for k := range rank {
-				leverage += u.At(i, k) * u.At(i, k)
-			}
-			e := (y[i] - f.Fitted[i]) / (1 - leverage)
-			squares += e * e
+	f.Intercept, f.Coefficients, f.LeaveOneOutRescaled = w[0], w[1:], math.NaN()
+	leverage := make([]float64, rows)
+	for i := range rows {
+		for k := range f.Rank {
+			leverage[i] += u.At(i, k) * u.At(i, k)
 		}
-		f.LeaveOneOut = math.Sqrt(squares / float64(rows))
 	}
+	f.fit(z, y, leverage)
 	return f, true
 }
 
 // Ridge minimises Σ(y − ŷ)² + lambda·Σ Coefficients²; the intercept is not
 // penalised. lambda must be above 0. It reports false as OLS does.
+//
+// With Z = U·S·Vᵀ the centred z-scores, the coefficients are
+// V·S/(S²+λ)·Uᵀ·y and the leverages 1/n + Σ_k u²·s²/(s²+λ): the errors of
+// leaving one out are closed forms, but for LeaveOneOutRescaled.
 func Ridge(x [][]float64, y []float64, lambda float64) (Fit, bool) {
-	z, ok := standardise(x, y)
-	if !ok || !(lambda > 0) {
-		return Fit{}, false
-	}
-	f, ok := ridge(z, y, lambda)
+	f, ok := ridge(x, y, lambda)
 	if !ok {
 		return Fit{}, false
 	}
-	f.fit(z, y)
-	f.LeaveOneOut, f.LeaveOneOutRescaled = math.NaN(), math.NaN()
+	f.LeaveOneOutRescaled = math.NaN()
 	if len(y) < 2 {
 		return f, true
 	}
-	var same, rescaled float64
+	var squares float64
 	for out := range y {
-		others := without(y, out)
-		model, ok := ridge(without(z, out), others, lambda)
+		model, ok := ridge(without(x, out), without(y, out), lambda)
 		if !ok {
 			return Fit{}, false
 		}
-		e := y[out] - model.predict(z[out])
-		same += e * e
-
-		kept := without(x, out)
-		means, deviations := scales(kept)
-		model, ok = ridge(scaled(kept, means, deviations), others, lambda)
-		if !ok {
-			return Fit{}, false
-		}
-		e = y[out] - model.predict(scaled([][]float64{x[out]}, means, deviations)[0])
-		rescaled += e * e
+		e := y[out] - model.Predict(x[out])
+		squares += e * e
 	}
-	n := float64(len(y))
-	f.LeaveOneOut, f.LeaveOneOutRescaled = math.Sqrt(same/n), math.Sqrt(rescaled/n)
+	f.LeaveOneOutRescaled = math.Sqrt(squares / float64(len(y)))
 	return f, true
 }
 
-// ridge solves the normal equations of the centred columns.
-func ridge(z [][]float64, y []float64, lambda float64) (Fit, bool) {
-	columns := len(z[0])
-	means := make([]float64, columns)
-	for _, row := range z {
-		for j, v := range row {
-			means[j] += v / float64(len(z))
-		}
+func ridge(x [][]float64, y []float64, lambda float64) (Fit, bool) {
+	z, f, ok := standardise(x, y)
+	if !ok || !(lambda > 0) || math.IsInf(lambda, 1) {
+		return Fit{}, false
 	}
-	yMean := Mean(y)
-	gram := mat.NewSymDense(max(columns, 1), nil)
-	right := mat.NewVecDense(max(columns, 1), nil)
-	for i, row := range z {
-		for j := range columns {
-			right.SetVec(j, right.AtVec(j)+(row[j]-means[j])*(y[i]-yMean))
-			for k := j; k < columns; k++ {
-				gram.SetSym(j, k, gram.At(j, k)+(row[j]-means[j])*(row[k]-means[k]))
+	rows, columns := len(y), len(x[0])
+	f.Intercept, f.Coefficients = Mean(y), make([]float64, columns)
+	leverage := make([]float64, rows)
+	for i := range leverage {
+		leverage[i] = 1 / float64(rows)
+	}
+	if columns > 0 {
+		design := mat.NewDense(rows, columns, nil)
+		for i, row := range z { // z-scores have the mean 0
+			design.SetRow(i, row)
+		}
+		var svd mat.SVD
+		if !svd.Factorize(design, mat.SVDThin) {
+			return Fit{}, false
+		}
+		var u, v mat.Dense
+		svd.UTo(&u)
+		svd.VTo(&v)
+		for k, s := range svd.Values(nil) {
+			var dot float64
+			for i := range rows {
+				dot += u.At(i, k) * (y[i] - f.Intercept)
+				leverage[i] += u.At(i, k) * u.At(i, k) * s * s / (s*s + lambda)
+			}
+			for j := range columns {
+				f.Coefficients[j] += v.At(j, k) * dot * s / (s*s + lambda)
 			}
 		}
 	}
-	f := Fit{Intercept: yMean, Coefficients: make([]float64, columns)}
-	if columns == 0 {
-		return f, true
-	}
-	for j := range columns {
-		gram.SetSym(j, j, gram.At(j, j)+lambda)
-	}
-	var factor mat.Cholesky
-	var w mat.VecDense
-	if !factor.Factorize(gram) || factor.SolveVecTo(&w, right) != nil {
-		return Fit{}, false
-	}
-	for j := range columns {
-		f.Coefficients[j] = w.AtVec(j)
-		f.Intercept -= w.AtVec(j) * means[j]
-	}
+	f.fit(z, y, leverage)
 	return f, true
 }
 
@@ -169,30 +168,39 @@ func (f *Fit) predict(z []float64) float64 {
 	return sum
 }
 
-// fit fills in the fitted values and their error.
-func (f *Fit) fit(z [][]float64, y []float64) {
-	var squares float64
-	f.Fitted = make([]float64, len(y))
+// fit fills in the fitted values, those of rows left out, and their errors.
+func (f *Fit) fit(z [][]float64, y, leverage []float64) {
+	var squares, left float64
+	f.Fitted, f.LeftOut = make([]float64, len(y)), make([]float64, len(y))
 	for i, row := range z {
 		f.Fitted[i] = f.predict(row)
-		squares += (y[i] - f.Fitted[i]) * (y[i] - f.Fitted[i])
+		e := y[i] - f.Fitted[i]
+		squares += e * e
+		if f.LeftOut[i] = math.NaN(); leverage[i] < 1-1e-10 {
+			f.LeftOut[i] = y[i] - e/(1-leverage[i])
+		}
+		left += (y[i] - f.LeftOut[i]) * (y[i] - f.LeftOut[i])
 	}
-	f.RMSE = math.Sqrt(squares / float64(len(y)))
+	f.RMSE, f.LeaveOneOut = math.Sqrt(squares/float64(len(y))), math.Sqrt(left/float64(len(y)))
 }
 
-// standardise checks the shapes and gives the z-scores of the columns.
-func standardise(x [][]float64, y []float64) ([][]float64, bool) {
+// standardise checks the shapes and gives the z-scores of the columns, and a fit
+// that knows their scales.
+func standardise(x [][]float64, y []float64) ([][]float64, Fit, bool) {
 	if len(x) != len(y) || len(x) == 0 {
-		return nil, false
+		return nil, Fit{}, false
 	}
-	for _, row := range x {
-		if len(row) != len(x[0]) {
-			return nil, false
+	for i, row := range x {
+		if len(row) != len(x[0]) || !finite(y[i]) || slices.ContainsFunc(row, func(v float64) bool { return !finite(v) }) {
+			return nil, Fit{}, false
 		}
 	}
-	means, deviations := scales(x)
-	return scaled(x, means, deviations), true
+	var f Fit
+	f.means, f.deviations = scales(x)
+	return scaled(x, f.means, f.deviations), f, true
 }
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // scales gives mean and population standard deviation of each column.
 func scales(x [][]float64) (means, deviations []float64) {

@@ -104,7 +104,8 @@ type Correlation struct {
 
 // Correlate computes both coefficients with two-sided p from Student's t with
 // n−2 degrees of freedom. A constant column gives NaN, and so do fewer than
-// two pairs; p needs three.
+// two pairs and a value that is NaN. Of two pairs Pearson's p is 1 (the
+// coefficient can only be ±1) and Spearman's NaN, as scipy has them.
 func Correlate(x, y []float64) Correlation {
 	if len(x) != len(y) {
 		nan := math.NaN()
@@ -112,7 +113,13 @@ func Correlate(x, y []float64) Correlation {
 	}
 	rx, ry := Ranks(x), Ranks(y)
 	c := Correlation{Spearman: pearson(rx, ry), Pearson: pearson(x, y), RanksX: rx}
+	if math.IsNaN(Mean(x) + Mean(y)) { // NaN has no rank
+		c.Spearman = math.NaN()
+	}
 	c.SpearmanP, c.PearsonP = correlationP(c.Spearman, len(x)), correlationP(c.Pearson, len(x))
+	if len(x) == 2 && !math.IsNaN(c.Pearson) {
+		c.PearsonP = 1
+	}
 	return c
 }
 

@@ -8,7 +8,6 @@ package stats
 
 import (
 	"math"
-	"math/rand/v2"
 	"slices"
 
 	"gonum.org/v1/gonum/stat/distuv"
@@ -141,109 +140,6 @@ func percentileSorted(sorted []float64, q float64) float64 {
 		return b - (b-a)*(1-t)
 	}
 	return a + (b-a)*t
-}
-
-// BootstrapMean is the percentile interval of the mean: resamples draws of
-// len(values) values with replacement, from the seed alone.
-func BootstrapMean(values []float64, resamples int, seed uint64, level float64) Interval {
-	if len(values) == 0 || resamples <= 0 || !isLevel(level) {
-		return noInterval
-	}
-	means := resampledMeans(values, resamples, seed)
-	slices.Sort(means)
-	return Interval{percentileSorted(means, 50-50*level), percentileSorted(means, 50+50*level)}
-}
-
-func resampledMeans(values []float64, resamples int, seed uint64) []float64 {
-	rng := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
-	means := make([]float64, resamples)
-	n := uint32(len(values))
-	for r := range means {
-		var sum float64
-		for range values {
-			sum += values[rng.Uint32N(n)]
-		}
-		means[r] = sum / float64(n)
-	}
-	return means
-}
-
-// Paired is the outcome of a paired bootstrap of b against a.
-type Paired struct {
-	// MeanDifference is mean(b) − mean(a) of the samples themselves.
-	MeanDifference float64
-	// Std is the standard deviation of the replicates (population form).
-	Std float64
-	// Replicates are the mean differences of the resamples, in drawing order.
-	Replicates []float64
-	// Percentile95 holds the 2.5th and 97.5th percentile of the replicates.
-	Percentile95 Interval
-	// ShareAtOrBelow0 is the share of replicates in which b is not better.
-	ShareAtOrBelow0 float64
-}
-
-// PairedBootstrap resamples the pairs (a[i], b[i]) from a seed.
-func PairedBootstrap(a, b []float64, resamples int, seed uint64) Paired {
-	d, ok := differences(a, b)
-	if !ok || resamples <= 0 {
-		return paired(d, nil)
-	}
-	return paired(d, resampledMeans(d, resamples, seed))
-}
-
-// PairedBootstrapIndices resamples the pairs with the given draws: indices[r]
-// lists the pairs of replicate r. An index out of range makes its replicate
-// NaN.
-func PairedBootstrapIndices(a, b []float64, indices [][]int) Paired {
-	d, ok := differences(a, b)
-	if !ok {
-		return paired(nil, nil)
-	}
-	replicates := make([]float64, len(indices))
-	for r, draw := range indices {
-		var sum float64
-		for _, i := range draw {
-			if i < 0 || i >= len(d) {
-				sum = math.NaN()
-				break
-			}
-			sum += d[i]
-		}
-		replicates[r] = sum / float64(len(draw))
-	}
-	return paired(d, replicates)
-}
-
-func differences(a, b []float64) ([]float64, bool) {
-	if len(a) != len(b) || len(a) == 0 {
-		return nil, false
-	}
-	d := make([]float64, len(a))
-	for i := range a {
-		d[i] = b[i] - a[i]
-	}
-	return d, true
-}
-
-func paired(d, replicates []float64) Paired {
-	p := Paired{MeanDifference: Mean(d), Std: math.NaN(), Replicates: replicates,
-		Percentile95: noInterval, ShareAtOrBelow0: math.NaN()}
-	if len(replicates) == 0 {
-		return p
-	}
-	mean, squares, below := Mean(replicates), 0.0, 0
-	for _, r := range replicates {
-		squares += (r - mean) * (r - mean)
-		if r <= 0 {
-			below++
-		}
-	}
-	n := float64(len(replicates))
-	p.Std, p.ShareAtOrBelow0 = math.Sqrt(squares/n), float64(below)/n
-	sorted := slices.Clone(replicates)
-	slices.Sort(sorted)
-	p.Percentile95 = Interval{percentileSorted(sorted, 2.5), percentileSorted(sorted, 97.5)}
-	return p
 }
 
 func isLevel(level float64) bool { return level > 0 && level < 1 }

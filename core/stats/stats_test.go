@@ -265,49 +265,8 @@ func TestNoAnswerIsNaN(t *testing.T) {
 	}
 }
 
-func TestBootstrapIsSeeded(t *testing.T) {
-	values := []float64{0, 1, 1, 0, 1, 0.5, 0.25, 1}
-	a, b := BootstrapMean(values, 2000, 7, 0.95), BootstrapMean(values, 2000, 7, 0.95)
-	if a != b {
-		t.Errorf("the same seed gave %v and %v", a, b)
-	}
-	if mean := Mean(values); !(a.Low < mean && mean < a.High) {
-		t.Errorf("%v does not hold the mean %v", a, mean)
-	}
-}
-
-// 10,000 resamples of 1,000 scores; the bar is 50 ms.
-func BenchmarkBootstrap(b *testing.B) {
-	values := make([]float64, 1000)
-	for i := range values {
-		values[i] = float64(i%7) / 6
-	}
-	for b.Loop() {
-		BootstrapMean(values, 10_000, 1, 0.95)
-	}
-}
-
 func ExampleWilson() {
 	i := Wilson(8, 10, 0.95)
 	fmt.Printf("%.3f to %.3f\n", i.Low, i.High)
 	// Output: 0.490 to 0.943
-}
-
-func TestRegressionShapes(t *testing.T) {
-	for name, x := range map[string][][]float64{"no rows": nil, "ragged": {{1}, {1, 2}}, "one row too few": {{1}}} {
-		if _, ok := OLS(x, []float64{1, 2}); ok {
-			t.Errorf("OLS of %s", name)
-		}
-		if _, ok := Ridge(x, []float64{1, 2}, 1); ok {
-			t.Errorf("Ridge of %s", name)
-		}
-	}
-	if _, ok := Ridge([][]float64{{1}, {2}}, []float64{1, 2}, 0); ok {
-		t.Error("Ridge with lambda 0")
-	}
-	// y = 1 + 2x, an exact fit whose intercept is the mean of y.
-	f, ok := OLS([][]float64{{1}, {2}, {3}}, []float64{3, 5, 7})
-	if !ok || !near(f.Fitted[2], 7, 1e-12) || f.RMSE > 1e-12 || f.Rank != 2 || !near(f.Intercept, 5, 1e-12) {
-		t.Errorf("%+v", f)
-	}
 }
