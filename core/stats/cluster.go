@@ -35,9 +35,18 @@ func ClusteredStderr(values []float64, clusters []int) (mean, stderr float64, gr
 	return mean, math.Sqrt(squares*g/(g-1)) / float64(len(values)), groups
 }
 
-// ClusteredInterval is mean ± t·ClusteredStderr with G−1 degrees of freedom, and
-// clipped to [low, high]. Where the clusters show no spread, it is MeanInterval
-// of one value a cluster.
+// ClusteredStudentT is mean ± t·ClusteredStderr with G−1 degrees of freedom.
+func ClusteredStudentT(values []float64, clusters []int, level float64) Interval {
+	mean, stderr, groups := ClusteredStderr(values, clusters)
+	if math.IsNaN(stderr) || !isLevel(level) {
+		return noInterval
+	}
+	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(groups - 1)}.Quantile(0.5 + level/2)
+	return Interval{mean - t*stderr, mean + t*stderr}
+}
+
+// ClusteredInterval is ClusteredStudentT clipped to [low, high]. Where the
+// clusters show no spread, it is MeanInterval of one value a cluster.
 func ClusteredInterval(values []float64, clusters []int, low, high, level float64) Interval {
 	mean, stderr, groups := ClusteredStderr(values, clusters)
 	if math.IsNaN(mean) || math.IsInf(mean, 0) || !isLevel(level) {
@@ -50,8 +59,8 @@ func ClusteredInterval(values []float64, clusters []int, low, high, level float6
 		}
 		return MeanInterval(one, low, high, level)
 	}
-	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(groups - 1)}.Quantile(0.5 + level/2)
-	return Interval{math.Max(low, mean-t*stderr), math.Min(high, mean+t*stderr)}
+	i := ClusteredStudentT(values, clusters, level)
+	return Interval{math.Max(low, i.Low), math.Min(high, i.High)}
 }
 
 // clusterSums adds up the values of each cluster, in order of appearance.

@@ -112,7 +112,7 @@ func Correlate(x, y []float64) Correlation {
 		return Correlation{nan, nan, nan, nan, nil}
 	}
 	rx, ry := Ranks(x), Ranks(y)
-	c := Correlation{Spearman: pearson(rx, ry), Pearson: pearson(x, y), RanksX: rx}
+	c := Correlation{Spearman: rankCorrelation(rx, ry), Pearson: pearson(x, y), RanksX: rx}
 	if math.IsNaN(Mean(x) + Mean(y)) { // NaN has no rank
 		c.Spearman = math.NaN()
 	}
@@ -154,7 +154,31 @@ func Ranks(values []float64) []float64 {
 	return ranks
 }
 
+// pearson is Σ (x−x̄)/‖x−x̄‖ · (y−ȳ)/‖y−ȳ‖, which cannot overflow.
 func pearson(x, y []float64) float64 {
+	mx, my := Mean(x), Mean(y)
+	var xx, yy float64
+	for i := range x {
+		dx, dy := x[i]-mx, y[i]-my
+		xx += dx * dx
+		yy += dy * dy
+	}
+	if xx == 0 || yy == 0 {
+		return math.NaN()
+	}
+	nx, ny := math.Sqrt(xx), math.Sqrt(yy)
+	var r float64
+	for i := range x {
+		r += (x[i] - mx) / nx * ((y[i] - my) / ny)
+	}
+	return math.Max(-1, math.Min(1, r))
+}
+
+// rankCorrelation is Pearson's coefficient of ranks as numpy.corrcoef rounds it,
+// covariance over one deviation, then over the other: sums of ranks are exact, so
+// that a perfect order gives the same 1, or its neighbour, as scipy does. Of
+// three pairs the p of one is 0 and of the other 1e-8.
+func rankCorrelation(x, y []float64) float64 {
 	mx, my := Mean(x), Mean(y)
 	var xx, yy, xy float64
 	for i := range x {
@@ -166,7 +190,9 @@ func pearson(x, y []float64) float64 {
 	if xx == 0 || yy == 0 {
 		return math.NaN()
 	}
-	return math.Max(-1, math.Min(1, xy/(math.Sqrt(xx)*math.Sqrt(yy))))
+	n := float64(len(x) - 1)
+	r := xy / n / math.Sqrt(xx/n) / math.Sqrt(yy/n)
+	return math.Max(-1, math.Min(1, r))
 }
 
 func correlationP(r float64, n int) float64 {

@@ -31,6 +31,7 @@ func parts() []part {
 		{"rouge", "scoring/rouge.jsonl", checkRouge},
 		{"metrics", "scoring/metrics.jsonl", checkMetrics},
 		{"regex", "scoring/regex.jsonl", checkRegex},
+		{"stats", "scoring/stats.jsonl", checkStats},
 	}
 }
 

@@ -29,5 +29,6 @@ func windows() []*cobra.Command {
 	return []*cobra.Command{
 		newScore(),
 		newExtract(),
+		newStat(),
 	}
 }
