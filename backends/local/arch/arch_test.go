@@ -137,10 +137,13 @@ func reference(t *testing.T, f *weights.File, name string) []float32 {
 	return values
 }
 
+// goldenFamilies are the folders of golden models.
+var goldenFamilies = []string{"llama", "llama-gqa3", "mistral", "phi", "gemma", "gemma2", "gemma3", "qwen2", "qwen3", "phi3"}
+
 // The logits are those of transformers, within float32 rounding.
 func TestGolden(t *testing.T) {
-	for _, family := range []string{"llama", "llama-gqa3"} {
-		dir := fixture.Shared(t, "golden", "models", family)
+	for _, family := range goldenFamilies {
+		dir := filepath.Join(fixture.Shared(t, "golden", "models"), family)
 		want, tensors := readExpected(t, dir)
 		devices(t, func(t *testing.T, dev kernels.Device) {
 			m := load(t, dev, dir)
@@ -170,60 +173,65 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// The other forms of the same model: keys of transformers 4, shards, bf16.
+// The other forms of the same models: keys of transformers 4, shards, bf16.
 func TestGoldenForms(t *testing.T) {
-	dir := fixture.Shared(t, "golden", "models", "llama")
-	want, tensors := readExpected(t, dir)
+	root := fixture.Shared(t, "golden", "models")
+	forms := map[string]string{"llama/sharded": "base", "llama/bf16": "bf16"}
+	for _, family := range goldenFamilies {
+		forms[family+"/v4"] = "base"
+	}
 	dev := ref.New()
-	for _, form := range []string{"sharded", "bf16", "v4"} {
-		path := filepath.Join(dir, form)
-		if form == "v4" {
-			path = t.TempDir()
-			for from, to := range map[string]string{"config.v4.json": "config.json", "model.safetensors": "model.safetensors"} {
-				data, err := os.ReadFile(filepath.Join(dir, from))
-				if err == nil {
-					err = os.WriteFile(filepath.Join(path, to), data, 0o666)
+	for form, kind := range forms {
+		t.Run(form, func(t *testing.T) {
+			dir, part := filepath.Split(form)
+			dir = filepath.Join(root, dir)
+			want, tensors := readExpected(t, dir)
+			m := load(t, dev, variant(t, dir, part))
+			for i, ids := range want.Prompts {
+				got := forward(t, dev, m, ids, 64)
+				if kind == "bf16" {
+					var some [][]float32
+					for _, p := range want.Positions.Others[i] {
+						some = append(some, got[p])
+					}
+					got = some
 				}
-				if err != nil {
-					t.Fatal(err)
+				if d := furthest(got, reference(t, tensors, fmt.Sprintf("logits/%s/%d", kind, i))); !(d <= 1e-4) {
+					t.Errorf("prompt %d: logits differ by %g", i, d)
 				}
 			}
-		} else if _, err := os.Stat(filepath.Join(path, "config.json")); err != nil {
-			data, err := os.ReadFile(filepath.Join(dir, "config.json"))
-			if err != nil {
+		})
+	}
+}
+
+// variant gives a folder with another form of the model in dir.
+func variant(t *testing.T, dir, form string) string {
+	t.Helper()
+	path, config, files := t.TempDir(), "config.json", dir
+	if form == "v4" {
+		config = "config.v4.json"
+	} else {
+		files = filepath.Join(dir, form)
+	}
+	entries, err := os.ReadDir(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.Contains(e.Name(), "safetensors") && e.Name() != "expected.safetensors" {
+			if err := os.Symlink(filepath.Join(files, e.Name()), filepath.Join(path, e.Name())); err != nil {
 				t.Fatal(err)
-			}
-			path = t.TempDir()
-			entries, err := os.ReadDir(filepath.Join(dir, form))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range entries {
-				if err := os.Symlink(filepath.Join(dir, form, e.Name()), filepath.Join(path, e.Name())); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := os.WriteFile(filepath.Join(path, "config.json"), data, 0o666); err != nil {
-				t.Fatal(err)
-			}
-		}
-		m := load(t, dev, path)
-		for i, ids := range want.Prompts {
-			got := forward(t, dev, m, ids, 64)
-			name := "base"
-			if form == "bf16" {
-				name = "bf16"
-				var some [][]float32
-				for _, p := range want.Positions.Others[i] {
-					some = append(some, got[p])
-				}
-				got = some
-			}
-			if d := furthest(got, reference(t, tensors, fmt.Sprintf("logits/%s/%d", name, i))); !(d <= 1e-4) {
-				t.Errorf("%s, prompt %d: logits differ by %g", form, i, d)
 			}
 		}
 	}
+	text, err := os.ReadFile(filepath.Join(dir, config))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(path, "config.json"), text, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 var someIDs = []int32{1, 7, 200, 33, 33, 90, 2, 5, 262, 0, 17, 64, 128, 250, 3, 3, 3, 99, 98, 97, 1, 40, 41, 42, 43, 150, 151, 152, 77, 78, 79, 80, 81, 82, 83, 9, 8}
@@ -289,19 +297,25 @@ func TestRefusals(t *testing.T) {
 		change map[string]any
 		want   []string
 	}{
-		{"family", map[string]any{"model_type": "mamba"}, []string{"mamba", "supported are: llama"}},
-		{"no family", map[string]any{"model_type": nil}, []string{"LlamaForCausalLM", "supported are"}},
+		{"family", map[string]any{"model_type": "mamba"}, []string{"mamba", "supported are: llama, mistral, phi, gemma"}},
+		{"no family", map[string]any{"model_type": nil, "architectures": []string{"MambaForCausalLM"}}, []string{"MambaForCausalLM", "supported are"}},
 		{"missing key", map[string]any{"hidden_size": nil}, []string{"config.json", `"hidden_size" is missing`}},
 		{"type", map[string]any{"hidden_size": "wide"}, []string{"config.json", "hidden_size"}},
 		{"negative", map[string]any{"num_hidden_layers": -3}, []string{"num_hidden_layers is -3"}},
 		{"no heads", map[string]any{"num_attention_heads": 0}, []string{"num_attention_heads is 0"}},
 		{"ragged heads", map[string]any{"num_key_value_heads": 3}, []string{"5 attention heads", "3 key-value heads"}},
-		{"activation", map[string]any{"hidden_act": "gelu"}, []string{`hidden_act "gelu"`, "silu"}},
-		{"bias", map[string]any{"attention_bias": true}, []string{"attention_bias"}},
-		{"rope", map[string]any{"rope_scaling": map[string]any{"rope_type": "yarn", "factor": 2}}, []string{`"yarn"`, "llama3"}},
-		{"rope factor", map[string]any{"rope_scaling": map[string]any{"type": "linear"}}, []string{"factor is 0"}},
+		{"activation", map[string]any{"hidden_act": "relu2"}, []string{`hidden_act "relu2"`, "silu"}},
+		{"bias", map[string]any{"attention_bias": true}, []string{"self_attn.q_proj.bias", "no such tensor", "[40]"}},
+		{"rope", map[string]any{"rope_scaling": map[string]any{"rope_type": "ntk", "factor": 2}}, []string{`"ntk"`, "llama3"}},
+		{"rope factor", map[string]any{"rope_scaling": map[string]any{"type": "linear"}}, []string{"factor is missing"}},
 		{"theta", map[string]any{"rope_theta": -1}, []string{"rope_theta is -1"}},
-		{"quantised", map[string]any{"quantization_config": map[string]any{"bits": 4}}, []string{"quantization_config"}},
+		{"quantised", map[string]any{"quantization_config": map[string]any{"quant_method": "gptq"}}, []string{"quantization_config", "gptq"}},
+		{"layer types", map[string]any{"model_type": "qwen2", "use_sliding_window": true, "layer_types": []string{"full_attention"}}, []string{"layer_types lists 1 layers"}},
+		{"layer type", map[string]any{"model_type": "qwen2", "layer_types": []string{"full_attention", "mamba"}}, []string{"layer 1", `"mamba"`}},
+		{"window", map[string]any{"model_type": "mistral", "sliding_window": 0}, []string{"sliding_window is 0"}},
+		{"odd rotary part", map[string]any{"partial_rotary_factor": 0.4}, []string{"3 values of a head of 8"}},
+		{"longrope", map[string]any{"rope_scaling": map[string]any{"type": "longrope", "short_factor": []float64{1}}}, []string{"short_factor has 1 values, want 4"}},
+		{"both directions", map[string]any{"model_type": "gemma", "use_bidirectional_attention": true}, []string{"use_bidirectional_attention"}},
 		{"shape", map[string]any{"intermediate_size": 73}, []string{"model.layers.0.mlp.gate_proj.weight", "[72 40]", "[73 40]"}},
 		{"missing tensor", map[string]any{"num_hidden_layers": 3}, []string{"model.layers.2.", "no such tensor"}},
 		{"untied", map[string]any{"tie_word_embeddings": false}, []string{"lm_head.weight", "no such tensor"}},
@@ -334,7 +348,7 @@ func FuzzParseHF(f *testing.F) {
 	f.Add([]byte(`{"model_type":"llama","eos_token_id":[1,2],"rope_parameters":{"rope_type":"llama3","factor":8}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := arch.ParseHF(text)
-		if err == nil && (len(c.Rope.Freqs) != c.HeadDim/2 || c.Heads%c.KVHeads != 0) {
+		if err == nil && (len(c.Ropes) == 0 || len(c.Windows) != c.Layers || len(c.RopeOf) != c.Layers || c.Heads%c.KVHeads != 0) {
 			t.Fatalf("accepted %+v", c)
 		}
 	})

@@ -67,10 +67,10 @@ func TestGGUFConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Vocab != fixture.Tiny.Vocab || c.BOS != 1 || !slices.Equal(c.EOS, []int32{2, 9}) || !c.Tied || c.Rope.Style != kernels.RopePairs {
+	if c.Vocab != fixture.Tiny.Vocab || c.BOS != 1 || !slices.Equal(c.EOS, []int32{2, 9}) || !c.Tied || c.Ropes[0].Style != kernels.RopePairs {
 		t.Errorf("%+v", c)
 	}
-	plain := c.Rope.Freqs
+	plain := c.Ropes[0].Freqs
 	if math.Abs(float64(plain[1])-math.Pow(10000, -0.25)) > 1e-6 { // heads of 8
 		t.Errorf("angles %v", plain)
 	}
@@ -78,11 +78,11 @@ func TestGGUFConfig(t *testing.T) {
 		m.SetString("llama.rope.scaling.type", "linear")
 		m.SetFloat32("llama.rope.scaling.factor", 4)
 	})
-	if err != nil || c.Rope.Freqs[1] != plain[1]/4 {
+	if err != nil || c.Ropes[0].Freqs[1] != plain[1]/4 {
 		t.Errorf("linear scaling: %v, %v", c, err)
 	}
 	c, err = changed(t, nil, nil, weights.Float32s("rope_freqs.weight", []float32{1, 2, 8, 8}, 4))
-	if err != nil || c.Rope.Freqs[0] != plain[0] || c.Rope.Freqs[1] != plain[1]/2 {
+	if err != nil || c.Ropes[0].Freqs[0] != plain[0] || c.Ropes[0].Freqs[1] != plain[1]/2 {
 		t.Errorf("factors: %v, %v", c, err)
 	}
 }

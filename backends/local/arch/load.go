@@ -6,20 +6,45 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/evalrun/evalrun/backends/local/nn"
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
-	"github.com/evalrun/evalrun/kernels/format"
 )
 
 // Model is a loaded model: its shape and its layers on a device.
 type Model struct {
 	Config *Config
 	*nn.Decoder
-	file *weights.File
+	// Modules are what an adapter may change, by number; number 0 is none.
+	Modules []Module
+	dev     kernels.Device
+	file    *weights.File
 }
+
+// A Module is a part of a model that an adapter may name.
+type Module struct {
+	Path string // within the base model, as Hugging Face names it
+	Kind ModuleKind
+	N, K int // outputs and inputs; of a norm N values, of an embedding N rows of K
+	Bias bool
+	// Linear is the layer of a linear module. PairedHeads, where it is not 0, is
+	// the size of heads whose rows the file keeps in pairs, not halves.
+	Linear      *nn.Linear
+	PairedHeads int
+	// Norm1 says that the file's values are w of 1 + w.
+	Norm1 bool
+}
+
+// ModuleKind tells what a module is.
+type ModuleKind uint8
+
+// The kinds of modules.
+const (
+	LinearModule ModuleKind = iota
+	NormModule
+	EmbedModule
+)
 
 // Open opens the checkpoint at path, a Hugging Face folder or a GGUF file, and
 // reads its shape. The caller closes the file.
@@ -59,11 +84,7 @@ func readConfig(path string, f *weights.File) (*Config, error) {
 		if err := json.Unmarshal(text, &g); err != nil {
 			return nil, fmt.Errorf("%s: generation_config.json: %w", dir, err)
 		}
-		for _, id := range g.EOS {
-			if !slices.Contains(c.EOS, id) {
-				c.EOS = append(c.EOS, id)
-			}
-		}
+		c.ends(g.EOS.ids)
 	}
 	return c, nil
 }
@@ -78,19 +99,21 @@ func Load(dev kernels.Device, path string, context int) (*Model, error) {
 }
 
 // Build puts the model of an open checkpoint together on dev, with rotary
-// tables for context positions (0: all that the model was made for). The file
-// belongs to the model from now on and stays mapped until Close; if Build
-// fails, it is closed.
+// tables for the given context, 0 being the model's own. Closing the model
+// closes the file, as does an error.
 func Build(dev kernels.Device, c *Config, f *weights.File, context int) (*Model, error) {
-	if context <= 0 {
+	if context == 0 {
 		context = c.Context
 	}
-	l := &loader{dev: dev, file: f, config: c, context: context, gguf: f.Meta() != nil}
+	if q := c.Quant; q != nil {
+		return nil, errors.Join(fmt.Errorf("load model %s: quantization_config: weights quantised by %q are not supported; use the unquantised checkpoint or a GGUF file", f.Path(), q.Method), f.Close())
+	}
+	l := &loader{dev: dev, file: f, config: c, context: context, gguf: f.Meta() != nil, modules: make([]Module, 1)}
 	d, err := l.build()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load model %s: %w", f.Path(), err), f.Close())
 	}
-	return &Model{Config: c, Decoder: d, file: f}, nil
+	return &Model{Config: c, Decoder: d, Modules: l.modules, dev: dev, file: f}, nil
 }
 
 // Close unmaps the checkpoint; the device must not be used with the model
@@ -99,93 +122,28 @@ func (m *Model) Close() error { return m.file.Close() }
 
 // Bytes is the memory that the weights take beside the mapped file.
 func (m *Model) Bytes() int64 {
-	sum := m.Embed.Bytes()
-	if m.Head.Weight != m.Embed {
-		sum += m.Head.Weight.Bytes()
-	}
-	for _, b := range m.Blocks {
-		for _, l := range []nn.Linear{b.Attention.Q, b.Attention.K, b.Attention.V, b.Attention.O, b.MLP.Gate, b.MLP.Up, b.MLP.Down} {
-			sum += l.Weight.Bytes()
-		}
+	sum := m.Embed.Table.Bytes()
+	for _, l := range m.Linears() {
+		sum += l.Weight.Bytes()
 	}
 	return sum
 }
 
-// loader takes tensors from a checkpoint and checks them against the shape.
-type loader struct {
-	dev     kernels.Device
-	file    *weights.File
-	config  *Config
-	context int
-	gguf    bool
+// LongFrom is the length from which a sequence is a long one, with rotary
+// angles of its own; 0 if there is no such length. A sequence of exactly that
+// many tokens is still short.
+func (m *Model) LongFrom() int {
+	if m.Blocks[0].Attention.Rope.Long {
+		return m.Config.Ropes[0].Switch
+	}
+	return 0
 }
 
-func (l *loader) build() (*nn.Decoder, error) {
-	switch l.config.Family {
-	case "llama":
-		return l.llama()
+// RopeRow is the row of the rotary tables for a position of a short or long
+// sequence.
+func (m *Model) RopeRow(pos int, long bool) int32 {
+	if long {
+		pos += m.Blocks[0].Attention.Rope.Context
 	}
-	return nil, unknownFamily(l.config.Family)
-}
-
-// pick gives the name that this kind of file uses.
-func (l *loader) pick(hf, gguf string) string {
-	if l.gguf {
-		return gguf
-	}
-	return hf
-}
-
-// tensor finds a tensor of a shape that must be exactly so.
-func (l *loader) tensor(name string, shape ...int) (weights.Tensor, error) {
-	t, err := l.file.Tensor(name)
-	if err != nil {
-		return t, err
-	}
-	if !slices.Equal(t.Shape, shape) {
-		return t, fmt.Errorf("tensor %q: shape %v, want %v", name, t.Shape, shape)
-	}
-	switch t.Type {
-	case format.F32, format.F16, format.BF16, format.F64, format.Q8_0, format.Q4_0:
-		return t, nil
-	}
-	return t, fmt.Errorf("tensor %q: weights of type %s are not supported; supported are: F32, F16, BF16, F64, Q8_0, Q4_0", name, t.Stored)
-}
-
-func (l *loader) weight(name string, n, k int, use kernels.Use) (kernels.Prepared, error) {
-	t, err := l.tensor(name, n, k)
-	if err != nil {
-		return nil, err
-	}
-	return l.dev.Prepare(kernels.Weight{Name: name, Type: t.Type, N: n, K: k, Data: t.Data}, use)
-}
-
-// linear and vector note the first error in *err, so that a family's page
-// reads like its picture.
-func (l *loader) linear(name string, n, k int, err *error) nn.Linear {
-	if *err != nil {
-		return nn.Linear{}
-	}
-	w, e := l.weight(name, n, k, kernels.ForMatMul)
-	*err = e
-	return nn.Linear{Weight: w}
-}
-
-func (l *loader) norm(name string, err *error) nn.Norm {
-	if *err != nil {
-		return nn.Norm{}
-	}
-	n := nn.Norm{Eps: l.config.NormEps}
-	var t weights.Tensor
-	if t, *err = l.tensor(name, l.config.Hidden); *err != nil {
-		return n
-	}
-	var values []float32
-	if values, *err = t.Floats(); *err != nil {
-		return n
-	}
-	if n.Weight, *err = l.dev.Alloc(format.F32, len(values)); *err == nil {
-		l.dev.Write(n.Weight, values)
-	}
-	return n
+	return int32(pos)
 }

@@ -28,7 +28,7 @@ func decoder(t *testing.T, dev kernels.Device) *Decoder {
 		}
 		return p
 	}
-	linear := func(n, k int) Linear { return Linear{weight(n, k, kernels.ForMatMul)} }
+	linear := func(n, k int) Linear { return Linear{Weight: weight(n, k, kernels.ForMatMul)} }
 	norm := func() Norm {
 		b, err := dev.Alloc(format.F32, 24)
 		if err != nil {
@@ -39,19 +39,20 @@ func decoder(t *testing.T, dev kernels.Device) *Decoder {
 			values[i] = float32(1 + 0.1*rng.NormFloat64())
 		}
 		dev.Write(b, values)
-		return Norm{b, 1e-5}
+		return Norm{Weight: b, Eps: 1e-5}
 	}
-	rope, err := NewRope(dev, []float32{1, 0.3, 0.1}, 64, kernels.RopeHalves)
+	rope, err := NewRope(dev, Angles{Freqs: []float32{1, 0.3, 0.1}}, 64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &Decoder{Hidden: 24, Vocab: 50, Embed: weight(50, 24, kernels.ForEmbed)}
+	d := &Decoder{Hidden: 24, Vocab: 50, Embed: Embedding{Table: weight(50, 24, kernels.ForEmbed)}}
 	for range 2 {
 		d.Blocks = append(d.Blocks, Block{
 			AttentionNorm: norm(),
-			Attention:     Attention{linear(24, 24), linear(12, 24), linear(12, 24), linear(24, 24), 4, 2, 6, rope, 0.4},
-			MLPNorm:       norm(),
-			MLP:           MLP{linear(40, 24), linear(40, 24), linear(24, 40), 40},
+			Attention: Attention{Q: linear(24, 24), K: linear(12, 24), V: linear(12, 24), O: linear(24, 24), Heads: 4, KVHeads: 2, Dim: 6,
+				Rope: rope, Options: kernels.AttentionOptions{Scale: 0.4}},
+			MLPNorm: norm(),
+			MLP:     MLP{Gate: linear(40, 24), Up: linear(40, 24), Down: linear(24, 40), Width: 40},
 		})
 	}
 	d.Norm, d.Head = norm(), linear(50, 24)
@@ -108,7 +109,7 @@ func TestWantedRows(t *testing.T) {
 
 // The table's angles are position times frequency.
 func TestRopeTable(t *testing.T) {
-	r, err := NewRope(ref.New(), []float32{1, 0.25}, 5, kernels.RopePairs)
+	r, err := NewRope(ref.New(), Angles{Freqs: []float32{1, 0.25}, Style: kernels.RopePairs}, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +122,7 @@ func TestRopeTable(t *testing.T) {
 			}
 		}
 	}
-	if _, err := NewRope(ref.New(), make([]float32, 1<<19), 1<<24, kernels.RopePairs); err == nil {
+	if _, err := NewRope(ref.New(), Angles{Freqs: make([]float32, 1<<19)}, 1<<24); err == nil {
 		t.Error("a table of terabytes was made")
 	}
 }
