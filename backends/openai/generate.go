@@ -12,6 +12,7 @@ import (
 
 	"github.com/evalrun/evalrun/backends/internal/tokens"
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/cl100k"
 )
 
 // maxStops is the number of stop texts that OpenAI takes; the others are
@@ -79,7 +80,7 @@ func (b *backend) generate(ctx context.Context, m *model, r *core.Request, delta
 	if resp.Usage.Prompt == 0 && resp.Usage.Completion == 0 {
 		estimate()
 		resp.Usage.Prompt = tokens.Prompt(r)
-		resp.Usage.Completion = count(resp.Text)
+		resp.Usage.Completion = cl100k.Count(resp.Text)
 	}
 	return resp, nil
 }

@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"sync"
 	"unicode/utf8"
 
 	goopenai "github.com/sashabaranov/go-openai"
-	"github.com/tiktoken-go/tokenizer"
 
 	"github.com/evalrun/evalrun/backends/internal/tokens"
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/cl100k"
 )
 
 // score asks for the likelihood of each continuation: the service echoes prompt
@@ -139,22 +138,7 @@ func (b *backend) embed(ctx context.Context, m *model, r *core.Request, estimate
 	resp := core.Response{Embedding: got.Data[0].Embedding, Usage: usageOf(&got.Usage)}
 	if resp.Usage == (core.Usage{}) {
 		estimate()
-		resp.Usage.Prompt = count(r.Prompt)
+		resp.Usage.Prompt = cl100k.Count(r.Prompt)
 	}
 	return resp, nil
-}
-
-var cl100k = sync.OnceValues(func() (tokenizer.Codec, error) { return tokenizer.Get(tokenizer.Cl100kBase) })
-
-// count counts tokens of cl100k_base, where the service did not count its own.
-func count(text string) int {
-	codec, err := cl100k()
-	if err != nil {
-		return tokens.Of(text)
-	}
-	n, err := codec.Count(text)
-	if err != nil {
-		return tokens.Of(text)
-	}
-	return n
 }

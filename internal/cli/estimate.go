@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
-
-	"github.com/tiktoken-go/tokenizer"
 
 	"github.com/evalrun/evalrun/backends/openai"
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/cl100k"
 	"github.com/evalrun/evalrun/core/run"
 	"github.com/evalrun/evalrun/tasks"
 )
@@ -22,47 +20,28 @@ func Estimate(rows int, in, out float64, p core.Prices) float64 {
 	return float64(rows) * (in*p.Input + out*p.Output) / 1e6
 }
 
-var cl100k = sync.OnceValues(func() (tokenizer.Codec, error) { return tokenizer.Get(tokenizer.Cl100kBase) })
-
-// countTokens counts the tokens of a text in cl100k_base, the vocabulary of
-// gpt-4 and gpt-3.5-turbo; other models come near it.
-func countTokens(s string) (int, error) {
-	c, err := cl100k()
-	if err != nil {
-		return 0, err
-	}
-	return c.Count(s)
-}
-
-// countRequest counts the input of a request. In the chat form each message
+// countRequest counts the input of a request in tokens of cl100k_base, the
+// vocabulary of gpt-4 and gpt-3.5-turbo; other models come near it. In the chat form each message
 // costs four tokens and the beginning of the answer three.
 //
 // A request that scores continuations sends its prompt with each of them.
-func countRequest(r core.Request) (int, error) {
+func countRequest(r core.Request) int {
 	n := 0
-	var failed error
-	add := func(s string, more int) {
-		c, err := countTokens(s)
-		if err != nil && failed == nil {
-			failed = err
-		}
-		n += c + more
-	}
 	if r.Messages == nil {
-		add(r.Prompt, 0)
+		n = cl100k.Count(r.Prompt)
 	} else {
 		n = 3
 		for _, m := range r.Messages {
-			add(m.Content, 4)
+			n += cl100k.Count(m.Content) + 4
 		}
 	}
 	if r.Kind == core.ScoreText {
 		n *= max(1, len(r.Continuations))
 		for _, c := range r.Continuations {
-			add(c, 0)
+			n += cl100k.Count(c)
 		}
 	}
-	return n, failed
+	return n
 }
 
 // A pricing is the model that an estimate is for.
@@ -122,16 +101,9 @@ func (c *estimator) read(ctx context.Context, job *run.Job, out *validated) erro
 		if err != nil {
 			return err
 		}
-		tokens, err := countRequest(req)
-		if err != nil {
-			return err
-		}
-		in += tokens
+		in += countRequest(req)
 		if req.Kind == core.Generate && len(sample.Targets) > 0 {
-			if tokens, err = countTokens(sample.Targets[0]); err != nil {
-				return err
-			}
-			answers += min(tokens, out.MaxTokens)
+			answers += min(cl100k.Count(sample.Targets[0]), out.MaxTokens)
 		}
 		if n < firstRows {
 			c.first = append(c.first, sample.Targets)

@@ -1,0 +1,128 @@
+package cl100k
+
+import (
+	"bufio"
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Answers of tiktoken 0.14.
+func TestKnown(t *testing.T) {
+	for text, want := range map[string][]int{
+		"": nil, "hello world": {15339, 1917}, "a<|endoftext|>b": {64, 100257, 65}, "\u00e9\u4e2d": {978, 16325}, "1234567": {4513, 10961, 22},
+	} {
+		if got := Encode(text, false); !slices.Equal(got, want) {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+		back, err := Decode(want, true)
+		if err != nil || back != text {
+			t.Errorf("%v: %q, %v, want %q", want, back, err, text)
+		}
+	}
+	if got := Encode("a<|endoftext|>b", true); len(got) != Count("a<|endoftext|>b") || slices.Contains(got, 100257) {
+		t.Errorf("literal: %v", got)
+	}
+	if got, _ := Decode([]int{64, 100257, 65}, false); got != "ab" {
+		t.Errorf("without specials: %q", got)
+	}
+	if got, want := Encode("a\xffb", true), Encode("a\uFFFDb", true); !slices.Equal(got, want) {
+		t.Errorf("a byte that is not UTF-8: %v, want %v", got, want)
+	}
+	for _, id := range []int{-1, 100256, 100300, 1 << 40} {
+		if _, err := Decode([]int{id}, true); err == nil {
+			t.Errorf("%d is accepted", id)
+		}
+	}
+}
+
+func TestAgainstTiktoken(t *testing.T) {
+	root := os.Getenv("EVALRUN_SHARED")
+	if root == "" {
+		root = "../../../shared"
+	}
+	file, err := os.Open(filepath.Join(root, "golden", "scoring", "tokens.jsonl"))
+	if err != nil {
+		t.Skip("the shared reference answers are not on this machine (set EVALRUN_SHARED to their folder)")
+	}
+	defer file.Close()
+	in := bufio.NewScanner(file)
+	in.Buffer(nil, 1<<24)
+	n := 0
+	for in.Scan() {
+		var row struct {
+			Tokenizer, Text string
+			IDs             []int
+			Literal         []int `json:"ids_literal"`
+			Decoded         string
+			Skip            *string `json:"decoded_skip_special"`
+			DecodeOnly      bool    `json:"decode_only"`
+		}
+		if json.Unmarshal(in.Bytes(), &row) != nil || row.Tokenizer != "tiktoken:cl100k_base" {
+			continue
+		}
+		n++
+		if !row.DecodeOnly {
+			if got := Encode(row.Text, false); !slices.Equal(got, row.IDs) {
+				t.Errorf("%q: %v, tiktoken %v", row.Text, got, row.IDs)
+			}
+			literal := row.Literal
+			if literal == nil {
+				literal = row.IDs
+			}
+			if got := Encode(row.Text, true); !slices.Equal(got, literal) || Count(row.Text) != len(got) {
+				t.Errorf("%q literally: %v, tiktoken %v", row.Text, got, literal)
+			}
+		}
+		want := row.Decoded
+		if want == "same" {
+			want = row.Text
+		}
+		if got, err := Decode(row.IDs, true); err != nil || got != want {
+			t.Errorf("%v: %q, %v, tiktoken %q", row.IDs, got, err, want)
+		}
+	}
+	if n == 0 {
+		t.Error("no row of cl100k_base")
+	}
+}
+
+func BenchmarkCount(b *testing.B) {
+	text := strings.Repeat("Work out the answer from the passage; you may have to count, compare, add or subtract 1,234.\n", 50)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		Count(text)
+	}
+}
+
+// The heap against the plain search, on pieces of every length.
+func TestMergeTwins(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	alphabets := []string{"a", "ab", "the and of ing", "\u00e9\u4e2d\U0001F600", "abcdefghijklmnopqrstuvwxyz"}
+	for range 2000 {
+		letters := []rune(alphabets[rng.IntN(len(alphabets))])
+		piece := make([]rune, 1+rng.IntN(200))
+		for i := range piece {
+			piece[i] = letters[rng.IntN(len(letters))]
+		}
+		var short, long []uint32
+		mergeShort(ranks(), string(piece), func(id uint32) { short = append(short, id) })
+		mergeLong(ranks(), string(piece), func(id uint32) { long = append(long, id) })
+		if !slices.Equal(short, long) {
+			t.Fatalf("%q: %v, by the heap %v", string(piece), short, long)
+		}
+	}
+}
+
+// A long piece must not take quadratic time.
+func TestLongPiece(t *testing.T) {
+	start := time.Now()
+	if n := Count(strings.Repeat("ab", 1<<20)); n < 1<<17 || time.Since(start) > 20*time.Second {
+		t.Errorf("%d tokens in %v", n, time.Since(start))
+	}
+}
