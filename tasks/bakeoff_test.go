@@ -68,7 +68,7 @@ func TestImportBakeoff(t *testing.T) {
 		"rows.csv":                       "a,out\n1,2\n",
 		"tasks/train/metadata.yaml":      "metric_name: rouge\ntarget_col: out\ndata_path: ../train.csv\nprompt_template: \"tab\\t{a}\\r\\n\"\nsplit_column: odd name\nsplit_column_value: \"it's\"\nlearning_rate: 1\nmetric: x\n",
 		"tasks/none/metadata.yaml":       "dataset_name: nothing else\n",
-		"tasks/python/metadata.yaml":     minimal("prompt_template: '{a!r} {b:.2f}'\n"),
+		"tasks/python/metadata.yaml":     minimal("prompt_template: '{a!r} {}'\n"),
 		"tasks/metric/metadata.yaml":     "metric_name: acuracy\ntarget_col: out\ndata_path: rows.csv\nprompt_template: '{a}'\n",
 		"tasks/twice/metadata.yaml":      minimal("split_column_value: 1\nprompt_template: '{a}'\nprompt_template: '{b}'\nsplit_column: s\nsplit_column_value: 1\n"),
 		"tasks/broken/metadata.yaml":     "prompt_template: \"open\n",
@@ -164,7 +164,7 @@ func TestImportBakeoff(t *testing.T) {
 
 	for name, want := range map[string]string{
 		"none":     "none/metadata.yaml:1:1: the key \"prompt_template\" is missing",
-		"python":   "python/metadata.yaml:4:19: prompt_template: {a!r} has a format or conversion",
+		"python":   "python/metadata.yaml:4:25: prompt_template: {} names no column",
 		"metric":   "metric/metadata.yaml:1:14: unknown metric \"acuracy\"",
 		"broken":   "broken/metadata.yaml:1: not readable as YAML",
 		"list":     "list/metadata.yaml:1:1: metadata must be a mapping, not a list",

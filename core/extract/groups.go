@@ -31,7 +31,7 @@ func (t *translator) group(start int, f *flagSet, first bool) (piece, bool) {
 			if !t.more() {
 				t.fail(start, "missing ), unterminated comment")
 			}
-			t.pos++
+			t.token()
 		}
 		return piece{}, false
 	case '=', '!':

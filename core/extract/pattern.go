@@ -52,12 +52,12 @@ func Compile(pattern, flags string, timeout time.Duration) (*Pattern, error) {
 	for i, r := range []rune(flags) {
 		bit, ok := flagOf(r)
 		if !ok {
-			return nil, &PatternError{fmt.Sprintf("unknown flag %q in flags %q (known: i m s x a u); counted in the flags", r, flags), i}
+			return nil, &PatternError{Message: fmt.Sprintf("unknown flag %q in flags %q (known: i m s x a u); counted in the flags", r, flags), Pos: i}
 		}
 		set |= bit
 	}
 	if !utf8.ValidString(pattern) {
-		return nil, &PatternError{"pattern is not valid UTF-8", -1}
+		return nil, &PatternError{Message: "pattern is not valid UTF-8", Pos: -1}
 	}
 	out, groups, names, err := translate(pattern, set)
 	if err != nil {
@@ -68,10 +68,10 @@ func Compile(pattern, flags string, timeout time.Duration) (*Pattern, error) {
 	}
 	p := &Pattern{source: pattern, groups: groups, names: names, timeout: timeout}
 	if p.re, err = regexp2.Compile(out, regexp2.None); err != nil {
-		return nil, &PatternError{"engine cannot compile the pattern: " + err.Error(), -1}
+		return nil, &PatternError{Message: "engine cannot compile the pattern: " + err.Error(), Pos: -1}
 	}
 	if p.nonEmpty, err = regexp2.Compile("(?:"+out+`)(?!\G)`, regexp2.None); err != nil {
-		return nil, &PatternError{"engine cannot compile the pattern: " + err.Error(), -1}
+		return nil, &PatternError{Message: "engine cannot compile the pattern: " + err.Error(), Pos: -1}
 	}
 	p.re.MatchTimeout, p.nonEmpty.MatchTimeout = timeout, timeout
 	return p, nil

@@ -3,6 +3,7 @@ package extract
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,6 +16,9 @@ type PatternError struct {
 	// Pos is the place in the pattern, in code points, or -1 where none is
 	// known.
 	Pos int
+	// Line and Column, from 1, are the same place in a pattern of several
+	// lines; 0 in any other.
+	Line, Column int
 }
 
 // Error gives the message with its position.
@@ -22,7 +26,11 @@ func (e *PatternError) Error() string {
 	if e.Pos < 0 {
 		return e.Message
 	}
-	return e.Message + " at position " + strconv.Itoa(e.Pos)
+	at := e.Message + " at position " + strconv.Itoa(e.Pos)
+	if e.Line > 0 {
+		at += fmt.Sprintf(" (line %d, column %d)", e.Line, e.Column)
+	}
+	return at
 }
 
 // Flags of a pattern or of a part of it.
@@ -96,7 +104,7 @@ type translator struct {
 type patternPanic struct{ err *PatternError }
 
 func (t *translator) fail(pos int, format string, args ...any) {
-	panic(patternPanic{&PatternError{fmt.Sprintf(format, args...), pos}})
+	panic(patternPanic{&PatternError{Message: fmt.Sprintf(format, args...), Pos: pos}})
 }
 
 // translate returns the pattern for regexp2, the number of groups and their
@@ -109,6 +117,14 @@ func translate(pattern string, flags flagSet) (out string, groups int, names map
 			p, ours := r.(patternPanic)
 			if !ours {
 				panic(r)
+			}
+			if before := t.src[:max(0, min(p.err.Pos, len(t.src)))]; p.err.Pos >= 0 && slices.Contains(t.src, '\n') {
+				p.err.Line, p.err.Column = 1, 1
+				for _, r := range before {
+					if p.err.Column++; r == '\n' {
+						p.err.Line, p.err.Column = p.err.Line+1, 1
+					}
+				}
 			}
 			err = p.err
 		}
@@ -141,6 +157,16 @@ func (t *translator) take(r rune) bool {
 		return true
 	}
 	return false
+}
+
+// token passes over what CPython's tokenizer takes for one piece: a backslash
+// goes with the character behind it, even where neither has a meaning, as in a
+// comment.
+func (t *translator) token() {
+	if t.take('\\') && !t.more() {
+		t.fail(t.pos-1, "bad escape (end of pattern)")
+	}
+	t.pos++
 }
 
 // alternation parses a|b|c up to a closing parenthesis or the end.
@@ -181,8 +207,8 @@ func (t *translator) sequence(f flagSet, top bool) piece {
 				continue
 			}
 			if r == '#' {
-				for t.more() && t.src[t.pos-1] != '\n' {
-					t.pos++
+				for t.more() && t.src[t.pos] != '\n' {
+					t.token()
 				}
 				continue
 			}

@@ -1,8 +1,9 @@
 // Package prompt turns a row into what a model is sent.
 //
-// A template is Python's str.format reduced to what prompts use: {column}
-// takes the column's value, {{ and }} are literal braces. Substitution is one
-// pass: a value is data, whatever braces or signs it holds.
+// A template is one of Python's str.format: {column} takes the column's value,
+// written as str() does, {{ and }} are literal braces, and {column[0]},
+// {column!r} and {column:.2f} do what they do there. Substitution is one pass: a
+// value is data, whatever braces or signs it holds.
 package prompt
 
 import (
@@ -16,16 +17,7 @@ import (
 
 // A Template is a parsed prompt template. It is immutable and safe for use by
 // several goroutines.
-type Template struct {
-	parts []part
-	size  int
-}
-
-// A part is literal text, or a column when name is not empty.
-type part struct {
-	text, name string
-	offset     int
-}
+type Template struct{ format *text.FormatString }
 
 // A SyntaxError says where in the template's text something is wrong.
 type SyntaxError struct {
@@ -39,51 +31,35 @@ func (e *SyntaxError) Error() string { return e.Message }
 
 // Parse reads a template. Errors are *SyntaxError.
 func Parse(s string) (*Template, error) {
-	t := &Template{}
-	var lit strings.Builder
-	flush := func() {
-		if lit.Len() > 0 {
-			t.parts = append(t.parts, part{text: lit.String()})
-			t.size += lit.Len()
-			lit.Reset()
+	f, err := text.ParseColumns(s)
+	if err != nil {
+		at := -1
+		if e, ok := err.(*text.FormatError); ok {
+			at = e.Offset
+		}
+		if at >= 0 && at < len(s) && s[at] == '}' {
+			return nil, &SyntaxError{at, "single } in the template", "write }} for a literal brace"}
+		}
+		message := err.Error()
+		if strings.HasPrefix(message, "expected '}'") || strings.HasPrefix(message, "Single '{'") {
+			message = "{ without its }"
+		}
+		return nil, &SyntaxError{at, message, "write {{ for a literal brace"}
+	}
+	for _, field := range f.Fields() {
+		if err := checkName(field.Name, field.Offset); err != nil {
+			return nil, err
 		}
 	}
-	for i := 0; i < len(s); {
-		switch c := s[i]; {
-		case c == '{' && i+1 < len(s) && s[i+1] == '{', c == '}' && i+1 < len(s) && s[i+1] == '}':
-			lit.WriteByte(c)
-			i += 2
-		case c == '}':
-			return nil, &SyntaxError{i, "single } in the template", "write }} for a literal brace"}
-		case c == '{':
-			end := strings.IndexAny(s[i+1:], "{}\n")
-			if end < 0 || s[i+1+end] != '}' {
-				return nil, &SyntaxError{i, "{ without its }", "write {{ for a literal brace"}
-			}
-			name := s[i+1 : i+1+end]
-			if err := checkName(name, i); err != nil {
-				return nil, err
-			}
-			flush()
-			t.parts = append(t.parts, part{name: name, offset: i})
-			i += end + 2
-		default:
-			lit.WriteByte(c)
-			i++
-		}
-	}
-	flush()
-	return t, nil
+	return &Template{f}, nil
 }
 
 func checkName(name string, at int) error {
 	switch {
 	case strings.TrimSpace(name) == "":
 		return &SyntaxError{at, "{} names no column", "name a column: {column}, or write {{}} for literal braces"}
-	case strings.ContainsAny(name, ":!"):
-		return &SyntaxError{at, fmt.Sprintf("{%s} has a format or conversion", name), "a template takes plain {column}; derive a column under columns: for anything else"}
-	case strings.ContainsAny(name, "[]"):
-		return &SyntaxError{at, fmt.Sprintf("{%s} looks inside a value", name), "a template takes plain {column}; derive a column under columns: for anything else"}
+	case strings.ContainsAny(name, "\n\"'"):
+		return &SyntaxError{at, fmt.Sprintf("{%s} is no column", name), "write {{ and }} for literal braces"}
 	case strings.TrimSpace(name) != name:
 		return &SyntaxError{at, fmt.Sprintf("{%s} has spaces around the name", name), fmt.Sprintf("write {%s}", strings.TrimSpace(name))}
 	}
@@ -100,37 +76,29 @@ type Ref struct {
 func (t *Template) Columns() []Ref {
 	var refs []Ref
 	seen := map[string]bool{}
-	for _, p := range t.parts {
-		if p.name != "" && !seen[p.name] {
-			seen[p.name] = true
-			refs = append(refs, Ref{p.name, p.offset})
+	for _, f := range t.format.Fields() {
+		if !seen[f.Name] {
+			seen[f.Name] = true
+			refs = append(refs, Ref{f.Name, f.Offset})
 		}
 	}
 	return refs
 }
 
 // Render fills the template. A column that is absent is an error that names
-// it; a value that is not text is written as Python's str does. Bytes that are
-// no UTF-8 become U+FFFD.
+// it (a *MissingError); a format that does not fit its value is a
+// *text.FormatError. Bytes that are no UTF-8 become U+FFFD.
 func (t *Template) Render(fields map[string]any) (string, error) {
-	var b strings.Builder
-	b.Grow(t.size + 256)
-	for _, p := range t.parts {
-		if p.name == "" {
-			b.WriteString(p.text)
-			continue
-		}
-		v, ok := fields[p.name]
+	s, err := t.format.Render(func(name string) (any, error) {
+		v, ok := fields[name]
 		if !ok {
-			return "", &MissingError{Column: p.name}
+			return nil, &MissingError{Column: name}
 		}
-		if s, ok := v.(string); ok {
-			b.WriteString(s)
-		} else {
-			b.WriteString(text.Str(v))
-		}
+		return v, nil
+	})
+	if err != nil {
+		return "", err
 	}
-	s := b.String()
 	if !utf8.ValidString(s) {
 		s = strings.ToValidUTF8(s, "\uFFFD")
 	}

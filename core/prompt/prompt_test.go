@@ -17,6 +17,8 @@ func TestRender(t *testing.T) {
 		{"{n}|{f}|{b}|{none}|{list}", "3|1.0|True|None|['p', 1]"},
 		{"see {brace}!", "see {a} {{ {% if %}!"},
 		{"{{{a}}}", "{x}"},
+		{"{a!r:>4}|{n:03d}|{f:.2f}|{list[0]}|{b:d}", " 'x'|003|1.00|p|1"},
+		{"{a:>{n}}|{a:{n}}", "  x|x  "},
 	} {
 		tmpl, err := Parse(tt.in)
 		if err != nil {
@@ -37,10 +39,10 @@ func TestParseErrors(t *testing.T) {
 		{"ab {", 3, "without its }"},
 		{"a } b", 2, "single }"},
 		{"{}", 0, "names no column"},
-		{"x{a:>3}", 1, "format or conversion"},
-		{"{a[0]}", 0, "looks inside"},
+		{"x{a:{b:{c}}}", 7, "recursion"},
+		{"{\"a\": 1}", 0, "is no column"},
 		{"{ a }", 0, "spaces around"},
-		{"{a\n}", 0, "without its }"},
+		{"{a\n}", 0, "is no column"},
 	} {
 		_, err := Parse(tt.in)
 		var se *SyntaxError
