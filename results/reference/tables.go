@@ -180,3 +180,17 @@ func Claims() []Claim {
 	}
 	return out
 }
+
+// Lifts gives the figures in parentheses of Table 12: the absolute improvement
+// over the base model, by task and model.
+func Lifts() map[string]map[string]float64 {
+	t := table("table12_lifts.csv")
+	out := map[string]map[string]float64{}
+	for _, row := range t[1:] {
+		out[row[0]] = map[string]float64{}
+		for i, v := range numbers(row[1:]) {
+			out[row[0]][t[0][1+i]] = v
+		}
+	}
+	return out
+}

@@ -7,19 +7,34 @@ import (
 	"html/template"
 	"math"
 	"unicode"
+
+	"github.com/evalrun/evalrun/results/report/figure"
 )
 
 //go:embed page.html
 var pageHTML string
 
+//go:embed study.html
+var studyHTML string
+
+//go:embed page.css
+var pageCSS string
+
 // The template escapes by context, so that no text of a run can become markup.
 var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"count": count, "of": ofText, "bar": barOf, "add": func(a, b int) int { return a + b },
+	"count": count, "of": ofText, "bar": barOf, "css": func() template.CSS { return template.CSS(pageCSS + figure.CSS) },
 }).Parse(pageHTML))
 
+// studyTemplate adds the parts that show a study: sheets, figures, claims.
+var studyTemplate = template.Must(pageTemplate.New("study").Parse(studyHTML))
+
 func (p *page) html() ([]byte, error) {
+	return execute(pageTemplate, p)
+}
+
+func execute(t *template.Template, data any) ([]byte, error) {
 	var b bytes.Buffer
-	if err := pageTemplate.Execute(&b, p); err != nil {
+	if err := t.Execute(&b, data); err != nil {
 		return nil, err
 	}
 	// The template escapes markup; control characters and broken UTF-8 it lets

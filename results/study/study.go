@@ -341,3 +341,35 @@ func (s *Study) group(in func(Model) bool) (before, after KindMeans) {
 	}
 	return means(func(m Model) []float64 { return m.Before }), means(func(m Model) []float64 { return m.After })
 }
+
+// Only is the study of the tasks that satisfy in.
+func (s *Study) Only(in func(Task) bool) *Study {
+	part := &Study{Rival: s.Rival}
+	var keep []int
+	for i, t := range s.Tasks {
+		if in(t) {
+			keep = append(keep, i)
+			part.Tasks = append(part.Tasks, t)
+		}
+	}
+	pick := func(scores []float64) []float64 {
+		if scores == nil {
+			return nil
+		}
+		out := make([]float64, len(keep))
+		for i, k := range keep {
+			out[i] = scores[k]
+		}
+		return out
+	}
+	of := func(models []Model) []Model {
+		var out []Model
+		for _, m := range models {
+			m.Before, m.After = pick(m.Before), pick(m.After)
+			out = append(out, m)
+		}
+		return out
+	}
+	part.Tuned, part.Others = of(s.Tuned), of(s.Others)
+	return part
+}
