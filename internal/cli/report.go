@@ -22,19 +22,33 @@ const latestRun = "latest"
 
 func newReport() *cobra.Command {
 	var format, to, out string
-	var asJSON bool
+	var asJSON, reference bool
 	cmd := &cobra.Command{
 		Use:   "report [RUN]",
 		Short: "write the report of a run: Markdown, one-file HTML, JUnit, CSV",
 		Long: "Report makes report.md, report.html and junit.xml of a run again, from what is stored,\n" +
 			"and prints its table. With --format it prints that one form, or writes it to --to FILE.\n" +
-			"RUN is a folder, a run's id, or latest.",
+			"RUN is a folder, a run's id, or latest.\n\n" +
+			"With --reference it recomputes the LoRA Land report from its published tables and prints\n" +
+			"each figure beside the published one: tables 3 to 6 and 11 to 13, the figures' numbers and\n" +
+			"the claims of the text; --out DIR writes them as Markdown, HTML, JSON, CSV and SVG.",
 		Example: "  evalrun report\n" +
-			"  evalrun report latest --format html --to report.html",
+			"  evalrun report latest --format html --to report.html\n" +
+			"  evalrun report --reference --out lora-land",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if asJSON {
 				format = "json"
+			}
+			if reference {
+				if len(args) > 0 {
+					return &core.UserError{Where: "--reference " + args[0], Message: "the published tables are no run", Hint: "evalrun report " + args[0] + ", or evalrun report --reference alone"}
+				}
+				dir := ""
+				if cmd.Flags().Changed("out") {
+					dir = out
+				}
+				return runReference(cmd.OutOrStdout(), format, to, dir)
 			}
 			return runReport(cmd.Context(), cmd.OutOrStdout(), out, runName(args), format, to)
 		},
@@ -43,7 +57,8 @@ func newReport() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&format, "format", "", "print one form: "+strings.Join(report.Formats(), ", "))
 	fl.StringVar(&to, "to", "", "write to this file; its ending tells the form where --format is not given")
-	fl.StringVar(&out, "out", "runs", "folder that holds the run folders")
+	fl.StringVar(&out, "out", "runs", "folder that holds the run folders; with --reference the folder to write to")
+	fl.BoolVar(&reference, "reference", false, "the LoRA Land report recomputed from its published tables, instead of a run")
 	fl.BoolVar(&asJSON, "json", false, "the scores as one JSON object (the same as --format json)")
 	return cmd
 }
@@ -101,10 +116,9 @@ func runReport(ctx context.Context, w io.Writer, root, name, format, to string) 
 	if formatOf(root) != "" {
 		return &core.UserError{Where: "--out " + root, Message: "is the folder that holds the runs, as everywhere", Hint: "--to " + root + " writes the report to that file"}
 	}
-	if to != "" && format == "" {
-		if format = formatOf(to); format == "" {
-			return &core.UserError{Where: "--to " + to, Message: "the ending tells no form", Hint: "add --format, one of: " + strings.Join(report.Formats(), ", ")}
-		}
+	format, err := formatFor(format, to)
+	if err != nil {
+		return err
 	}
 	folder, scores, err := openScored(ctx, root, name)
 	if err != nil {
@@ -124,13 +138,58 @@ func runReport(ctx context.Context, w io.Writer, root, name, format, to string) 
 	if err != nil {
 		return err
 	}
+	return writeTo(w, to, b)
+}
+
+// runReference prints the recomputed LoRA Land report, or writes it to a file or
+// a folder.
+func runReference(w io.Writer, format, to, dir string) error {
+	if dir != "" {
+		files, err := report.WriteReference(dir)
+		if err != nil {
+			return err
+		}
+		if format == "" && to == "" {
+			for _, f := range files {
+				fmt.Fprintln(w, f)
+			}
+			return nil
+		}
+	}
+	format, err := formatFor(format, to)
+	if err != nil {
+		return err
+	}
+	if format == "" {
+		format = "md"
+	}
+	b, err := report.Reference(format)
+	if err != nil {
+		return err
+	}
+	return writeTo(w, to, b)
+}
+
+// formatFor is the form that is asked for: by name, or by the ending of the file
+// that it goes to; empty where neither is given.
+func formatFor(format, to string) (string, error) {
+	if to != "" && format == "" {
+		if format = formatOf(to); format == "" {
+			return "", &core.UserError{Where: "--to " + to, Message: "the ending tells no form", Hint: "add --format, one of: " + strings.Join(report.Formats(), ", ")}
+		}
+	}
+	return format, nil
+}
+
+// writeTo writes a report to a file, or prints it where none is named.
+func writeTo(w io.Writer, to string, b []byte) error {
 	if to != "" {
 		if err := results.WriteFile(to, b); err != nil {
 			return &core.UserError{Where: "--to " + to, Message: "writing the report", Err: err, Hint: "name a file in a folder that is there"}
 		}
 		return nil
 	}
-	_, err = w.Write(b)
+	_, err := w.Write(b)
 	return err
 }
 

@@ -61,10 +61,15 @@ func (c figureCell) text(digits int) string {
 	case c.IsCount:
 		return fmt.Sprintf("%.0f/%d", c.V, c.Of)
 	}
-	return strconv.FormatFloat(c.V, 'f', digits, 64)
+	text := strconv.FormatFloat(c.V, 'f', digits, 64)
+	if strings.Trim(text, "-0.") == "" {
+		return strings.TrimPrefix(text, "-")
+	}
+	return text
 }
 
-// besideText is the published figure with the difference, empty without one.
+// besideText is the published figure with the difference, "=" without a
+// difference, empty without a published one.
 func (c figureCell) besideText(digits int) string {
 	switch {
 	case math.IsNaN(c.Published):
@@ -76,7 +81,11 @@ func (c figureCell) besideText(digits int) string {
 	case math.IsNaN(c.V):
 		return strconv.FormatFloat(c.Published, 'f', min(3, digits), 64)
 	}
-	return strconv.FormatFloat(c.Published, 'f', min(3, digits), 64) + ", " + signed(c.V-c.Published, max(4, digits))
+	difference := signed(c.V-c.Published, max(4, digits))
+	if difference == "0" {
+		return "="
+	}
+	return strconv.FormatFloat(c.Published, 'f', min(3, digits), 64) + ", " + difference
 }
 
 // signed writes a difference; what is 0 to its digits has no sign.

@@ -27,7 +27,7 @@ type Group struct {
 	Bars   []Bar
 }
 
-// A Bar is one value; NaN draws nothing. Low and High are its interval, NaN
+// A Bar is one value; one that is not finite is not drawn. Low and High are its interval, NaN
 // without one.
 type Bar struct {
 	Series           int
@@ -47,6 +47,9 @@ const (
 
 // Draw makes the chart.
 func (c Bars) Draw() *SVG {
+	if c.Format == "" {
+		c.Format = "%.3f"
+	}
 	s := &SVG{title: c.Title}
 	a := axis{low: c.Low, high: c.High}
 	longest, negative := 0, false
@@ -54,7 +57,7 @@ func (c Bars) Draw() *SVG {
 		longest = max(longest, utf8.RuneCountInString(g.Label))
 		for _, b := range g.Bars {
 			for _, v := range []float64{b.Value, b.Low, b.High} {
-				if !math.IsNaN(v) && !math.IsInf(v, 0) {
+				if finite(v) {
 					a.low, a.high = min(a.low, v), max(a.high, v)
 				}
 			}
@@ -85,6 +88,9 @@ func (c Bars) Draw() *SVG {
 	}
 	a.draw(s, top, y)
 	s.height = y + pad
+	for _, m := range c.Marks {
+		s.line("mark", a.x(m.Value), top, a.x(m.Value), s.height-pad)
+	}
 	y = top + 4
 	for _, g := range c.Groups {
 		h := math.Max(1, float64(len(g.Bars))) * (barHeight + 1)
@@ -94,7 +100,7 @@ func (c Bars) Draw() *SVG {
 		}
 		s.text(style, "start", pad, y+h/2+4, clip(g.Label, labels))
 		for i, b := range g.Bars {
-			if !math.IsNaN(b.Value) {
+			if finite(b.Value) {
 				name := g.Label
 				if b.Series < len(c.Series) && len(c.Series) > 1 {
 					name += ", " + c.Series[b.Series]
@@ -104,24 +110,26 @@ func (c Bars) Draw() *SVG {
 		}
 		y += h + 5
 	}
-	for _, m := range c.Marks {
-		s.line("mark", a.x(m.Value), top, a.x(m.Value), s.height-pad)
-	}
 	return s
 }
 
+// format writes a value; one that is 0 to its digits has no sign.
 func (c Bars) format(v float64) string {
-	if c.Format == "" {
-		return fmt.Sprintf("%.3f", v)
+	if math.Abs(v) >= 1e6 {
+		return fmt.Sprintf("%.3g", v)
 	}
-	return fmt.Sprintf(c.Format, v)
+	text := fmt.Sprintf(c.Format, v)
+	if strings.Trim(text, "+-0.") == "" {
+		return strings.TrimLeft(text, "+-")
+	}
+	return text
 }
 
 func (c Bars) bar(s *SVG, a axis, b Bar, y float64, name string) {
 	zero := a.x(max(0, a.low))
 	s.rect(class("s", b.Series), zero, y, a.x(b.Value)-zero, barHeight, name+": "+c.format(b.Value))
 	end := a.x(b.Value)
-	if !math.IsNaN(b.Low) && !math.IsNaN(b.High) {
+	if finite(b.Low) && finite(b.High) {
 		s.line("whisker", a.x(b.Low), y+barHeight/2, a.x(b.High), y+barHeight/2)
 		for _, v := range []float64{b.Low, b.High} {
 			s.line("whisker", a.x(v), y+2, a.x(v), y+barHeight-2)
@@ -129,11 +137,13 @@ func (c Bars) bar(s *SVG, a axis, b Bar, y float64, name string) {
 		end = max(end, a.x(b.High))
 	}
 	if b.Value < 0 {
-		s.text("soft", "end", min(end, a.x(b.Value))-3, y+9, c.format(b.Value))
+		s.text("value", "end", min(end, a.x(b.Value))-3, y+9, c.format(b.Value))
 		return
 	}
-	s.text("soft", "start", end+3, y+9, c.format(b.Value))
+	s.text("value", "start", end+3, y+9, c.format(b.Value))
 }
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // class numbers a colour.
 func class(kind string, series int) string { return fmt.Sprintf("%s%d", kind, series%colours) }
@@ -178,7 +188,7 @@ func (c Grid) Draw() *SVG {
 			fmt.Fprintf(&s.body, `<g fill-opacity="%s">`, num(0.6*math.Min(1, math.Abs(v))))
 			s.rect(class("s", series), x+0.5, y+0.5, w-1, rowHeight-1, fmt.Sprintf("%s, %s: %.3f", r, c.Columns[j], v))
 			s.body.WriteString(`</g>`)
-			s.text("", "middle", x+w/2, y+12, strings.Replace(fmt.Sprintf("%.2f", v), "-", "−", 1))
+			s.text("cell", "middle", x+w/2, y+12, strings.Replace(fmt.Sprintf("%.2f", math.Round(v*100)/100+0), "-", "−", 1))
 		}
 	}
 	s.height = top + rowHeight*float64(len(c.Rows)) + pad
@@ -193,7 +203,7 @@ type Lines struct {
 	Low, High float64
 }
 
-// A Line is one model's values; NaN breaks it.
+// A Line is one model's values; one that is not finite breaks it.
 type Line struct {
 	Name   string
 	Values []float64
@@ -212,7 +222,7 @@ func (c Lines) Draw() *SVG {
 	for i, l := range c.Lines {
 		names[i] = l.Name
 		for _, v := range l.Values {
-			if !math.IsNaN(v) && !math.IsInf(v, 0) {
+			if finite(v) {
 				a.low, a.high = min(a.low, v), max(a.high, v)
 			}
 		}
@@ -233,7 +243,7 @@ func (c Lines) Draw() *SVG {
 	for i, l := range c.Lines {
 		var part [][2]float64
 		for row, v := range l.Values {
-			if math.IsNaN(v) {
+			if !finite(v) {
 				c.stroke(s, i, part)
 				part = nil
 				continue

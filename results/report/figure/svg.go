@@ -22,10 +22,10 @@ import (
 const CSS = `
 .fig{--f-paper:#fff;--f-ink:#1b1f24;--f-soft:#59636e;--f-line:#d5dae0;--f0:#9aa7b4;--f1:#2f6fb2;--f2:#c2571a;--f3:#2d8659;--f4:#8a4fa3;--f5:#8f7412;font:11px system-ui,sans-serif}
 @media screen and (prefers-color-scheme:dark){.fig{--f-paper:#14171a;--f-ink:#e6e9ec;--f-soft:#9aa5b1;--f-line:#363d45;--f0:#75828f;--f1:#5b9bdc;--f2:#f0995e;--f3:#62b88d;--f4:#b98bd0;--f5:#d9bb4a}}
-.fig text{fill:var(--f-ink)}.fig .soft{fill:var(--f-soft);font-size:10px}.fig .paper{fill:var(--f-paper)}.fig .strong{font-weight:700}
+.fig text{fill:var(--f-ink)}.fig .soft{fill:var(--f-soft);font-size:10px}.fig .value{fill:var(--f-soft);font-size:10px;stroke:var(--f-paper);stroke-width:2.5px;paint-order:stroke}.fig .cell{font-size:9.5px}.fig .paper{fill:var(--f-paper)}.fig .strong{font-weight:700}
 .fig .grid{stroke:var(--f-line);stroke-width:.7}.fig .zero{stroke:var(--f-soft);stroke-width:1}.fig .whisker{stroke:var(--f-ink);stroke-width:1}.fig .mark{stroke:var(--f2);stroke-width:1.3;stroke-dasharray:4 2}
 .fig .s0{fill:var(--f0)}.fig .s1{fill:var(--f1)}.fig .s2{fill:var(--f2)}.fig .s3{fill:var(--f3)}.fig .s4{fill:var(--f4)}.fig .s5{fill:var(--f5)}
-.fig .l{fill:none;stroke-width:1.2;stroke-linejoin:round}.fig .thick{stroke-width:2.4}.fig .l0{stroke:var(--f0)}.fig .l1{stroke:var(--f1)}.fig .l2{stroke:var(--f2)}.fig .l3{stroke:var(--f3)}.fig .l4{stroke:var(--f4)}.fig .l5{stroke:var(--f5)}
+.fig .l{fill:none;stroke-width:1.2;stroke-linejoin:round}.fig .l0{stroke:var(--f0)}.fig .l1{stroke:var(--f1)}.fig .l2{stroke:var(--f2)}.fig .l3{stroke:var(--f3)}.fig .l4{stroke:var(--f4)}.fig .l5{stroke:var(--f5)}.fig .thick{stroke-width:2.6;stroke:var(--f-ink)}
 `
 
 // colours is the number of series that have a colour of their own; further ones
@@ -36,7 +36,7 @@ const colours = 6
 const (
 	width = 400.0
 	pad   = 6.0
-	em    = 5.9 // mean width of a sign of the text
+	em    = 6.2 // mean width of a sign of the text
 )
 
 // An SVG is a drawing.
@@ -93,7 +93,7 @@ func (s *SVG) legend(y float64, names []string, sample func(i int, x, y float64)
 		if name == "" {
 			continue
 		}
-		w := 20 + em*float64(utf8.RuneCountInString(name)) + 8
+		w := 20 + em*float64(utf8.RuneCountInString(name)) + 10
 		if x > pad && x+w > width-pad {
 			x, y = pad, y+15
 		}
@@ -166,6 +166,6 @@ func (a axis) draw(s *SVG, y, bottom float64) {
 			class = "zero"
 		}
 		s.line(class, a.x(t), y, a.x(t), bottom)
-		s.text("soft", "middle", a.x(t), y-4, strconv.FormatFloat(math.Round(t*1e6)/1e6, 'g', -1, 64))
+		s.text("soft", "middle", a.x(t), y-4, strconv.FormatFloat(math.Round(t*1e6)/1e6+0, 'g', -1, 64)) // +0: no minus before 0
 	}
 }
