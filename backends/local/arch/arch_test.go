@@ -49,6 +49,12 @@ func load(t *testing.T, dev kernels.Device, path string) *arch.Model {
 // repeated), and returns the logits of every position.
 func forward(t *testing.T, dev kernels.Device, m *arch.Model, ids []int32, pieces ...int) [][]float32 {
 	t.Helper()
+	return adapted(t, dev, m, nil, ids, pieces...)
+}
+
+// adapted is forward with an adapter.
+func adapted(t *testing.T, dev kernels.Device, m *arch.Model, a *nn.Adapter, ids []int32, pieces ...int) [][]float32 {
+	t.Helper()
 	w, err := m.NewWorkspace(dev, len(ids), 8)
 	if err != nil {
 		t.Fatal(err)
@@ -71,6 +77,9 @@ func forward(t *testing.T, dev kernels.Device, m *arch.Model, ids []int32, piece
 		b := &nn.Batch{IDs: ids[at : at+n], Spans: []kernels.Span{{N: n, Pos: at, Pages: table}}}
 		for i := range n {
 			b.Pos, b.Want = append(b.Pos, int32(at+i)), append(b.Want, int32(i))
+		}
+		if a != nil {
+			b.Uses = []nn.Use{{Row: 0, N: n, Adapter: a}}
 		}
 		state := m.Forward(dev, w, b, caches)
 		for i := 0; i < n; i += 8 {

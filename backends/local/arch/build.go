@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/nn"
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
@@ -56,7 +57,7 @@ func (l *loader) build() (*nn.Decoder, error) {
 	if c.Tied {
 		uses |= kernels.ForMatMul
 	}
-	d.Embed = nn.Embedding{Table: l.weight(embed, c.Vocab, c.Hidden, uses), Module: l.module(Module{Path: embed.path, Kind: EmbedModule, N: c.Vocab, K: c.Hidden})}
+	d.Embed = nn.Embedding{Table: l.weight(embed, c.Vocab, c.Hidden, uses), Module: l.module(Module{Module: lora.Module{Path: embed.path, Kind: lora.Embedding, N: c.Vocab, K: c.Hidden}})}
 	d.Blocks = make([]nn.Block, c.Layers)
 	for i := range d.Blocks {
 		if l.block(&d.Blocks[i], i, n, ropes[c.RopeOf[i]]); l.err != nil {
@@ -73,7 +74,7 @@ func (l *loader) build() (*nn.Decoder, error) {
 		}
 	}
 	if c.Tied {
-		d.Head = nn.Linear{Weight: d.Embed.Table, Module: l.module(Module{Path: head.path, N: c.Vocab, K: c.Hidden, Bias: c.HeadBias, Linear: &d.Head})}
+		d.Head = nn.Linear{Weight: d.Embed.Table, Module: l.module(Module{Module: lora.Module{Path: head.path, N: c.Vocab, K: c.Hidden, Bias: c.HeadBias}, Linear: &d.Head})}
 		if c.HeadBias {
 			d.Head.Bias = l.vector(head.file+".bias", c.Vocab, false)
 		}
@@ -229,7 +230,7 @@ func (l *loader) linear(at place, n, k int, bias bool, paired int) nn.Linear {
 	if bias {
 		x.Bias = l.vector(at.file+".bias", n, false)
 	}
-	x.Module = l.module(Module{Path: at.path, N: n, K: k, Bias: bias, PairedHeads: paired})
+	x.Module = l.module(Module{Module: lora.Module{Path: at.path, N: n, K: k, Bias: bias}, PairedHeads: paired})
 	return x
 }
 
@@ -272,7 +273,7 @@ func (l *loader) norm(at place, width int) nn.Norm {
 	if c.LayerNorm {
 		n.Bias = l.vector(at.file+".bias", width, false)
 	}
-	n.Module = l.module(Module{Path: at.path, Kind: NormModule, N: width, Bias: c.LayerNorm, Norm1: c.NormPlus1})
+	n.Module = l.module(Module{Module: lora.Module{Path: at.path, Kind: lora.Norm, N: width, Bias: c.LayerNorm}, Plus1: c.NormPlus1})
 	return n
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/nn"
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
@@ -24,27 +25,14 @@ type Model struct {
 
 // A Module is a part of a model that an adapter may name.
 type Module struct {
-	Path string // within the base model, as Hugging Face names it
-	Kind ModuleKind
-	N, K int // outputs and inputs; of a norm N values, of an embedding N rows of K
-	Bias bool
+	lora.Module
 	// Linear is the layer of a linear module. PairedHeads, where it is not 0, is
 	// the size of heads whose rows the file keeps in pairs, not halves.
 	Linear      *nn.Linear
 	PairedHeads int
-	// Norm1 says that the file's values are w of 1 + w.
-	Norm1 bool
+	// Plus1 says that the file's values are w of 1 + w.
+	Plus1 bool
 }
-
-// ModuleKind tells what a module is.
-type ModuleKind uint8
-
-// The kinds of modules.
-const (
-	LinearModule ModuleKind = iota
-	NormModule
-	EmbedModule
-)
 
 // Open opens the checkpoint at path, a Hugging Face folder or a GGUF file, and
 // reads its shape. The caller closes the file.

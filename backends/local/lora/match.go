@@ -1,0 +1,170 @@
+package lora
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dlclark/regexp2/v2"
+)
+
+// matcher is target_modules or exclude_modules: a list of names, suffixes and
+// full paths, a regular expression over the whole path, or "all-linear".
+type matcher struct {
+	given bool
+	all   bool
+	list  []string
+	expr  *regexp2.Regexp
+}
+
+const (
+	allLinear = "all-linear"
+	// outputLayer is what "all-linear" leaves out.
+	outputLayer = "lm_head"
+	// patience bounds the time of one match of somebody's expression.
+	patience = time.Second
+)
+
+func newMatcher(raw json.RawMessage) (matcher, error) {
+	m := matcher{}
+	if s := string(bytes.TrimSpace(raw)); s == "" || s == "null" {
+		return m, nil
+	}
+	m.given = true
+	var expr string
+	if err := json.Unmarshal(raw, &expr); err != nil {
+		return m, json.Unmarshal(raw, &m.list)
+	}
+	if strings.EqualFold(expr, allLinear) {
+		m.all = true
+		return m, nil
+	}
+	var err error
+	m.expr, err = compile(`\A(?:` + expr + `)\z`)
+	return m, err
+}
+
+// compile reads a Python expression; what the two dialects write differently
+// and module names use is the named group.
+func compile(expr string) (*regexp2.Regexp, error) {
+	re, err := regexp2.Compile(strings.ReplaceAll(expr, "(?P<", "(?<"), regexp2.None)
+	if err != nil {
+		return nil, err
+	}
+	re.MatchTimeout = patience
+	return re, nil
+}
+
+// match tells whether the path of a linear module is meant.
+func (m matcher) match(path string) (bool, error) {
+	switch {
+	case m.all:
+		return path != outputLayer, nil
+	case m.expr != nil:
+		return m.expr.MatchString(path)
+	}
+	return slices.ContainsFunc(m.list, func(s string) bool { return path == s || strings.HasSuffix(path, "."+s) }), nil
+}
+
+// target tells whether PEFT would give the module at path an adapter.
+func (c *Config) target(path string) (bool, error) {
+	if c.exclude.given {
+		if out, err := c.exclude.match(path); err != nil || out {
+			return false, err
+		}
+	}
+	ok, err := c.targets.match(path)
+	if err != nil || !ok || len(c.layers) == 0 {
+		return ok, err
+	}
+	layer, ok := c.layerOf(path)
+	return ok && slices.Contains(c.layers, layer), nil
+}
+
+// layerOf is the number of a path's layer: what stands behind a name, or
+// behind one of layers_pattern.
+func (c *Config) layerOf(path string) (int, bool) {
+	parts := strings.Split(path, ".")
+	for i := len(parts) - 2; i >= 2; i-- {
+		n, err := strconv.Atoi(parts[i])
+		if err == nil && n >= 0 && (len(c.layersPattern) == 0 || slices.Contains(c.layersPattern, parts[i-1])) {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// pattern is an entry of rank_pattern or alpha_pattern.
+type pattern struct {
+	key   string
+	value float64
+	expr  *regexp2.Regexp
+}
+
+// patterns reads them in the order of the file, in which the first match
+// counts.
+func patterns(text []byte, key string, values map[string]json.RawMessage) ([]pattern, error) {
+	if len(values) == 0 {
+		return nil, nil
+	}
+	var outer map[string]json.RawMessage
+	if err := json.Unmarshal(text, &outer); err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(outer[key]))
+	var all []pattern
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		p := pattern{key: fmt.Sprint(t)}
+		if err := d.Decode(&p.value); err != nil {
+			return nil, fmt.Errorf("%s: %q: %w", key, p.key, err)
+		}
+		if p.expr, err = compile(`\A(?:.*\.)?(?:` + p.key + `)\z`); err != nil {
+			return nil, fmt.Errorf("%s: %q: %w", key, p.key, err)
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+func lookup(patterns []pattern, path string) (float64, bool) {
+	for _, p := range patterns {
+		if ok, err := p.expr.MatchString(path); ok && err == nil {
+			return p.value, true
+		}
+	}
+	return 0, false
+}
+
+// hash is of both files of an adapter.
+func hash(dir string) (string, error) {
+	h := sha256.New()
+	for _, name := range []string{"adapter_config.json", "adapter_model.safetensors"} {
+		f, err := os.Open(filepath.Join(dir, name))
+		if err != nil {
+			return "", err
+		}
+		size, err := io.Copy(h, f)
+		f.Close()
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "\x00%s\x00%d\x00", name, size)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
