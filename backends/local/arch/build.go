@@ -17,6 +17,7 @@ import (
 // puts layers together. Its methods note the first error in err, and do nothing
 // from then on, so that a family reads like its picture.
 type loader struct {
+	options Options
 	dev     kernels.Device
 	file    *weights.File
 	config  *Config

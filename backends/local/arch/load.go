@@ -11,6 +11,7 @@ import (
 	"github.com/evalrun/evalrun/backends/local/nn"
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
 )
 
 // Model is a loaded model: its shape and its layers on a device.
@@ -83,20 +84,31 @@ func Load(dev kernels.Device, path string, context int) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Build(dev, c, f, context)
+	return Build(dev, c, f, context, Options{})
+}
+
+// Options say how a checkpoint's numbers are held. The zero value leaves them
+// as they are.
+type Options struct {
+	// DType is F32, F16 or BF16: weights are rounded to it before anything else,
+	// and computed with in float32 all the same.
+	DType format.Type
+	// Quant is nf4 (double quantisation, blocks of 64), int8 or empty: every
+	// linear layer but the head is quantised when it is loaded.
+	Quant string
 }
 
 // Build puts the model of an open checkpoint together on dev, with rotary
 // tables for the given context, 0 being the model's own. Closing the model
 // closes the file, as does an error.
-func Build(dev kernels.Device, c *Config, f *weights.File, context int) (*Model, error) {
+func Build(dev kernels.Device, c *Config, f *weights.File, context int, o Options) (*Model, error) {
 	if context == 0 {
 		context = c.Context
 	}
 	if q := c.Quant; q != nil {
 		return nil, errors.Join(fmt.Errorf("load model %s: quantization_config: weights quantised by %q are not supported; use the unquantised checkpoint or a GGUF file", f.Path(), q.Method), f.Close())
 	}
-	l := &loader{dev: dev, file: f, config: c, context: context, gguf: f.Meta() != nil, modules: make([]Module, 1)}
+	l := &loader{options: o, dev: dev, file: f, config: c, context: context, gguf: f.Meta() != nil, modules: make([]Module, 1)}
 	d, err := l.build()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load model %s: %w", f.Path(), err), f.Close())

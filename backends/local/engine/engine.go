@@ -63,9 +63,16 @@ type Options struct {
 	Queue int
 	// NoSharing computes every prompt from its first token.
 	NoSharing bool
+	// Adapters are loaded with the model; a request names the one it uses.
+	Adapters []AdapterPath
+	// Weights say how the checkpoint's numbers are held.
+	Weights arch.Options
 	// Tokenizer takes the place of the model's own.
 	Tokenizer Tokenizer
 }
+
+// AdapterPath is an adapter's folder and the name that requests give it.
+type AdapterPath struct{ Name, Path string }
 
 const (
 	defaultKVBytes   = 256 << 20
@@ -82,7 +89,9 @@ type Plan struct {
 	WeightBytes                   int64 // beside the mapped checkpoint
 	KVBytes                       int64
 	WorkspaceBytes                int64
-	Device                        string
+	// Adapters are the bytes that the loaded adapters take.
+	AdapterBytes int64
+	Device       string
 }
 
 // Engine runs one model. Make it with Load; Close ends it.
@@ -94,6 +103,8 @@ type Engine struct {
 	opts   Options
 	plan   Plan
 	eos    map[int32]bool
+
+	adapters map[string]*adapter
 
 	// The run loop's own.
 	work    *nn.Workspace
@@ -132,7 +143,7 @@ func Load(path string, o Options) (*Engine, error) {
 	if err := o.fill(); err != nil {
 		return nil, fmt.Errorf("engine options: %w", err)
 	}
-	e := &Engine{dev: o.Device, opts: o, tok: o.Tokenizer, eos: map[int32]bool{}, sessions: map[*Session]bool{}, done: make(chan struct{})}
+	e := &Engine{dev: o.Device, opts: o, tok: o.Tokenizer, eos: map[int32]bool{}, adapters: map[string]*adapter{}, sessions: map[*Session]bool{}, done: make(chan struct{})}
 	e.wake.L, e.room.L = &e.mu, &e.mu
 	if e.dev == nil {
 		dev, err := cpu.New(cpu.Options{Threads: o.Threads})
@@ -188,7 +199,10 @@ func (e *Engine) load(path string) error {
 	if err != nil {
 		return errors.Join(err, file.Close())
 	}
-	if e.model, err = arch.Build(e.dev, config, file, e.plan.Context); err != nil {
+	if e.model, err = arch.Build(e.dev, config, file, e.plan.Context, e.opts.Weights); err != nil {
+		return err
+	}
+	if err := e.loadAdapters(); err != nil {
 		return err
 	}
 	e.plan.WeightBytes = e.model.Bytes()
@@ -273,6 +287,9 @@ func (e *Engine) Close() error {
 
 func (e *Engine) free() error {
 	var errs []error
+	for _, a := range e.adapters {
+		errs = append(errs, a.file.Close())
+	}
 	if e.model != nil {
 		errs = append(errs, e.model.Close())
 	}

@@ -12,6 +12,7 @@ import (
 // job is a request on its way: one sequence, or several for a Score.
 type job struct {
 	Request
+	adapter  *adapter // nil is the base model
 	session  *Session
 	seqs     []*seq
 	left     int // sequences that are not finished
@@ -29,6 +30,8 @@ type seq struct {
 	limit  int     // tokens that the sequence may grow to
 	kv     *kv.Seq
 	begun  bool // a batch has had rows of it
+	long   bool // it uses the rotary angles of long sequences
+	turned bool // it became long while it grew, and begins again
 	over   bool
 
 	// Generate.
@@ -52,6 +55,29 @@ type spelled struct {
 	score  Likelihood
 }
 
+// wholly tells whether the states of all positions are wanted, so that none
+// can be taken from the cache.
+func (q *seq) wholly() bool { return q.job.Kind == Embed || q.job.Kind == Logits }
+
+// isLong tells whether a sequence of n tokens uses the angles of long ones.
+func (e *Engine) isLong(n int) bool {
+	from := e.model.LongFrom()
+	return from > 0 && n > from
+}
+
+// scope names the sequences whose keys and values are alike for the same
+// tokens.
+func (q *seq) scope() string {
+	s := ""
+	if q.job.adapter != nil {
+		s = q.job.adapter.hash
+	}
+	if q.long {
+		s += "+long"
+	}
+	return s
+}
+
 func invalid(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, ErrInvalid)...)
 }
@@ -59,6 +85,11 @@ func invalid(format string, args ...any) error {
 // newJob encodes and checks a request.
 func (e *Engine) newJob(s *Session, r Request) (*job, error) {
 	j := &job{Request: r, session: s}
+	if r.Adapter != "" {
+		if j.adapter = e.adapters[r.Adapter]; j.adapter == nil {
+			return nil, fmt.Errorf("%q: %w", r.Adapter, ErrNoAdapter)
+		}
+	}
 	if r.Kind == Score {
 		return j, e.newScore(j)
 	}
@@ -100,10 +131,24 @@ func (e *Engine) newJob(s *Session, r Request) (*job, error) {
 		}
 		q.limit = len(prompt)
 		q.sum = make([]float64, e.model.Hidden)
+	case Logits:
+		if prompt, err = e.fit(j, prompt, 0, 0); err != nil {
+			return nil, err
+		}
+		if r.Labels != nil && len(r.Labels) != len(prompt) {
+			return nil, invalid("%d labels for %d tokens", len(r.Labels), len(prompt))
+		}
+		for t, l := range r.Labels {
+			if int(l) >= e.model.Vocab {
+				return nil, invalid("label %d is %d, and the model's vocabulary has %d", t, l, e.model.Vocab)
+			}
+		}
+		q.limit = len(prompt)
 	default:
 		return nil, invalid("request kind %d", r.Kind)
 	}
 	q.tokens, q.prompt = prompt, len(prompt)
+	q.long = e.isLong(len(prompt))
 	j.response.PromptTokens = len(prompt)
 	j.seqs, j.left = []*seq{q}, 1
 	return j, nil
@@ -207,7 +252,7 @@ func (e *Engine) newScore(j *job) error {
 		})
 		if at < 0 {
 			at = len(j.seqs)
-			j.seqs = append(j.seqs, &seq{job: j, tokens: ids, prompt: len(ids), limit: len(ids), want: len(ids)})
+			j.seqs = append(j.seqs, &seq{job: j, tokens: ids, prompt: len(ids), limit: len(ids), want: len(ids), long: e.isLong(len(ids))})
 		}
 		q := j.seqs[at]
 		q.spelled = append(q.spelled, w)

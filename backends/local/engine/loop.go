@@ -67,11 +67,11 @@ func (e *Engine) admit() {
 			full = true
 			return false
 		}
-		share := !e.opts.NoSharing && q.sum == nil // an embedding needs all states
+		share := !e.opts.NoSharing && !q.wholly()
 		if first := q.job.seqs[0]; share && q != first && !first.over {
 			return false
 		}
-		got, err := e.pool.Admit("", q.tokens, q.limit, share)
+		got, err := e.pool.Admit(q.scope(), q.tokens, q.limit, share)
 		if err != nil {
 			e.emit(q.job, Event{Err: err})
 			failed = append(failed, q.job)
@@ -126,22 +126,33 @@ func (e *Engine) step() {
 	if len(plan) == 0 {
 		panic(fmt.Sprintf("BUG: nothing to do for %d running sequences", len(e.running)))
 	}
+	// Rows of one adapter stand together, so that its matrices are read once.
+	slices.SortStableFunc(plan, func(a, b sched.Work) int {
+		return e.running[a.Seq].job.adapter.order() - e.running[b.Seq].job.adapter.order()
+	})
 	b := &nn.Batch{}
 	for _, w := range plan {
 		q := e.running[w.Seq]
 		if !q.begun {
 			q.begun = true
-			if r := &q.job.response; q == q.job.seqs[0] {
+			if r := &q.job.response; q == q.job.seqs[0] && !q.turned {
 				r.SharedTokens = min(q.done, r.PromptTokens)
 			}
 		}
 		b.Spans = append(b.Spans, kernels.Span{Row: len(b.IDs), N: w.N, Pos: q.done, Pages: q.kv.Pages})
+		if a := q.job.adapter; a != nil {
+			if last := len(b.Uses) - 1; last >= 0 && b.Uses[last].Adapter == a.parts && b.Uses[last].Row+b.Uses[last].N == len(b.IDs) {
+				b.Uses[last].N += w.N
+			} else {
+				b.Uses = append(b.Uses, nn.Use{Row: len(b.IDs), N: w.N, Adapter: a.parts})
+			}
+		}
 		for i := range w.N {
 			if q.done+i >= q.want {
 				b.Want = append(b.Want, int32(len(b.IDs)))
 			}
 			b.IDs = append(b.IDs, q.tokens[q.done+i])
-			b.Pos = append(b.Pos, int32(q.done+i))
+			b.Pos = append(b.Pos, e.model.RopeRow(q.done+i, q.long))
 		}
 	}
 	states := e.model.Forward(e.dev, e.work, b, e.caches)
@@ -180,6 +191,8 @@ func (e *Engine) judge(plan []sched.Work, states kernels.Buffer, wanted int) {
 				e.generate(q, next())
 			case Score:
 				q.judge(pos, next())
+			case Logits:
+				q.read(pos, next())
 			case Embed:
 				h := e.model.Hidden
 				if host == nil {
@@ -254,6 +267,18 @@ func (e *Engine) finish(q *seq, why Finish) {
 	q.done = len(q.tokens)
 }
 
+// read keeps the logits of position pos, or judges the label behind it.
+func (q *seq) read(pos int, logits []float32) {
+	r := &q.job.response
+	if q.job.Labels == nil {
+		r.Logits = append(r.Logits, slices.Clone(logits))
+		return
+	}
+	if t := pos + 1; t < len(q.job.Labels) && q.job.Labels[t] >= 0 {
+		r.Logprobs = append(r.Logprobs, float64(logits[q.job.Labels[t]])-sample.LogSum(logits))
+	}
+}
+
 // judge adds the log-probabilities that the state of position pos decides.
 func (q *seq) judge(pos int, logits []float32) {
 	sum, best := sample.LogSum(logits), sample.Argmax(logits)
@@ -271,7 +296,11 @@ func (e *Engine) retire() {
 	kept := e.running[:0]
 	for _, q := range e.running {
 		if q.done < len(q.tokens) {
-			kept = append(kept, q)
+			if !q.long && e.isLong(len(q.tokens)) {
+				e.turn(q)
+			} else {
+				kept = append(kept, q)
+			}
 			continue
 		}
 		e.pool.Release(q.kv)
@@ -295,6 +324,15 @@ func (e *Engine) retire() {
 	for _, j := range over {
 		e.emit(j, Event{Response: &j.response})
 	}
+}
+
+// turn lets a sequence that has become a long one begin again, with the angles
+// of long ones, as transformers does. It comes before those that wait.
+func (e *Engine) turn(q *seq) {
+	e.pool.Release(q.kv)
+	q.kv, q.done, q.begun, q.long, q.turned = nil, 0, false, true, true
+	e.waiting = slices.Insert(e.waiting, 0, q)
+	e.leave(-1)
 }
 
 // end ends a job early with an event.

@@ -13,6 +13,7 @@ const (
 	Generate Kind = iota + 1 // continue the prompt
 	Score                    // log-likelihoods of continuations of the prompt
 	Embed                    // one vector for the prompt
+	Logits                   // the logits of every position, or what Labels ask of them
 )
 
 // Overflow says what becomes of a prompt that is longer than the context.
@@ -41,6 +42,15 @@ type Request struct {
 	Tokens  []int32
 	Bare    bool
 	Literal bool
+
+	// Adapter names one of Options.Adapters; empty is the base model.
+	Adapter string
+
+	// Labels belong to Logits. If it is not nil it is as long as the prompt, and
+	// instead of logits the response holds the log-probability of each label t
+	// but those below 0 and that of position 0, which the logits of position t-1
+	// judge.
+	Labels []int32
 
 	// Continuations belong to Score. ContinuationTokens takes their place if it
 	// is not nil.
@@ -94,6 +104,7 @@ type Response struct {
 	Logprobs    []float64              // one a token, if asked for
 	TopLogprobs [][]sample.Alternative // likewise
 
+	Logits    [][]float32  // one row a position
 	Scores    []Likelihood // one a continuation
 	Embedding []float32
 
@@ -126,6 +137,8 @@ var (
 	ErrInvalid = errors.New("invalid request")
 	// ErrContext is a prompt that does not fit the context.
 	ErrContext = errors.New("longer than the context")
+	// ErrNoAdapter is a request for an adapter that is not loaded.
+	ErrNoAdapter = errors.New("no such adapter")
 	// ErrCancelled is the end of a cancelled request.
 	ErrCancelled = errors.New("cancelled")
 	// ErrClosed is returned after Close.
