@@ -32,6 +32,7 @@ func parts() []part {
 		{"metrics", "scoring/metrics.jsonl", checkMetrics},
 		{"regex", "scoring/regex.jsonl", checkRegex},
 		{"stats", "scoring/stats.jsonl", checkStats},
+		{"models", "models", checkModels},
 	}
 }
 

@@ -221,9 +221,32 @@ func (l *loader) weight(at place, n, k int, use kernels.Use) kernels.Prepared {
 		l.err = err
 		return nil
 	}
+	if at := weights.NotFinite(t); at >= 0 {
+		l.err = fmt.Errorf("tensor %q: value [%d, %d] is not a finite number", name, at/k, at%k)
+		return nil
+	}
+	t = l.rounded(t)
 	var w kernels.Prepared
 	w, l.err = l.dev.Prepare(kernels.Weight{Name: name, Type: t.Type, N: n, K: k, Data: t.Data}, use)
 	return w
+}
+
+// rounded gives a tensor of floating-point numbers in the type that the options
+// ask for.
+func (l *loader) rounded(t weights.Tensor) weights.Tensor {
+	to := l.options.DType
+	if to == format.Invalid || to == t.Type || t.Type.BlockSize() != 1 {
+		return t
+	}
+	const panel = 1 << 16
+	out, row := t, make([]float32, min(panel, t.Len()))
+	out.Type, out.Data = to, make([]byte, t.Len()*to.BlockBytes())
+	for at := 0; at < t.Len(); at += panel {
+		n := min(panel, t.Len()-at)
+		t.Type.Decode(row[:n], t.Data[at*t.Type.BlockBytes():])
+		to.Encode(out.Data[at*to.BlockBytes():], row[:n])
+	}
+	return out
 }
 
 func (l *loader) linear(at place, n, k int, bias bool, paired int) nn.Linear {
@@ -245,7 +268,7 @@ func (l *loader) vector(name string, n int, plus1 bool) kernels.Buffer {
 		l.err = err
 		return nil
 	}
-	values, err := t.Floats()
+	values, err := l.rounded(t).Floats()
 	if err != nil {
 		l.err = err
 		return nil

@@ -98,6 +98,29 @@ type Options struct {
 	Quant string
 }
 
+// ParseOptions reads the names that users give: a dtype or "", and a way to
+// quantise, "none" or "".
+func ParseOptions(dtype, quant string) (Options, error) {
+	o := Options{}
+	switch dtype {
+	case "":
+	case "f32", "float32":
+		o.DType = format.F32
+	case "f16", "float16", "half":
+		o.DType = format.F16
+	case "bf16", "bfloat16":
+		o.DType = format.BF16
+	default:
+		return o, fmt.Errorf("dtype %q is not supported; supported are: f32, f16, bf16", dtype)
+	}
+	switch quant {
+	case "", "none":
+	default:
+		return o, fmt.Errorf("quant %q is not supported; supported are: none", quant)
+	}
+	return o, nil
+}
+
 // Build puts the model of an open checkpoint together on dev, with rotary
 // tables for the given context, 0 being the model's own. Closing the model
 // closes the file, as does an error.

@@ -27,6 +27,9 @@ func Command() *cobra.Command {
 // windows lists them in the order of docs/debug.md.
 func windows() []*cobra.Command {
 	return []*cobra.Command{
+		newLogits(),
+		newGenerate(),
+		newLoss(),
 		newScore(),
 		newExtract(),
 		newStat(),
