@@ -35,6 +35,8 @@ const (
 	Bool // one byte, 0 or 1
 	Q8_0 // GGML: 32 values, binary16 scale and 32 signed bytes
 	Q4_0 // GGML: 32 values, binary16 scale and 32 offset nibbles
+	Q4_K // GGML: 256 values in sub-blocks of 32 with 6-bit scales and minima
+	Q6_K // GGML: 256 values in sub-blocks of 16 with 8-bit scales
 
 	count
 )
@@ -61,6 +63,8 @@ var layouts = [count]layout{
 	Bool: {"BOOL", 1, 1, decodeBool, encodeBool},
 	Q8_0: {"Q8_0", 32, 34, decodeQ8_0, encodeQ8_0},
 	Q4_0: {"Q4_0", 32, 18, decodeQ4_0, encodeQ4_0},
+	Q4_K: {"Q4_K", 256, 144, decodeQ4_K, nil},
+	Q6_K: {"Q6_K", 256, 210, decodeQ6_K, nil},
 }
 
 // Types lists every valid type in a fixed order.
@@ -101,7 +105,7 @@ func (t Type) GGMLID() (uint32, bool) {
 
 // ggml maps enum ggml_type; gaps are types that are not known here.
 var ggml = map[uint32]Type{
-	0: F32, 1: F16, 2: Q4_0, 8: Q8_0,
+	0: F32, 1: F16, 2: Q4_0, 8: Q8_0, 12: Q4_K, 14: Q6_K,
 	24: I8, 25: I16, 26: I32, 27: I64, 28: F64, 30: BF16,
 }
 
@@ -138,6 +142,9 @@ func (t Type) BlockBytes() int {
 // Quantized reports whether values share a scale within a block.
 func (t Type) Quantized() bool { return t.BlockSize() > 1 }
 
+// CanEncode reports whether Encode knows the type; K-quants are only read.
+func (t Type) CanEncode() bool { return t.Valid() && layouts[t].encode != nil }
+
 // Bytes is the size of n values. It is false if n is negative, not a whole
 // number of blocks, or if the size would not fit an int64.
 func (t Type) Bytes(n int64) (int64, bool) {
@@ -165,6 +172,7 @@ func (t Type) Decode(dst []float32, src []byte) {
 //
 // Integers saturate and NaN becomes 0. The scale of a GGML block is a binary16:
 // values beyond 127 (Q8_0) or 8 (Q4_0) times 65504 have no finite encoding.
+// Types that are only read (CanEncode is false) are a broken invariant.
 func (t Type) Encode(dst []byte, src []float32) {
 	t.check("encode", len(src), len(dst))
 	layouts[t].encode(dst, src)
