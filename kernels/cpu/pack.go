@@ -7,7 +7,8 @@ import (
 )
 
 // weight is a prepared weight: panels for MatMul, the checkpoint's own rows
-// for Embed and RowNorms.
+// for Embed and RowNorms. A quantised weight keeps its few bits: it has no
+// panels, MatMul decodes them as it goes. Both give the same bits.
 type weight struct {
 	n, k   int
 	panels []float32 // [ceil(n/16)][k][16], the last panel filled up with zeros
@@ -18,33 +19,41 @@ type weight struct {
 func (w *weight) Shape() (n, k int) { return w.n, w.k }
 func (w *weight) Bytes() int64      { return 4 * int64(len(w.panels)) }
 
-// Prepare packs for MatMul. For Embed nothing is copied: rows are decoded from
+// Prepare packs for MatMul what is not quantised. For Embed nothing is copied: rows are decoded from
 // the checkpoint when they are wanted.
 func (d *Device) Prepare(w kernels.Weight, use kernels.Use) (kernels.Prepared, error) {
 	if err := kernels.CheckWeight(w); err != nil {
 		return nil, err
 	}
 	p := &weight{n: w.N, k: w.K, source: w, use: use}
-	if use&kernels.ForMatMul != 0 {
+	if use&kernels.ForMatMul != 0 && w.Quant == nil {
 		p.panels = make([]float32, (w.N+lanes-1)/lanes*lanes*w.K)
-		d.pack(p.panels, w)
+		d.pack(p.panels, p)
 	}
 	return p, nil
 }
 
 // pack writes the panels of w, one task a panel.
-func (d *Device) pack(panels []float32, w kernels.Weight) {
-	count := (w.N + lanes - 1) / lanes
-	d.pool.do(count, w.N*w.K > 1<<16, func(task, thread int) {
-		row := d.work[thread].take(w.K)
-		panel := panels[task*w.K*lanes:][:w.K*lanes]
-		for l := range min(lanes, w.N-task*lanes) {
-			w.Decode(row, (task*lanes+l)*w.K)
-			for k, v := range row {
-				panel[k*lanes+l] = v
-			}
-		}
+func (d *Device) pack(panels []float32, w *weight) {
+	count, size := (w.n+lanes-1)/lanes, w.k*lanes
+	d.pool.do(count, w.n*w.k > 1<<16, func(task, thread int) {
+		w.decodePanel(panels[task*size:(task+1)*size], task, d.work[thread].take(w.k))
 	})
+}
+
+// decodePanel writes panel p, [k][16]; line holds k values on the way. Lanes
+// beyond the last output are zero.
+func (w *weight) decodePanel(panel []float32, p int, line []float32) {
+	outputs := min(lanes, w.n-p*lanes)
+	if outputs < lanes {
+		clear(panel)
+	}
+	for l := range outputs {
+		w.source.Decode(line, (p*lanes+l)*w.k)
+		for k, v := range line {
+			panel[k*lanes+l] = v
+		}
+	}
 }
 
 func (d *Device) Embed(dst kernels.Buffer, table kernels.Prepared, ids []int32) {

@@ -4,6 +4,7 @@
 package kerneltest
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -123,24 +124,86 @@ func same(t testing.TB, what string, got, want []float32) {
 	}
 }
 
-// weight makes a random weight of a type, with values of the size that keeps
-// products near 1.
-func (b bench) weight(typ format.Type, n, k int) kernels.Weight {
+// A layout is a way in which a checkpoint stores a weight.
+type layout struct {
+	name string
+	make func(b bench, n, k int) kernels.Weight
+	rows int // the length of a row is a multiple of it
+}
+
+// layouts are those that hold weights.
+var layouts = []layout{
+	plain(format.F32), plain(format.F16), plain(format.BF16), plain(format.Q8_0), plain(format.Q4_0), kQuant(format.Q4_K), kQuant(format.Q6_K),
+	quantised("NF4", format.NF4, format.F32, false), quantised("NF4 double BF16", format.NF4, format.BF16, true),
+	quantised("FP4 F16", format.FP4, format.F16, false), quantised("INT8", format.Int8, format.F32, false),
+}
+
+// values are of the size that keeps products near 1.
+func (b bench) values(n, k int) []float32 {
 	values := b.normal(n * k)
 	for i := range values {
 		values[i] /= float32(math.Sqrt(float64(k)))
 	}
-	size, ok := typ.Bytes(int64(n * k))
-	if !ok {
-		b.Fatalf("%d values of %v", n*k, typ)
-	}
-	data := make([]byte, size)
-	typ.Encode(data, values)
-	return kernels.Weight{Name: "w", Type: typ, N: n, K: k, Data: data}
+	return values
 }
 
-// weightTypes are the formats that hold weights.
-var weightTypes = []format.Type{format.F32, format.F16, format.BF16, format.Q8_0, format.Q4_0}
+// weight makes a random weight of a plain type.
+func (b bench) weight(typ format.Type, n, k int) kernels.Weight { return plain(typ).make(b, n, k) }
+
+func plain(typ format.Type) layout {
+	return layout{typ.Name(), func(b bench, n, k int) kernels.Weight {
+		size, ok := typ.Bytes(int64(n * k))
+		if !ok {
+			b.Fatalf("%d values of %v", n*k, typ)
+		}
+		data := make([]byte, size)
+		typ.Encode(data, b.values(n, k))
+		return kernels.Weight{Name: "w", Type: typ, N: n, K: k, Data: data}
+	}, typ.BlockSize()}
+}
+
+// kQuant makes random blocks of a type that is only read, with binary16 scales
+// of a sensible size.
+func kQuant(typ format.Type) layout {
+	at := map[format.Type][]int{format.Q4_K: {0, 2}, format.Q6_K: {208}}[typ]
+	return layout{typ.Name(), func(b bench, n, k int) kernels.Weight {
+		size, ok := typ.Bytes(int64(n * k))
+		if !ok {
+			b.Fatalf("%d values of %v", n*k, typ)
+		}
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(b.rand.Uint32())
+		}
+		for block := 0; block < len(data); block += typ.BlockBytes() {
+			for _, a := range at {
+				binary.LittleEndian.PutUint16(data[block+a:], format.F32ToF16(2e-4*b.rand.Float32()))
+			}
+		}
+		return kernels.Weight{Name: "w", Type: typ, N: n, K: k, Data: data}
+	}, typ.BlockSize()}
+}
+
+// quantised makes weights whose values do not begin with the first code, as in
+// a part of a fused matrix.
+func quantised(name string, kind format.QuantKind, round format.Type, double bool) layout {
+	return layout{name, func(b bench, n, k int) kernels.Weight {
+		lead := b.rand.IntN(3) // rows
+		values := b.values(n+lead, k)
+		block := 64
+		if kind == format.Int8 {
+			block = k
+		}
+		q, err := format.Quantize(kind, block, len(values), round, func(dst []float32, from int) { copy(dst, values[from:]) })
+		if err != nil {
+			b.Fatal(err)
+		}
+		if double {
+			q.Double()
+		}
+		return kernels.Weight{Name: "w", N: n + lead, K: k, Quant: q}.Rows(lead, n+lead)
+	}, 1}
+}
 
 func prepare(t testing.TB, dev kernels.Device, w kernels.Weight, use kernels.Use) kernels.Prepared {
 	t.Helper()
@@ -155,33 +218,37 @@ func prepare(t testing.TB, dev kernels.Device, w kernels.Weight, use kernels.Use
 }
 
 func embed(b bench) {
-	for _, typ := range weightTypes {
-		w := b.weight(typ, 13, 96)
+	for _, l := range layouts {
+		w := l.make(b, 13, 3*max(l.rows, 31))
 		ids := []int32{0, 12, 5, 5}
-		b.both(typ.Name(), len(ids)*w.K, 0, nil, func(dev kernels.Device, dst kernels.Buffer) {
+		b.both(l.name, len(ids)*w.K, 0, nil, func(dev kernels.Device, dst kernels.Buffer) {
 			dev.Embed(dst, prepare(b, dev, w, kernels.ForEmbed|kernels.ForMatMul), ids)
 		})
 	}
 }
 
 func matmul(b bench) {
-	for _, typ := range weightTypes {
+	for _, l := range layouts {
 		for _, s := range [][3]int{{1, 1, 32}, {1, 16, 32}, {2, 17, 64}, {3, 70, 96}, {7, 64, 256}, {5, 131, 352}, {25, 33, 160}, {67, 80, 64}} {
 			m, n, k := s[0], s[1], s[2]
-			b.matmulOnce(typ, m, n, k)
+			b.matmulOnce(l, m, n, (k+l.rows-1)/l.rows*l.rows)
+		}
+		if l.rows > 1 {
+			continue
+		}
+		for _, k := range []int{1, 2, 3, 5, 7, 13, 31, 67, 101} { // rows of any length
+			b.matmulOnce(l, 1+k%9, 1+k%37, k)
 		}
 	}
-	for _, k := range []int{1, 2, 3, 5, 7, 13, 31, 67, 101} { // rows of any length
-		b.matmulOnce(format.F32, 1+k%9, 1+k%37, k)
-	}
+	b.matmulOnce(quantised("NF4", format.NF4, format.F32, true), 2, 40, 9001) // long rows go in narrower panels
 }
 
-func (b bench) matmulOnce(typ format.Type, m, n, k int) {
+func (b bench) matmulOnce(l layout, m, n, k int) {
 	b.Helper()
-	w, x, start := b.weight(typ, n, k), b.normal(m*k), b.normal(m*n)
+	w, x, start := l.make(b, n, k), b.normal(m*k), b.normal(m*n)
 	for _, e := range []kernels.Epilogue{kernels.Store, kernels.Add} {
-		what := fmt.Sprintf("%v [%d, %d] x [%d, %d], epilogue %d", typ, m, k, n, k, e)
-		b.both(what, m*n, 1e-5, start, func(dev kernels.Device, dst kernels.Buffer) {
+		what := fmt.Sprintf("%s [%d, %d] x [%d, %d], epilogue %d", l.name, m, k, n, k, e)
+		b.both(what, m*n, 2e-5, start, func(dev kernels.Device, dst kernels.Buffer) {
 			dev.MatMul(dst, on(b, dev, x), m, prepare(b, dev, w, kernels.ForMatMul), e)
 		})
 	}
@@ -194,6 +261,8 @@ func refusals(b bench) {
 		"ragged rows": {Name: "w", Type: w.Type, N: 4, K: 48, Data: w.Data},
 		"no rows":     {Name: "w", Type: w.Type, N: 0, K: 64, Data: w.Data},
 		"no type":     {Name: "w", N: 4, K: 64, Data: w.Data},
+		"few codes":   {Name: "w", N: 4, K: 64, Quant: &format.Quant{Kind: format.NF4, Codes: make([]byte, 127), Block: 64, Map: make([]float32, 16), Absmax: make([]float32, 4), Round: format.F32}},
+		"few scales":  {Name: "w", N: 4, K: 64, Quant: &format.Quant{Kind: format.NF4, Codes: make([]byte, 128), Block: 64, Map: make([]float32, 16), Absmax: make([]float32, 3), Round: format.F32}},
 	} {
 		if _, err := b.dev.Prepare(broken, kernels.ForMatMul); err == nil {
 			b.Errorf("%s: prepared", what)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
 )
 
 // SameBits checks the device's promise: results do not depend on the number of
@@ -32,14 +33,22 @@ func product(b bench, dev kernels.Device, w kernels.Weight, x []float32, rows in
 func matmulBits(b bench, two kernels.Device) {
 	for _, s := range [][3]int{{7, 48, 64}, {41, 130, 256}, {100, 515, 96}} {
 		m, n, k := s[0], s[1], s[2]
-		for _, typ := range weightTypes {
-			w, x := b.weight(typ, n, k), b.normal(m*k)
+		for _, l := range layouts {
+			k := (k + l.rows - 1) / l.rows * l.rows
+			w, x := l.make(b, n, k), b.normal(m*k)
+			if w.Quant != nil { // the same bits as its values in float32
+				plain := kernels.Weight{Name: "w", Type: format.F32, N: n, K: k, Data: make([]byte, 4*n*k)}
+				values := make([]float32, n*k)
+				w.Decode(values, 0)
+				format.F32.Encode(plain.Data, values)
+				same(b, l.name+" against F32", product(b, b.dev, w, x, m), product(b, b.dev, plain, x, m))
+			}
 			all := product(b, b.dev, w, x, m)
-			same(b, fmt.Sprintf("%v %v, 2 threads", typ, s), product(b, two, w, x, m), all)
+			same(b, fmt.Sprintf("%s %v, 2 threads", l.name, s), product(b, two, w, x, m), all)
 			for _, rows := range []int{1, 2, 3, 4, 5, 6, 7} {
 				from := b.rand.IntN(m - rows + 1)
 				part := product(b, two, w, x[from*k:(from+rows)*k], rows)
-				same(b, fmt.Sprintf("%v %v, rows %d+%d", typ, s, from, rows), part, all[from*n:(from+rows)*n])
+				same(b, fmt.Sprintf("%s %v, rows %d+%d", l.name, s, from, rows), part, all[from*n:(from+rows)*n])
 			}
 		}
 	}
