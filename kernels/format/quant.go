@@ -122,18 +122,17 @@ func (q *Quant) Check(n int64) error {
 	return nil
 }
 
-// Bytes is the memory of n values: codes, scales, maps.
+// Bytes is the memory of n values: codes and scales. Maps are shared.
 func (q *Quant) Bytes(n int64) int64 {
 	codes := n
 	if q.Kind.FourBit() {
 		codes = (n + 1) / 2
 	}
 	blocks := (n + int64(q.Block) - 1) / int64(q.Block)
-	sum := codes + 4*int64(len(q.Map))
 	if d := q.Nested; d != nil {
-		return sum + blocks + 4*((blocks+int64(d.Block)-1)/int64(d.Block)) + 4*int64(len(d.Map))
+		return codes + blocks + 4*((blocks+int64(d.Block)-1)/int64(d.Block))
 	}
-	return sum + 4*blocks
+	return codes + 4*blocks
 }
 
 // int8Unit is 1/127 as bitsandbytes multiplies with it.
@@ -151,18 +150,32 @@ func (q *Quant) Decode(dst []float32, from int) {
 			for i, c := range q.Codes[at : at+n] {
 				out[i] = float32(float32(int8(c))*scale) * int8Unit
 			}
+			RoundTo(out, q.Round)
 		default:
-			table := (*[16]float32)(q.Map)
-			for i := range out {
-				c := q.Codes[(at+i)/2]
-				if (at+i)%2 == 0 {
-					c >>= 4
-				}
-				out[i] = table[c&15] * scale
+			var table [16]float32
+			for i, v := range q.Map {
+				table[i] = v * scale
 			}
+			RoundTo(table[:], q.Round)
+			decode4(out, q.Codes, at, &table)
 		}
-		RoundTo(dst[:n], q.Round)
 		dst, at = dst[n:], at+n
+	}
+}
+
+// decode4 looks up the values from number at on.
+func decode4(out []float32, codes []byte, at int, table *[16]float32) {
+	if at%2 == 1 {
+		out[0] = table[codes[at/2]&15]
+		out, at = out[1:], at+1
+	}
+	in := codes[at/2:]
+	for i := range len(out) / 2 {
+		c, two := in[i], out[2*i:2*i+2]
+		two[0], two[1] = table[c>>4], table[c&15]
+	}
+	if n := len(out); n%2 == 1 {
+		out[n-1] = table[in[n/2]>>4]
 	}
 }
 

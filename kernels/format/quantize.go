@@ -52,7 +52,7 @@ func Map4(kind QuantKind) []float32 {
 type scale4 struct {
 	mid  [16]float32 // thresholds, and one that nothing exceeds
 	code [16]byte    // of the i-th value in ascending order
-	low  [2*bins + 1]uint8
+	low  [4 * bins]uint8  // a first guess, by x
 }
 
 // bins cuts [0, 1] for a first guess that is never too high.
@@ -76,7 +76,7 @@ func newScale4(kind QuantKind) *scale4 {
 		s.mid[i] = (m[s.code[i]] + m[s.code[i+1]]) / 2
 	}
 	s.mid[15] = float32(math.Inf(1))
-	for i := range s.low {
+	for i := range 2*bins + 1 {
 		floor := float32(i-bins-1) / bins // a bin lower, for what rounding may do
 		for s.mid[s.low[i]] < floor {
 			s.low[i]++
@@ -85,13 +85,13 @@ func newScale4(kind QuantKind) *scale4 {
 	return s
 }
 
-// find is the code of x in [-1, 1]; a tie goes to the lower value.
+// find is the code of x in [-1, 1], or a rounding beyond; a tie goes to the lower value.
 func (s *scale4) find(x float32) byte {
-	i := s.low[int(float32(x*bins)+bins)]
-	for x > s.mid[i&15] {
-		i++
+	i := s.low[uint(int(float32(x*bins)+bins))%uint(len(s.low))] & 15
+	for x > s.mid[i] {
+		i = (i + 1) & 15
 	}
-	return s.code[i&15]
+	return s.code[i]
 }
 
 // minScale is what bitsandbytes divides by where a block's largest value is
@@ -170,26 +170,35 @@ func notFinite(x []float32) int {
 	return -1
 }
 
-func largest(x []float32) (top float32) {
+func largest(x []float32) float32 {
+	var top uint32 // of numbers without their sign, the order of bits is theirs
 	for _, v := range x {
-		top = max(top, float32(math.Abs(float64(v))))
+		top = max(top, math.Float32bits(v)&0x7fffffff)
 	}
-	return top
+	return math.Float32frombits(top)
 }
 
 // quantize4 writes the codes of a block whose first value is number from, and
-// returns its scale.
+// returns its scale. Scaled values leave [-1, 1] by a rounding at most, where
+// no threshold is near: bitsandbytes' clamp changes no code.
 func quantize4(codes []byte, from int, x []float32, s *scale4, partial bool) float32 {
 	top := largest(x)
 	d := max(top, minScale)
 	inv := 1 / d
+	if !partial && from%2 == 0 && len(x)%2 == 0 {
+		out := codes[from/2:][:len(x)/2]
+		for i := range out {
+			out[i] = s.find(x[2*i]*inv)<<4 | s.find(x[2*i+1]*inv)
+		}
+		return top
+	}
 	for i, v := range x {
 		if partial {
 			v = v / d
 		} else {
 			v = v * inv
 		}
-		c := s.find(min(max(v, -1), 1))
+		c := s.find(v)
 		if at := (from + i) / 2; (from+i)%2 == 0 {
 			codes[at] = c << 4
 		} else {
@@ -233,7 +242,7 @@ func (q *Quant) Double() {
 		sum += float64(a)
 	}
 	n := len(q.Absmax)
-	d := &Nested{Codes: make([]byte, n), Map: DynamicMap(), Block: DoubleBlock,
+	d := &Nested{Codes: make([]byte, n), Map: dynamicMap(), Block: DoubleBlock,
 		Absmax: make([]float32, (n+DoubleBlock-1)/DoubleBlock), Offset: float32(sum / float64(max(n, 1)))}
 	x := make([]float32, n)
 	for i, a := range q.Absmax {
@@ -243,11 +252,11 @@ func (q *Quant) Double() {
 		part := x[b*DoubleBlock : min(n, (b+1)*DoubleBlock)]
 		top := largest(part)
 		d.Absmax[b] = top
+		if top == 0 {
+			continue // code 0, as there, and the value is the offset
+		}
 		for i, v := range part {
-			if top > 0 {
-				v /= top
-			}
-			d.Codes[b*DoubleBlock+i] = nearest(d.Map, v)
+			d.Codes[b*DoubleBlock+i] = nearest(d.Map, v/top)
 		}
 	}
 	q.Absmax, q.Nested = nil, d
@@ -271,12 +280,12 @@ func DynamicMap() []float32 {
 	power := [...]float32{1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1}
 	for e, p := range power {
 		parts := 1 << e
-		edge := func(i int) float32 { // torch.linspace: from both ends
-			step := (float32(1) - float32(0.1)) / float32(parts)
+		edge := func(i int) float32 { // torch.linspace: from both ends, rounded once
+			step := float64((float32(1) - float32(0.1)) / float32(parts))
 			if i < (parts+1)/2 {
-				return 0.1 + float32(step*float32(i))
+				return float32(float64(float32(0.1)) + step*float64(i))
 			}
-			return 1 - float32(step*float32(parts-i))
+			return float32(1 - step*float64(parts-i))
 		}
 		for i := range parts {
 			v := p * ((edge(i) + edge(i+1)) / 2)
@@ -286,3 +295,5 @@ func DynamicMap() []float32 {
 	sort.Slice(m, func(i, j int) bool { return m[i] < m[j] })
 	return m
 }
+
+var dynamicMap = sync.OnceValue(DynamicMap)

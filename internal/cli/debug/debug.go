@@ -33,5 +33,7 @@ func windows() []*cobra.Command {
 		newScore(),
 		newExtract(),
 		newStat(),
+		newQuantize(),
+		newDequantize(),
 	}
 }
