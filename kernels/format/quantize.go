@@ -50,9 +50,9 @@ func Map4(kind QuantKind) []float32 {
 // scale4 finds the 4-bit code of a scaled value: how many of the 15 thresholds
 // between neighbouring values of the map lie below it.
 type scale4 struct {
-	mid  [16]float32 // thresholds, and one that nothing exceeds
-	code [16]byte    // of the i-th value in ascending order
-	low  [4 * bins]uint8  // a first guess, by x
+	mid  [16]float32     // thresholds, and one that nothing exceeds
+	code [16]byte        // of the i-th value in ascending order
+	low  [4 * bins]uint8 // a first guess, by x
 }
 
 // bins cuts [0, 1] for a first guess that is never too high.
