@@ -56,6 +56,9 @@ type Score struct {
 	Unfinished       bool    `json:"unfinished,omitempty"`
 	// Warnings of the metric about rows, with the number of samples.
 	Warnings []run.Warning `json:"warnings,omitempty"`
+	// Notes of the metric that belong beside the number, such as what held in
+	// the programs that it ran.
+	Notes []string `json:"notes,omitempty"`
 
 	Published *Published `json:"published,omitempty"`
 	Threshold *float64   `json:"threshold,omitempty"`
@@ -121,7 +124,7 @@ func (s *Scores) Add(sum run.Summary, task *core.Task) {
 			Empty: sum.Counts.Empty, Dropped: a.Dropped, NonFinite: a.NonFinite, Cached: sum.Counts.Cached,
 			PromptTokens: sum.Counts.Usage.Prompt, CompletionTokens: sum.Counts.Usage.Completion,
 			CostUSD: sum.Counts.CostUSD, Seconds: sum.Counts.Seconds, Unfinished: sum.Unfinished,
-			Published: PublishedFor(task.Paper, r.Metric), Warnings: r.Warnings,
+			Published: PublishedFor(task.Paper, r.Metric), Warnings: r.Warnings, Notes: r.Metric.Notes,
 		}
 		if !r.Metric.HigherIsBetter {
 			line.Better = "lower"

@@ -37,7 +37,7 @@ type evalFlags struct {
 	maxCost, tag, out, cache                  string
 	minScore                                  float64
 	maxErrors                                 float64
-	json, quiet, fresh                        bool
+	json, quiet, fresh, unsafeCode            bool
 	rpm, tpm                                  float64
 }
 
@@ -74,6 +74,7 @@ func (f *evalFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.cache, "cache", "auto", "response cache: auto (services that cost), on, off")
 	fl.Float64Var(&f.minScore, "min-score", 0, "exit code 4 when a task's first metric is below this")
 	fl.Float64Var(&f.maxErrors, "max-errors", 0.01, "share of API errors above which the exit code is 2")
+	unsafeCodeFlag(fl, &f.unsafeCode)
 	fl.StringVar(&f.tag, "tag", "", "a word to find the run by")
 	fl.StringVar(&f.out, "out", "runs", "folder that holds the run folders")
 	fl.BoolVar(&f.fresh, "new", false, "start a new run even if the same command was left unfinished")
@@ -156,7 +157,7 @@ func (f *evalFlags) load(args []string) ([]*tasks.File, error) {
 }
 
 func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
-	e := &evaluation{flags: f, out: cmd.OutOrStdout(), err: os.Stderr}
+	e := &evaluation{flags: f, out: cmd.OutOrStdout(), err: os.Stderr, metrics: metricMaker{unsafeCode: f.unsafeCode}}
 	defer e.metrics.Close()
 	var err error
 	if f.maxCost != "" {

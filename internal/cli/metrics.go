@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/spf13/pflag"
+
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/metrics"
 	"github.com/evalrun/evalrun/plugins"
@@ -40,13 +42,25 @@ func metricPlugins() (out []plugins.Found) {
 // their plugin's, which starts with its first metric and ends with Close. The
 // zero value is ready for use, by several goroutines.
 type metricMaker struct {
+	// unsafeCode has metrics that run models' code do so with whatever isolation
+	// this machine gives.
+	unsafeCode bool
+
 	mu   sync.Mutex
 	host *plugins.Host
+}
+
+// unsafeCodeFlag adds --unsafe-code to a verb that judges answers.
+func unsafeCodeFlag(fl *pflag.FlagSet, value *bool) {
+	fl.BoolVar(value, "unsafe-code", false, "run models' programs even where this machine cannot isolate them")
 }
 
 // metric makes one metric. What the user got wrong is a *core.UserError.
 func (f *metricMaker) metric(ctx context.Context, spec core.MetricSpec, profile core.Profile) (core.Metric, error) {
 	m, err := metrics.New(spec, profile)
+	if unsafe, ok := m.(interface{ AllowUnsafeCode() }); ok && f.unsafeCode {
+		unsafe.AllowUnsafeCode()
+	}
 	if err == nil || !errors.Is(err, metrics.ErrUnknown) {
 		return m, err
 	}

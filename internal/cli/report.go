@@ -208,7 +208,7 @@ func openScored(ctx context.Context, root, name string) (*results.Folder, result
 	if scoresErr != nil && !errors.Is(scoresErr, fs.ErrNotExist) {
 		return nil, scores, scoresErr
 	}
-	s, err := newStored(ctx, folder, nil)
+	s, err := newStored(ctx, folder, nil, false)
 	if err != nil {
 		if scoresErr == nil { // without the task files the last table must do
 			return folder, scores, nil

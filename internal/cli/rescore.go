@@ -22,7 +22,7 @@ import (
 
 func newRescore() *cobra.Command {
 	var out string
-	var asJSON bool
+	var asJSON, unsafeCode bool
 	cmd := &cobra.Command{
 		Use:   "rescore [RUN] [FILES…]",
 		Short: "extract and score the stored answers of a run again",
@@ -36,11 +36,12 @@ func newRescore() *cobra.Command {
 			if len(args) > 0 {
 				name, files = args[0], args[1:]
 			}
-			return runRescore(cmd.Context(), cmd.OutOrStdout(), out, name, files, asJSON)
+			return runRescore(cmd.Context(), cmd.OutOrStdout(), out, name, files, asJSON, unsafeCode)
 		},
 		ValidArgsFunction: completeRuns(&out, 1),
 	}
 	cmd.Flags().StringVar(&out, "out", "runs", "folder that holds the run folders")
+	unsafeCodeFlag(cmd.Flags(), &unsafeCode)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object on standard output at the end")
 	return cmd
 }
@@ -60,8 +61,8 @@ func configFlags(c results.Config) *evalFlags {
 }
 
 // newStored loads the task files that the run names; one of others with the
-// same task takes its place.
-func newStored(ctx context.Context, folder *results.Folder, others []string) (*stored, error) {
+// same task takes its place. unsafeCode is metricMaker's.
+func newStored(ctx context.Context, folder *results.Folder, others []string, unsafeCode bool) (*stored, error) {
 	c := folder.Manifest.Config
 	f := configFlags(c)
 	instead := map[string]string{}
@@ -93,7 +94,7 @@ func newStored(ctx context.Context, folder *results.Folder, others []string) (*s
 		}
 		args = append(args, arg)
 	}
-	s := &stored{folder: folder, jobs: map[string]*run.Job{}}
+	s := &stored{folder: folder, jobs: map[string]*run.Job{}, metrics: metricMaker{unsafeCode: unsafeCode}}
 	var err error
 	if s.files, err = f.load(args); err != nil {
 		return nil, fmt.Errorf("the tasks of run %s: %w", folder.Manifest.ID, err)
@@ -234,7 +235,7 @@ func (s *stored) sum(ctx context.Context) (results.Scores, error) {
 // rescoreBatch is the number of answers judged in one call.
 const rescoreBatch = 256
 
-func runRescore(ctx context.Context, w io.Writer, root, name string, files []string, asJSON bool) error {
+func runRescore(ctx context.Context, w io.Writer, root, name string, files []string, asJSON, unsafeCode bool) error {
 	ctx, drain, stop := interrupts(ctx, io.Discard)
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
@@ -253,7 +254,7 @@ func runRescore(ctx context.Context, w io.Writer, root, name string, files []str
 	if _, err := os.Stat(origin.Samples()); err != nil {
 		return &core.UserError{Where: origin.Path, Message: "the run has no stored answers", Hint: "evalrun resume " + origin.Manifest.ID + " goes on with it"}
 	}
-	s, err := newStored(ctx, origin, files)
+	s, err := newStored(ctx, origin, files, unsafeCode)
 	if err != nil {
 		return err
 	}

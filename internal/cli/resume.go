@@ -39,6 +39,7 @@ func newResume() *cobra.Command {
 	fl.StringVar(&flags.cache, "cache", "auto", "response cache: auto (services that cost), on, off")
 	fl.Float64Var(&flags.minScore, "min-score", 0, "exit code 4 when a task's first metric is below this")
 	fl.Float64Var(&flags.maxErrors, "max-errors", 0.01, "share of API errors above which the exit code is 2")
+	unsafeCodeFlag(fl, &flags.unsafeCode)
 	fl.StringVar(&flags.out, "out", "runs", "folder that holds the run folders")
 	fl.BoolVar(&flags.json, "json", false, "one JSON object on standard output at the end")
 	fl.BoolVar(&flags.quiet, "quiet", false, "no progress and no table")
@@ -58,7 +59,7 @@ func runResume(cmd *cobra.Command, name string, flags *evalFlags) error {
 		return &core.UserError{Where: folder.Path, Message: "the run is finished: every sample has its answer",
 			Hint: "evalrun report " + m.ID + " shows it; the evaluation command starts a new run"}
 	}
-	s, err := newStored(cmd.Context(), folder, nil)
+	s, err := newStored(cmd.Context(), folder, nil, flags.unsafeCode)
 	if err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func runResume(cmd *cobra.Command, name string, flags *evalFlags) error {
 		return &core.UserError{Where: folder.Path, Message: "the task files have changed since the run began: " + strings.Join(changed, ", "),
 			Hint: "one run must not mix two prompts: put the files back, or start a new run and keep this one (evalrun report " + m.ID + ")"}
 	}
-	e := &evaluation{flags: flags, files: s.files, out: cmd.OutOrStdout(), err: os.Stderr}
+	e := &evaluation{flags: flags, files: s.files, out: cmd.OutOrStdout(), err: os.Stderr, metrics: metricMaker{unsafeCode: flags.unsafeCode}}
 	defer e.metrics.Close()
 	if flags.maxCost != "" {
 		if e.cap, err = budget.ParseUSD(flags.maxCost); err != nil {

@@ -282,7 +282,7 @@ func BenchmarkRescore(b *testing.B) {
 	}
 	for b.Loop() {
 		var out bytes.Buffer
-		if err := runRescore(context.Background(), &out, "runs", f.Manifest.ID, nil, true); err != nil {
+		if err := runRescore(context.Background(), &out, "runs", f.Manifest.ID, nil, true, false); err != nil {
 			b.Fatal(err)
 		}
 	}

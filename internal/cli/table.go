@@ -416,6 +416,9 @@ func flags(g []results.Score) []string {
 		if l.NonFinite > 0 {
 			add(fmt.Sprintf("%d non-finite left out", l.NonFinite))
 		}
+		for _, n := range l.Notes {
+			add(n)
+		}
 		for _, w := range l.Warnings {
 			add(pct(w.Samples) + " " + w.Text)
 		}

@@ -1,7 +1,8 @@
 """Closes a worker in, as far as the kernel lets it.
 
 The worker's one argument is JSON: "folder", the folder for programs, or "" for
-a root folder of its own; "identity", the user and group to become, or 0;
+a root folder of its own; "identity", the user and group to become, or 0; "root", whether the machine's
+root user started it;
 "pivot_root", that system call's number; "filter", the system call filter in
 base64, or "". The first process of its own namespaces makes itself a root
 folder that holds Python's libraries, read-only, and a small folder in memory:
@@ -68,7 +69,8 @@ def confine():
     else:
         for name in ("socket", "_socket", "ssl", "_ssl"):
             sys.modules[name] = None
-    if on_linux and drop_privileges():
+    # Without a root folder of its own, the machine's root owns most files.
+    if on_linux and drop_privileges() and not (SETTINGS["root"] and SETTINGS["folder"]):
         layers.append("no privileges")
     if not SETTINGS["folder"]:
         try:  # what a program imports must be readable for the one that it runs as

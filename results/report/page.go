@@ -375,7 +375,7 @@ func lineFlags(l results.Score) []string {
 	if l.Unfinished {
 		out = append(out, "unfinished")
 	}
-	return out
+	return append(out, l.Notes...)
 }
 
 func percent(n, of int) string {
