@@ -34,6 +34,7 @@ func parts() []part {
 		{"stats", "scoring/stats.jsonl", checkStats},
 		{"models", "models", checkModels},
 		{"nf4", "training/nf4/meta.json", checkNF4},
+		{"humaneval", "scoring/humaneval.jsonl", checkHumaneval},
 	}
 }
 

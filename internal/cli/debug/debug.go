@@ -35,5 +35,6 @@ func windows() []*cobra.Command {
 		newStat(),
 		newQuantize(),
 		newDequantize(),
+		newHumaneval(),
 	}
 }

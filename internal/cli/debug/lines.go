@@ -30,15 +30,11 @@ func inFlag(cmd *cobra.Command) *string {
 // expectations. The answers are flushed whenever no further line has arrived,
 // so that a program may talk to a window line by line.
 func eachLine[T any](cmd *cobra.Command, in string, answer func(T) (any, error)) error {
-	src, name := cmd.InOrStdin(), "standard input"
-	if in != "" {
-		f, err := os.Open(in)
-		if err != nil {
-			return &core.UserError{Where: "--in " + in, Message: "cannot be opened", Hint: "name a file of JSON lines, or leave the flag out to read standard input", Err: err}
-		}
-		defer f.Close()
-		src, name = f, in
+	src, name, err := lineSource(cmd, in)
+	if err != nil {
+		return err
 	}
+	defer src.Close()
 	r := bufio.NewReaderSize(src, 1<<16)
 	w := bufio.NewWriterSize(cmd.OutOrStdout(), 1<<16)
 	enc := json.NewEncoder(w)
@@ -70,6 +66,84 @@ func eachLine[T any](cmd *cobra.Command, in string, answer func(T) (any, error))
 			return errors.Join(lineError(name, n, err), w.Flush())
 		}
 	}
+}
+
+// lineSource opens the input of a window and gives its name for messages.
+func lineSource(cmd *cobra.Command, in string) (io.ReadCloser, string, error) {
+	if in == "" {
+		return io.NopCloser(cmd.InOrStdin()), "standard input", nil
+	}
+	f, err := os.Open(in)
+	if err != nil {
+		return nil, "", &core.UserError{Where: "--in " + in, Message: "cannot be opened", Hint: "name a file of JSON lines, or leave the flag out to read standard input", Err: err}
+	}
+	return f, in, nil
+}
+
+// eachLineAhead is eachLine with several answers in the making at once; they
+// are written in the order of the lines.
+func eachLineAhead[T any](cmd *cobra.Command, in string, ahead int, answer func(T) (any, error)) error {
+	src, name, err := lineSource(cmd, in)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	type outcome struct {
+		value any
+		err   error
+	}
+	waiting := make(chan chan outcome, ahead-1) // with the one that the writer waits for: ahead
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		defer close(waiting)
+		r := bufio.NewReaderSize(src, 1<<16)
+		for n := 1; ; n++ {
+			line, err := readLine(r)
+			if len(bytes.TrimSpace(line)) > 0 {
+				out := make(chan outcome, 1)
+				select {
+				case waiting <- out:
+				case <-stop:
+					return
+				}
+				go func() {
+					var v T
+					var o outcome
+					if o.err = json.Unmarshal(line, &v); o.err == nil {
+						o.value, o.err = answer(v)
+					}
+					if o.err != nil {
+						o.err = lineError(name, n, o.err)
+					}
+					out <- o
+				}()
+			}
+			if err != nil {
+				if err != io.EOF {
+					out := make(chan outcome, 1)
+					out <- outcome{nil, lineError(name, n, err)}
+					select {
+					case waiting <- out:
+					case <-stop:
+					}
+				}
+				return
+			}
+		}
+	}()
+	enc := json.NewEncoder(cmd.OutOrStdout())
+	enc.SetEscapeHTML(false)
+	for out := range waiting {
+		o := <-out
+		if o.err != nil {
+			return o.err
+		}
+		if err := enc.Encode(o.value); err != nil {
+			return fmt.Errorf("write an answer: %w", err)
+		}
+	}
+	return nil
 }
 
 // readLine reads up to and with a line end; at the end of the input the rest,
