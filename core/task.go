@@ -181,6 +181,9 @@ type Sample struct {
 	// Fields are the row's columns, the derived ones included.
 	Fields map[string]any
 	Prompt string
+	// Cut is the number of characters that the prompt lost at its end (the
+	// bakeoff profile cuts it).
+	Cut int
 	// Targets are the accepted answers, the first one the task's own.
 	Targets []string
 }

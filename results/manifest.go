@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"runtime"
 	"time"
+
+	"github.com/evalrun/evalrun/core"
 )
 
 // ManifestFormat is the format that this package writes.
@@ -36,15 +38,32 @@ type Manifest struct {
 
 // Config is the effective configuration: all that can change a number.
 type Config struct {
-	Tasks    []TaskConfig  `json:"tasks"`
-	Models   []ModelConfig `json:"models"`
-	Data     string        `json:"data"`
-	Limit    string        `json:"limit,omitempty"`
-	Seed     uint64        `json:"seed"`
-	Repeat   int           `json:"repeat"`
-	Fewshot  int           `json:"fewshot"`
-	Set      []string      `json:"set,omitempty"`
-	Profiles []string      `json:"profiles"`
+	Tasks   []TaskConfig  `json:"tasks"`
+	Models  []ModelConfig `json:"models"`
+	Data    string        `json:"data"`
+	Limit   string        `json:"limit,omitempty"`
+	Seed    uint64        `json:"seed"`
+	Repeat  int           `json:"repeat"`
+	Fewshot int           `json:"fewshot"`
+	Set     []string      `json:"set,omitempty"`
+	// Profiles in which answers are judged, the run's own first.
+	Profiles []string `json:"profiles"`
+}
+
+// Profile is the run's own.
+func (c *Config) Profile() core.Profile {
+	if len(c.Profiles) > 0 && c.Profiles[0] == string(core.Bakeoff) {
+		return core.Bakeoff
+	}
+	return core.Strict
+}
+
+// ShownProfile is Profile where it is not the usual one, else "".
+func (c *Config) ShownProfile() core.Profile {
+	if p := c.Profile(); p != core.Strict {
+		return p
+	}
+	return ""
 }
 
 // TaskConfig is one task of a run.

@@ -17,11 +17,22 @@ type Scores struct {
 	Run           string  `json:"run"`
 	Demonstration bool    `json:"demonstration,omitempty"`
 	Tasks         []Score `json:"tasks"`
+	// Profile is the run's own: what was sent, and which scores are its numbers;
+	// empty means strict.
+	Profile core.Profile `json:"profile,omitempty"`
 	// Seconds and CostUSD are of the whole run.
 	Seconds float64 `json:"seconds"`
 	CostUSD float64 `json:"cost_usd"`
 	// Outcome is finished, interrupted, budget, gave_up or failed.
 	Outcome string `json:"outcome"`
+}
+
+// Own is the profile whose scores are the run's numbers.
+func (s *Scores) Own() core.Profile {
+	if s.Profile == "" {
+		return core.Strict
+	}
+	return s.Profile
 }
 
 // Score is one task under one model, metric and profile.

@@ -30,6 +30,7 @@ type Record struct {
 	Messages      []core.Message  `json:"messages,omitempty"`
 	Continuations []string        `json:"continuations,omitempty"`
 	Generation    *Generation     `json:"generation,omitempty"`
+	PromptCut     int             `json:"prompt_cut,omitempty"` // characters that the profile cut off its end
 	Targets       []string        `json:"targets"`
 	Fields        json.RawMessage `json:"fields,omitempty"` // only the columns that a metric needs
 

@@ -42,6 +42,9 @@ type Job struct {
 	Total int
 	// Shots gives the worked examples for a row; nil is none.
 	Shots func(row Row) []prompt.Shot
+	// Profile says what is sent: Bakeoff sends the published evaluator's
+	// prompts and settings, anything else the task's own.
+	Profile core.Profile
 	// Judges score each answer; the first is the one that progress shows.
 	Judges []Judge
 	// Adapter of the backend that answers; empty is the base model.
@@ -126,7 +129,8 @@ func (j *Job) Sample(index int, row Row) (*core.Sample, error) {
 	if j.Shots != nil {
 		text = prompt.WithShots(j.Shots(row), j.Task.Fewshot.Separator, text)
 	}
-	return &core.Sample{ID: row.ID, Index: index, Fields: row.Fields, Prompt: text, Targets: targets}, nil
+	text, cut := j.cutPrompt(text)
+	return &core.Sample{ID: row.ID, Index: index, Fields: row.Fields, Prompt: text, Cut: cut, Targets: targets}, nil
 }
 
 // Request makes what is sent for a sample.
@@ -138,7 +142,7 @@ func (j *Job) Request(s *core.Sample, repeat int) (core.Request, error) {
 	}
 	r := core.Request{
 		ID:   fmt.Sprintf("%s/%s/%d", j.Task.Name, s.ID, repeat),
-		Kind: j.kind, Prompt: s.Prompt, Adapter: j.Adapter, Generation: j.Task.Generation,
+		Kind: j.kind, Prompt: s.Prompt, Adapter: j.Adapter, Generation: j.Generation(),
 		Overflow: core.OverflowKeepTail, Repeat: repeat, Task: j.Task.Name, Sample: s.ID,
 		Until: j.until(),
 	}
@@ -163,7 +167,7 @@ func (j *Job) Request(s *core.Sample, repeat int) (core.Request, error) {
 // evaluator's functions read the whole answer with patterns of their own, so
 // where one of them judges, nothing may be cut off.
 func (j *Job) until() []core.Pattern {
-	if len(j.Task.Extract) == 0 || j.Task.Extract[0].Op != "regex" {
+	if len(j.Task.Extract) == 0 || j.Task.Extract[0].Op != "regex" || j.Profile == core.Bakeoff {
 		return nil
 	}
 	for _, judge := range j.Judges {

@@ -141,7 +141,7 @@ func (r *runner) record(ctx context.Context, job *Job, a answered) *record.Recor
 	}
 	s := a.ask.sample
 	rec := &record.Record{
-		V: record.Version, Task: job.Task.Name, Model: r.o.Model, Sample: s.ID, Index: s.Index, Repeat: a.ask.repeat,
+		V: record.Version, Task: job.Task.Name, Model: r.o.Model, Sample: s.ID, Index: s.Index, Repeat: a.ask.repeat, PromptCut: s.Cut,
 		Prompt: a.ask.req.Prompt, Messages: a.ask.req.Messages, Continuations: a.ask.req.Continuations,
 		Generation: record.FromGeneration(a.ask.req.Generation), Targets: s.Targets,
 		Fields: fieldsOf(s.Fields, job.keep),

@@ -40,7 +40,7 @@ type Counts struct {
 	Samples, Answered int
 	// APIErrors got none: they are no verdict on the model.
 	APIErrors int
-	// Truncated prompts lost tokens; Cut answers ended at the token limit.
+	// Truncated prompts lost tokens, or characters to the bakeoff profile; Cut answers ended at the token limit.
 	Truncated, Cut int
 	// Empty answers hold nothing but blanks; Cached ones were not computed in
 	// this run.
@@ -74,7 +74,7 @@ func (t *Tally) Add(r *record.Record) {
 		return
 	}
 	t.counts.Answered++
-	if r.Truncated > 0 {
+	if r.Truncated > 0 || r.PromptCut > 0 {
 		t.counts.Truncated++
 	}
 	if r.Finish == core.FinishLength {

@@ -34,7 +34,7 @@ type evalFlags struct {
 	repeat, fewshot                           int
 	set                                       []string
 	concurrency                               int
-	maxCost, tag, out, cache                  string
+	maxCost, tag, out, cache, profile         string
 	minScore                                  float64
 	maxErrors                                 float64
 	json, quiet, fresh, unsafeCode            bool
@@ -55,6 +55,7 @@ func (f *evalFlags) registerRows(fl *pflag.FlagSet) {
 	fl.StringVar(&f.data, "data", "", "rows: embedded, hub, or a folder DIR/<task>/<split>.jsonl (default: embedded with the demonstration model, else the task's own)")
 	fl.StringVar(&f.data, "data-root", "", "the same as --data DIR")
 	fl.Lookup("data-root").Hidden = true
+	fl.StringVar(&f.profile, "profile", string(core.Strict), "what is sent, and whose score is the run's: strict (the task as written) or bakeoff (prompts cut at 1,500 characters, 256 new tokens)")
 	fl.StringVar(&f.limit, "limit", "", "rows: N (the first), A-B, random:N or all (default: the task's limit, else 1000)")
 	fl.Uint64Var(&f.seed, "seed", 0, "seed of random row selection, few-shot choice and sampling")
 	fl.StringArrayVar(&f.set, "set", nil, "override a key of the task files, key=value; repeatable")
@@ -114,7 +115,26 @@ type evaluation struct {
 	metrics   metricMaker
 }
 
+// checkProfile looks at the run's profile, strict where none is given.
+func (f *evalFlags) checkProfile() error {
+	switch core.Profile(f.profile) {
+	case "":
+		f.profile = string(core.Strict)
+	case core.Strict:
+	case core.Bakeoff:
+		if f.fewshot > 0 {
+			return &core.UserError{Where: fmt.Sprintf("--fewshot %d", f.fewshot), Message: "the published evaluator gives no worked examples, so --profile bakeoff takes none", Hint: "leave one of the two flags out"}
+		}
+	default:
+		return &core.UserError{Where: "--profile " + f.profile, Message: "unknown profile", Hint: "one of: strict, bakeoff"}
+	}
+	return nil
+}
+
 func (f *evalFlags) load(args []string) ([]*tasks.File, error) {
+	if err := f.checkProfile(); err != nil {
+		return nil, err
+	}
 	if len(args) == 0 {
 		return nil, &core.UserError{Message: "no task is named", Hint: "name task files or embedded tasks: evalrun glue_sst2 gsm8k; evalrun ls tasks lists them"}
 	}
@@ -142,8 +162,8 @@ func (f *evalFlags) load(args []string) ([]*tasks.File, error) {
 			return nil, &core.UserError{Where: file.Where("task"), Message: fmt.Sprintf("the task name %s is also that of %s", file.Task.Name, before), Hint: "give one of them another name"}
 		}
 		byName[file.Task.Name] = a
-		if f.fewshot >= 0 {
-			file.Task.Fewshot.Count = f.fewshot
+		if f.fewshot >= 0 || f.profile == string(core.Bakeoff) {
+			file.Task.Fewshot.Count = max(f.fewshot, 0)
 		}
 		if f.seed != 0 && file.Task.Generation.Seed == 0 {
 			file.Task.Generation.Seed = f.seed

@@ -23,8 +23,10 @@ import (
 func (e *evaluation) manifest() results.Manifest {
 	f := e.flags
 	m := results.Manifest{Created: time.Now().UTC(), Tag: f.tag, Machine: results.ThisMachine(), Versions: versions()}
-	c := results.Config{Data: f.data, Limit: f.limit, Seed: f.seed, Repeat: f.repeat, Fewshot: f.fewshot, Set: f.set,
-		Profiles: []string{string(core.Strict), string(core.Bakeoff)}}
+	c := results.Config{Data: f.data, Limit: f.limit, Seed: f.seed, Repeat: f.repeat, Fewshot: f.fewshot, Set: f.set}
+	for _, p := range run.Profiles(core.Profile(f.profile)) {
+		c.Profiles = append(c.Profiles, string(p))
+	}
 	for _, file := range e.files {
 		t := results.TaskConfig{Name: file.Task.Name, Path: file.Task.Path, SpecSHA256: results.SHA256(file.Task.Source)}
 		if set := e.sets[file]; set != nil {
@@ -150,7 +152,7 @@ func (e *evaluation) fill(ctx context.Context, host *plugins.Host, folder *resul
 	if err != nil {
 		return err
 	}
-	t := &tableau{scores: results.Scores{Run: folder.Path}}
+	t := &tableau{scores: results.Scores{Run: folder.Path, Profile: folder.Manifest.Config.ShownProfile()}}
 	var failed error
 	if resumed {
 		failed = e.goOn(folder)
@@ -413,7 +415,7 @@ func (e *evaluation) verdict(t *tableau) error {
 		fmt.Fprintf(e.err, "%d of %d requests got no answer: %s\n", t.failures, t.asked, again)
 	}
 	for _, l := range t.scores.Tasks {
-		if l.Profile != core.Strict || l.Score == nil {
+		if l.Profile != t.scores.Own() || l.Score == nil {
 			continue
 		}
 		least, name := 0.0, ""

@@ -57,7 +57,7 @@ type stored struct {
 
 // configFlags are the flags that a stored configuration came from.
 func configFlags(c results.Config) *evalFlags {
-	return &evalFlags{data: c.Data, limit: c.Limit, seed: c.Seed, repeat: max(c.Repeat, 1), fewshot: c.Fewshot, set: c.Set, cache: "auto", maxErrors: 0.01}
+	return &evalFlags{data: c.Data, limit: c.Limit, seed: c.Seed, repeat: max(c.Repeat, 1), fewshot: c.Fewshot, set: c.Set, cache: "auto", maxErrors: 0.01, profile: string(c.Profile())}
 }
 
 // newStored loads the task files that the run names; one of others with the
@@ -104,9 +104,9 @@ func newStored(ctx context.Context, folder *results.Folder, others []string, uns
 			return nil, &core.UserError{Where: file.Where("task"), Message: fmt.Sprintf("the file now holds the task %q, not the one of the run", file.Task.Name),
 				Hint: "give the right file: evalrun rescore " + folder.Manifest.ID + " FILE"}
 		}
-		job := &run.Job{Task: file.Task, Total: -1, Repeat: f.repeat}
+		job := &run.Job{Task: file.Task, Total: -1, Repeat: f.repeat, Profile: c.Profile()}
 		for _, m := range file.Task.Metrics {
-			for _, p := range []core.Profile{core.Strict, core.Bakeoff} {
+			for _, p := range run.Profiles(c.Profile()) {
 				metric, err := s.metrics.metric(ctx, m, p)
 				if err != nil {
 					return nil, at(file, "metrics", err)
@@ -206,7 +206,7 @@ func (t *tallies) add(rec *record.Record) {
 // scores is the table, in the order in which the run would write it.
 func (t *tallies) scores(folder *results.Folder) results.Scores {
 	m := folder.Manifest
-	out := results.Scores{Run: folder.Path, Demonstration: m.Demonstration, Seconds: m.Seconds, Outcome: "finished"}
+	out := results.Scores{Run: folder.Path, Demonstration: m.Demonstration, Profile: m.Config.ShownProfile(), Seconds: m.Seconds, Outcome: "finished"}
 	for _, model := range t.models {
 		for _, file := range t.s.files {
 			if tally := t.byName[[2]string{model, file.Task.Name}]; tally != nil {

@@ -340,9 +340,9 @@ func (e *evaluation) job(ctx context.Context, file *tasks.File, spec modelSpec, 
 	if err != nil {
 		return nil, nil, err
 	}
-	j := &run.Job{Task: file.Task, Rows: set.counted, Total: -1, Adapter: spec.Adapter, Repeat: e.flags.repeat, Form: formFor(info), Family: info.Family}
+	j := &run.Job{Task: file.Task, Rows: set.counted, Total: -1, Adapter: spec.Adapter, Repeat: e.flags.repeat, Profile: core.Profile(e.flags.profile), Form: formFor(info), Family: info.Family}
 	for _, m := range file.Task.Metrics {
-		for _, p := range []core.Profile{core.Strict, core.Bakeoff} {
+		for _, p := range run.Profiles(j.Profile) {
 			metric, err := e.metrics.metric(ctx, m, p)
 			if err != nil {
 				return nil, nil, at(file, "metrics", err)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/run"
 	"github.com/evalrun/evalrun/results"
 )
 
@@ -25,8 +26,8 @@ type shortening int
 const (
 	whole shortening = iota
 	notesBelow
-	noBakeoff // the published evaluator's score goes below too
-	tight     // [.12,.34]
+	noSecond // the other profile's score goes below too
+	tight    // [.12,.34]
 	noMetric
 	shortNames // of models
 	margins    // ±.11, the longer half of the interval
@@ -61,7 +62,7 @@ func printTable(w io.Writer, s results.Scores) {
 		seen[g[0].Task] = true
 		has := false
 		for i, m := range models {
-			if l := find(g, m, core.Strict); l != nil && l.Baseline != nil {
+			if l := find(g, m, s.Own()); l != nil && l.Baseline != nil {
 				has = true
 				if l.Score != nil && better(l, float64(*l.Score), float64(*l.Baseline)) {
 					above[i]++
@@ -76,6 +77,9 @@ func printTable(w io.Writer, s results.Scores) {
 		if counted > 1 {
 			fmt.Fprintf(w, "%s: above the best constant answer on %d of %d tasks\n", m, above[i], counted)
 		}
+	}
+	if s.Own() == core.Bakeoff {
+		fmt.Fprintln(w, "profile bakeoff: prompts, settings and scores of the published evaluator; prompts cut at 1,500 characters")
 	}
 	legend := "baseline: the best constant answer."
 	if published {
@@ -152,7 +156,7 @@ func renderTable(s results.Scores, models []string, how shortening) (lines, belo
 		header = append(header, "GPT-4*")
 		last++
 	}
-	if how < notesBelow && slices.ContainsFunc(groups, func(g []results.Score) bool { return len(warnings(g, models)) > 0 }) {
+	if how < notesBelow && slices.ContainsFunc(groups, func(g []results.Score) bool { return len(warnings(g, models, s.Own())) > 0 }) {
 		header = append(header, "notes")
 	}
 	t.AppendHeader(header)
@@ -172,20 +176,20 @@ func renderTable(s results.Scores, models []string, how shortening) (lines, belo
 			row = append(row, metricName(g[0]))
 		}
 		row = append(row, rowsOf(g))
-		base, notes := "–", warnings(g, models)
+		base, notes := "–", warnings(g, models, s.Own())
 		for _, m := range models {
-			strict, bakeoff := find(g, m, core.Strict), find(g, m, core.Bakeoff)
-			row = append(row, cell(strict, bakeoff, how))
-			if how >= noBakeoff {
-				if other := otherwise(strict, bakeoff); other != "" {
+			own, second := find(g, m, run.Profiles(s.Own())[0]), find(g, m, run.Profiles(s.Own())[1])
+			row = append(row, cell(own, second, how))
+			if how >= noSecond {
+				if other := otherwise(own, second); other != "" {
 					if len(models) > 1 {
 						other = m + ": " + other
 					}
 					notes = append(notes, other)
 				}
 			}
-			if strict != nil && strict.Baseline != nil {
-				base = fmt.Sprintf("%.3f", float64(*strict.Baseline))
+			if own != nil && own.Baseline != nil {
+				base = fmt.Sprintf("%.3f", float64(*own.Baseline))
 			}
 		}
 		gpt := "–"
@@ -287,36 +291,36 @@ func find(g []results.Score, model string, p core.Profile) *results.Score {
 	return nil
 }
 
-// cell is a score with its interval, and the published evaluator's where it
+// cell is a score with its interval, and the other profile's where it
 // differs.
-func cell(strict, bakeoff *results.Score, how shortening) string {
-	if strict == nil {
-		strict = bakeoff
+func cell(own, second *results.Score, how shortening) string {
+	if own == nil {
+		own = second
 	}
-	if strict == nil {
+	if own == nil {
 		return "–"
 	}
-	if strict.Score == nil && strict.Unfinished && strict.APIErrors == 0 {
+	if own.Score == nil && own.Unfinished && own.APIErrors == 0 {
 		return "–"
 	}
-	if strict.Skipped != "" && strict.APIErrors == 0 {
+	if own.Skipped != "" && own.APIErrors == 0 {
 		return "skipped"
 	}
-	if strict.Score == nil {
+	if own.Score == nil {
 		return "no answer"
 	}
-	s := fmt.Sprintf("%.3f", float64(*strict.Score))
-	if len(strict.Interval) == 2 {
-		low, high := float64(strict.Interval[0]), float64(strict.Interval[1])
+	s := fmt.Sprintf("%.3f", float64(*own.Score))
+	if len(own.Interval) == 2 {
+		low, high := float64(own.Interval[0]), float64(own.Interval[1])
 		if how >= margins {
-			s += " ±" + noZero(max(high-float64(*strict.Score), float64(*strict.Score)-low))
+			s += " ±" + noZero(max(high-float64(*own.Score), float64(*own.Score)-low))
 		} else if how >= tight {
 			s += fmt.Sprintf(" [%s,%s]", noZero(low), noZero(high))
 		} else {
 			s += fmt.Sprintf(" [%.2f, %.2f]", low, high)
 		}
 	}
-	if other := otherwise(strict, bakeoff); other != "" && how < noBakeoff {
+	if other := otherwise(own, second); other != "" && how < noSecond {
 		s += " (" + other + ")"
 	}
 	return s
@@ -328,13 +332,13 @@ func noZero(v float64) string {
 	return strings.Replace(strings.TrimPrefix(t, "0"), "-0.", "-.", 1)
 }
 
-// otherwise is the published evaluator's score where it differs.
-func otherwise(strict, bakeoff *results.Score) string {
-	if strict == nil || bakeoff == nil || bakeoff == strict || strict.Score == nil || bakeoff.Score == nil {
+// otherwise is the other profile's score where it differs.
+func otherwise(own, second *results.Score) string {
+	if own == nil || second == nil || second == own || own.Score == nil || second.Score == nil {
 		return ""
 	}
-	if other := fmt.Sprintf("%.3f", float64(*bakeoff.Score)); other != fmt.Sprintf("%.3f", float64(*strict.Score)) {
-		return "bakeoff " + other
+	if other := fmt.Sprintf("%.3f", float64(*second.Score)); other != fmt.Sprintf("%.3f", float64(*own.Score)) {
+		return string(second.Profile) + " " + other
 	}
 	return ""
 }
@@ -344,7 +348,7 @@ const tooFew = 10
 
 // warnings are the flags of a task's scores; where the models differ in them,
 // each with its model.
-func warnings(g []results.Score, models []string) []string {
+func warnings(g []results.Score, models []string, shown core.Profile) []string {
 	var all, named []string
 	same := true
 	for i, m := range models {
@@ -354,7 +358,7 @@ func warnings(g []results.Score, models []string) []string {
 				own = append(own, l)
 			}
 		}
-		f := flags(own)
+		f := flags(own, shown)
 		if i == 0 {
 			all = f
 		}
@@ -370,7 +374,7 @@ func warnings(g []results.Score, models []string) []string {
 }
 
 // flags are the short warnings beside a task's scores.
-func flags(g []results.Score) []string {
+func flags(g []results.Score, shown core.Profile) []string {
 	var out []string
 	add := func(f string) {
 		for _, o := range out {
@@ -395,7 +399,7 @@ func flags(g []results.Score) []string {
 			}
 			continue
 		}
-		if l.Profile == core.Bakeoff && len(g) > 1 {
+		if l.Profile != shown && len(g) > 1 {
 			continue
 		}
 		if l.N > 0 && l.N < tooFew {

@@ -65,11 +65,11 @@ func TestTableFits(t *testing.T) {
 // A warning names its model where the models differ.
 func TestWarningsByModel(t *testing.T) {
 	a, b := scoreLine("t", "a", core.Strict, 0.5), scoreLine("t", "b", core.Strict, 0.5)
-	if w := warnings([]results.Score{a, b}, []string{"a", "b"}); strings.Contains(strings.Join(w, ","), "a:") {
+	if w := warnings([]results.Score{a, b}, []string{"a", "b"}, core.Strict); strings.Contains(strings.Join(w, ","), "a:") {
 		t.Errorf("the same for both: %v", w)
 	}
 	b.APIErrors, b.Cut, b.Truncated = 0, 0, 0
-	if w := strings.Join(warnings([]results.Score{a, b}, []string{"a", "b"}), ","); !strings.HasPrefix(w, "a: 2 API errors") || strings.Contains(w, "b:") {
+	if w := strings.Join(warnings([]results.Score{a, b}, []string{"a", "b"}, core.Strict), ","); !strings.HasPrefix(w, "a: 2 API errors") || strings.Contains(w, "b:") {
 		t.Errorf("only for a: %v", w)
 	}
 }

@@ -150,6 +150,9 @@ func runValidate(ctx context.Context, out, stderr io.Writer, args []string, f *v
 	if f.repeat < 1 || f.rows < 0 {
 		return &core.UserError{Message: "--repeat must be 1 or more and --rows not negative", Hint: "leave them out for one answer to each row"}
 	}
+	if err := f.checkProfile(); err != nil {
+		return err
+	}
 	defer f.metrics.Close()
 	if len(args) == 0 {
 		args = tasks.Names()
@@ -199,8 +202,8 @@ func (f *validateFlags) load(arg string, byName map[string]string, v *validation
 		return nil
 	}
 	byName[name] = arg
-	if f.fewshot >= 0 {
-		file.Task.Fewshot.Count = f.fewshot
+	if f.fewshot >= 0 || f.profile == string(core.Bakeoff) {
+		file.Task.Fewshot.Count = max(f.fewshot, 0)
 	}
 	v.warnings = append(v.warnings, file.Warnings...)
 	return file
@@ -229,7 +232,7 @@ func (f *validateFlags) rowsOf(ctx context.Context, file *tasks.File, price *pri
 	if err != nil {
 		return err
 	}
-	out.Data = set.Source
+	out.Data, out.MaxTokens = set.Source, job.Generation().MaxTokens
 	count := estimator{f: f, set: set, price: price}
 	if err := count.read(ctx, job, out); err != nil {
 		return err
