@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"sync"
@@ -153,4 +154,15 @@ func (f *Folder) Stored(yield func(*record.Record) bool) error {
 		}
 	}
 	return nil
+}
+
+// Verdicts streams places and scores of the run's records, in file order: all
+// that a report or a comparison needs. A run without samples has none.
+func (f *Folder) Verdicts() iter.Seq2[*record.Verdict, error] {
+	return func(yield func(*record.Verdict, error) bool) {
+		if _, err := os.Stat(f.Samples()); os.IsNotExist(err) {
+			return
+		}
+		record.Skim(f.Samples())(yield)
+	}
 }

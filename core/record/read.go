@@ -57,16 +57,9 @@ func ReadFrom(r io.Reader, name string) iter.Seq2[Record, error] {
 			if len(bytes.TrimSpace(line)) == 0 {
 				continue
 			}
-			var rec Record
-			if err := json.Unmarshal(line, &rec); err != nil {
-				yield(Record{}, &core.UserError{Where: fmt.Sprintf("%s:%d", name, n), Message: "not a sample record", Err: err,
-					Hint: "the file was changed or damaged; remove that line, and resume the run to answer its sample again"})
-				return
-			}
-			if rec.V > Version {
-				yield(Record{}, &core.UserError{Where: fmt.Sprintf("%s:%d", name, n),
-					Message: fmt.Sprintf("sample format %d is newer than this evalrun reads (%d)", rec.V, Version),
-					Hint:    "use the evalrun that wrote the run, or a newer one"})
+			rec, err := parse(line, name, n)
+			if err != nil {
+				yield(Record{}, err)
 				return
 			}
 			if !yield(rec, nil) {
@@ -74,6 +67,21 @@ func ReadFrom(r io.Reader, name string) iter.Seq2[Record, error] {
 			}
 		}
 	}
+}
+
+// parse decodes line n of the file.
+func parse(line []byte, name string, n int) (Record, error) {
+	var rec Record
+	if err := json.Unmarshal(line, &rec); err != nil {
+		return rec, &core.UserError{Where: fmt.Sprintf("%s:%d", name, n), Message: "not a sample record", Err: err,
+			Hint: "the file was changed or damaged; remove that line, and resume the run to answer its sample again"}
+	}
+	if rec.V > Version {
+		return rec, &core.UserError{Where: fmt.Sprintf("%s:%d", name, n),
+			Message: fmt.Sprintf("sample format %d is newer than this evalrun reads (%d)", rec.V, Version),
+			Hint:    "use the evalrun that wrote the run, or a newer one"}
+	}
+	return rec, nil
 }
 
 func readLine(br *bufio.Reader, buf []byte) ([]byte, error) {

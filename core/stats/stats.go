@@ -83,6 +83,22 @@ func StudentT(values []float64, level float64) Interval {
 	return Interval{mean - t*stderr, mean + t*stderr}
 }
 
+// StudentP is the two-sided p of a mean of 0 (one-sample t test, of differences
+// the paired one). Values that are all alike give 0, or 1 where they are 0; one
+// value alone gives NaN.
+func StudentP(values []float64) float64 {
+	mean, stderr := MeanStderr(values)
+	switch {
+	case math.IsNaN(stderr):
+		return math.NaN()
+	case mean == 0:
+		return 1
+	case stderr == 0:
+		return 0
+	}
+	return 2 * distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(len(values) - 1)}.Survival(math.Abs(mean)/stderr)
+}
+
 // MeanInterval is StudentT clipped to [low, high], the range that a value can
 // have. One value alone, or values that do not differ, tell nothing about the
 // spread of bounded scores; then the interval rests on Wilson's with the

@@ -270,3 +270,18 @@ func ExampleWilson() {
 	fmt.Printf("%.3f to %.3f\n", i.Low, i.High)
 	// Output: 0.490 to 0.943
 }
+
+// Against scipy.stats.ttest_1samp.
+func TestStudentP(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		want   float64
+	}{{[]float64{0.1, 0.2, -0.05, 0.3, 0.15}, 0.07285505961025568}, {[]float64{1, 1, 1}, 0}, {[]float64{0, 0}, 1}, {[]float64{1, -1}, 1}} {
+		if got := StudentP(c.values); math.Abs(got-c.want) > 1e-9 {
+			t.Errorf("%v: %v, want %v", c.values, got, c.want)
+		}
+	}
+	if !math.IsNaN(StudentP([]float64{1})) {
+		t.Error("one value")
+	}
+}

@@ -20,7 +20,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"hash/maphash"
 	"math"
 	"runtime"
 	"slices"
@@ -52,6 +51,11 @@ type Options struct {
 	Info func(metric string, profile core.Profile) (core.MetricInfo, bool)
 	// Tasks restricts the comparison to these; empty is all.
 	Tasks []string
+	// ClosedForm tests graded metrics with Student's t on the differences
+	// instead of the bootstrap: no drawing, for reports of many models.
+	ClosedForm bool
+	// Reader keeps what was read for further comparisons; nil reads anew.
+	Reader *Reader
 }
 
 // Result is a comparison; differences are B − A.
@@ -141,10 +145,13 @@ func Compare(ctx context.Context, a, b Side, o Options) (*Result, error) {
 	}
 	var sides [2]*side
 	var errs [2]error
-	seed := maphash.MakeSeed()
+	reader := o.Reader
+	if reader == nil {
+		reader = NewReader()
+	}
 	var wg sync.WaitGroup
 	for i, s := range []Side{a, b} {
-		wg.Go(func() { sides[i], errs[i] = load(ctx, s.Folder, s.Model, seed) })
+		wg.Go(func() { sides[i], errs[i] = reader.side(ctx, s.Folder, s.Model) })
 	}
 	wg.Wait()
 	for i, s := range []Side{a, b} {
@@ -166,9 +173,7 @@ func Compare(ctx context.Context, a, b Side, o Options) (*Result, error) {
 		}
 	}
 	r := &Result{A: nameOf(a), B: nameOf(b), Warnings: settingsWarnings(a.Folder.Manifest, b.Folder.Manifest),
-		Method: fmt.Sprintf("Paired by task, sample and repeat; repeats of a row are averaged first. Right-or-wrong metrics: McNemar's exact test, Newcombe's paired interval. "+
-			"Graded metrics: paired bootstrap, %d resamples, seed %d, percentile interval; no p below 2^(1-m) for m rows that differ. "+
-			"p values adjusted by Holm's method over all lines of a profile. Macro rows: mean over tasks, normal interval, tasks independent.", o.Resamples, o.Seed)}
+		Method: o.method()}
 	c.result = r
 	c.tasks()
 	if len(r.Lines) == 0 {
@@ -179,6 +184,16 @@ func Compare(ctx context.Context, a, b Side, o Options) (*Result, error) {
 	}
 	c.finish()
 	return r, nil
+}
+
+// method says how p values and intervals are made.
+func (o Options) method() string {
+	graded := fmt.Sprintf("paired bootstrap, %d resamples, seed %d, percentile interval; no p below 2^(1-m) for m rows that differ", o.Resamples, o.Seed)
+	if o.ClosedForm {
+		graded = "Student's t on the differences, and its interval; no p below 2^(1-m) for m rows that differ (evalrun compare draws a bootstrap instead)"
+	}
+	return "Paired by task, sample and repeat; repeats of a row are averaged first. Right-or-wrong metrics: McNemar's exact test, Newcombe's paired interval. " +
+		"Graded metrics: " + graded + ". p values adjusted by Holm's method over all lines of a profile. Macro rows: mean over tasks, normal interval, tasks independent."
 }
 
 func nameOf(s Side) Name {

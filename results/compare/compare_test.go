@@ -354,3 +354,33 @@ func BenchmarkCompare31000(b *testing.B) {
 		run(b, Side{x, "x"}, Side{y, "x"}, Options{})
 	}
 }
+
+// The closed form says what the bootstrap says, to the bootstrap's own noise.
+func TestClosedFormAgainstBootstrap(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for range 5 {
+		n := 200 + r.IntN(800)
+		p := pairing{a: make([]float64, n), b: make([]float64, n), high: 1}
+		for i := range n {
+			p.a[i] = r.Float64()
+			p.b[i] = min(1, p.a[i]*r.Float64()+0.5*r.Float64())
+		}
+		var drawn, closed Line
+		drawn.fill(p, Options{Resamples: 20000, Seed: 1})
+		closed.fill(p, Options{ClosedForm: true})
+		width := float64(drawn.Interval[1] - drawn.Interval[0])
+		for i := range 2 {
+			if math.Abs(float64(drawn.Interval[i]-closed.Interval[i])) > 0.05*width {
+				t.Errorf("n %d: %v, bootstrap %v", n, closed.Interval, drawn.Interval)
+			}
+		}
+		if drawn.Difference != closed.Difference || drawn.Better != closed.Better || math.Abs(float64(drawn.P-closed.P)) > 0.02 || closed.Test != "paired t" {
+			t.Errorf("n %d: %+v, bootstrap %+v", n, closed, drawn)
+		}
+	}
+	few := Line{}
+	few.fill(pairing{a: []float64{0, 0, 0}, b: []float64{0.5, 0.5, 0.5}, high: 1}, Options{ClosedForm: true})
+	if few.P != 0.25 {
+		t.Errorf("three rows that differ give p %v", few.P)
+	}
+}

@@ -2,10 +2,13 @@ package compare
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
 	"math"
+	"runtime"
+	"sync"
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
@@ -57,46 +60,108 @@ type side struct {
 	models []string
 }
 
-// load streams the samples of one model. A later record of a key replaces an
-// earlier one.
-func load(ctx context.Context, f *results.Folder, model string, seed maphash.Seed) (*side, error) {
-	s := &side{tasks: map[string]*taskTable{}}
-	seen := map[string]bool{}
-	n := 0
-	err := f.Stored(func(rec *record.Record) bool {
-		if n++; n&1023 == 0 && ctx.Err() != nil {
-			return false
-		}
-		if !seen[rec.Model] {
-			seen[rec.Model] = true
-			s.models = append(s.models, rec.Model)
-		}
-		if rec.Model == model {
-			s.add(rec, seed)
-		}
-		return true
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the samples of run %s: %w", f.Manifest.ID, err)
-	}
-	return s, ctx.Err()
+// A Reader reads each run once for many comparisons: of all its models at a
+// time, and of the records only what a comparison needs.
+type Reader struct {
+	seed maphash.Seed
+	mu   sync.Mutex
+	runs map[string]*loaded // by path
 }
 
-func (s *side) add(rec *record.Record, seed maphash.Seed) {
+// loaded is a run's verdicts, by model.
+type loaded struct {
+	once   sync.Once
+	sides  map[string]*side
+	models []string
+	err    error
+}
+
+// NewReader makes a Reader for [Options].
+func NewReader() *Reader { return &Reader{seed: maphash.MakeSeed(), runs: map[string]*loaded{}} }
+
+// Preload reads runs side by side. Errors come back when a run is compared.
+func (r *Reader) Preload(ctx context.Context, folders []*results.Folder) {
+	next := make(chan *results.Folder)
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(folders)) {
+		wg.Go(func() {
+			for f := range next {
+				_, _ = r.load(ctx, f)
+			}
+		})
+	}
+	for _, f := range folders {
+		next <- f
+	}
+	close(next)
+	wg.Wait()
+}
+
+// load streams the samples of a run, the first time that it is asked for. A
+// later record of a key replaces an earlier one.
+func (r *Reader) load(ctx context.Context, f *results.Folder) (*loaded, error) {
+	r.mu.Lock()
+	l := r.runs[f.Path]
+	if l == nil {
+		l = &loaded{sides: map[string]*side{}}
+		r.runs[f.Path] = l
+	}
+	r.mu.Unlock()
+	l.once.Do(func() {
+		n := 0
+		for v, err := range f.Verdicts() {
+			if err != nil {
+				l.err = fmt.Errorf("read the samples of run %s: %w", f.Manifest.ID, err)
+				return
+			}
+			if n++; n&1023 == 0 && ctx.Err() != nil {
+				l.err = ctx.Err()
+				return
+			}
+			s := l.sides[v.Model]
+			if s == nil {
+				s = &side{tasks: map[string]*taskTable{}}
+				l.sides[v.Model] = s
+				l.models = append(l.models, v.Model)
+			}
+			s.add(v, r.seed)
+		}
+	})
+	return l, l.err
+}
+
+// side gives one model's verdicts, empty where it has none.
+func (r *Reader) side(ctx context.Context, f *results.Folder, model string) (*side, error) {
+	l, err := r.load(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	s := l.sides[model]
+	if s == nil {
+		s = &side{tasks: map[string]*taskTable{}}
+	}
+	s.models = l.models
+	return s, nil
+}
+
+func (s *side) add(rec *record.Verdict, seed maphash.Seed) {
 	t := s.tasks[rec.Task]
 	if t == nil {
 		t = &taskTable{rows: map[place]verdicts{}}
 		s.tasks[rec.Task] = t
 		s.order = append(s.order, rec.Task)
 	}
-	v := verdicts{index: rec.Index, failed: rec.Error != nil, chat: rec.Messages != nil,
-		prompt: fingerprint(seed, rec.Prompt, rec.Messages, rec.Continuations), target: fingerprint(seed, "", nil, rec.Targets)}
+	v := verdicts{index: rec.Index, failed: rec.Failed, chat: rec.Messages != nil,
+		prompt: fingerprint(seed, rec.Prompt, rec.Messages, rec.Continuations), target: fingerprint(seed, rec.Targets)}
 	for _, sc := range rec.Scores {
 		m := measure{sc.Metric, sc.Profile}
 		at := t.column(m)
 		if at < 0 {
 			at = len(t.measures)
 			t.measures = append(t.measures, m)
+		}
+		if v.values == nil {
+			v.values = make([]float64, 0, max(len(t.measures), len(rec.Scores)))
 		}
 		for len(v.values) <= at {
 			v.values = append(v.values, math.NaN())
@@ -116,26 +181,17 @@ func (v verdicts) value(column int) float64 {
 	return v.values[column]
 }
 
-// fingerprint tells whether two records asked the same. Lengths go in first,
-// so that texts cannot run into each other.
-func fingerprint(seed maphash.Seed, prompt string, messages []core.Message, list []string) uint64 {
+// fingerprint tells whether two records asked the same, by the texts as they
+// stand in the file. Lengths go in first, so that texts cannot run into each
+// other.
+func fingerprint(seed maphash.Seed, texts ...[]byte) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
-	put := func(s string) {
-		n := len(s)
-		for range 4 {
-			h.WriteByte(byte(n))
-			n >>= 8
-		}
-		h.WriteString(s)
-	}
-	put(prompt)
-	for _, m := range messages {
-		put(m.Role)
-		put(m.Content)
-	}
-	for _, s := range list {
-		put(s)
+	for _, text := range texts {
+		var n [8]byte
+		binary.LittleEndian.PutUint64(n[:], uint64(len(text)))
+		h.Write(n[:])
+		h.Write(text)
 	}
 	return h.Sum64()
 }

@@ -55,9 +55,18 @@ func (l *Line) fill(p pairing, o Options) {
 		return
 	}
 	l.Test = "paired bootstrap"
+	if o.ClosedForm {
+		l.Test = "paired t"
+	}
 	if differing == 0 {
 		l.P = 1
 		l.Interval = [2]record.Float{record.Float(mean), record.Float(mean)}
+		return
+	}
+	if o.ClosedForm {
+		i := stats.StudentT(differences, 0.95)
+		l.Interval = [2]record.Float{record.Float(i.Low), record.Float(i.High)}
+		l.P = record.Float(max(stats.StudentP(differences), fewest(differing)))
 		return
 	}
 	b := stats.PairedBootstrap(p.a, p.b, o.Resamples, o.Seed)
@@ -71,11 +80,14 @@ func (l *Line) take(from Line) {
 	l.P, l.Test, l.Better, l.Worse, l.variance = from.P, from.Test, from.Better, from.Worse, from.variance
 }
 
+// fewest is the least p that m rows that differ can give: few can never say
+// much, whatever a resampling or a t of them gives; a sign-flip test of m of
+// them has no p below 2^(1−m), and so neither has this.
+func fewest(differing int) float64 { return math.Exp2(float64(1 - differing)) }
+
 // bootstrapP is the two-sided p of a paired bootstrap: twice the smaller share
 // of replicates at or beyond zero, counted with one more in favour of no
-// difference. Few rows that differ can never say much, whatever a resampling of
-// them gives: a sign-flip test of m of them has no p below 2^(1−m), and so
-// neither has this.
+// difference, and not below what so few rows can say.
 func bootstrapP(replicates []float64, differing int) float64 {
 	below, above := 0, 0
 	for _, r := range replicates {
@@ -87,7 +99,7 @@ func bootstrapP(replicates []float64, differing int) float64 {
 		}
 	}
 	p := 2 * float64(min(below, above)+1) / float64(len(replicates)+1)
-	return min(1, max(p, math.Exp2(float64(1-differing))))
+	return min(1, max(p, fewest(differing)))
 }
 
 // newcombe is the interval of a difference of paired proportions p1 − p2 by
