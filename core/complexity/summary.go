@@ -1,0 +1,87 @@
+package complexity
+
+import (
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/evalrun/evalrun/core/stats"
+)
+
+// A Summary describes how a quantity is spread over rows. Both standard
+// deviations are given: with n (population) and n−1 (sample) in the denominator.
+// P95 is the 95th percentile by linear interpolation.
+type Summary struct {
+	Mean, StdPopulation, StdSample, P95, Min, Max float64
+}
+
+// exactValues is the number of different values up to which the percentile is
+// exact; beyond it values are rounded to 16 binary places, which moves it by less
+// than a hundred-thousandth.
+const exactValues = 1 << 16
+
+// spread gathers values: mean and squares by B. P. Welford's recurrence, and how
+// often each value occurred. Lengths have few different values and ratios many.
+type spread struct {
+	n             int
+	mean, squares float64
+	low, high     float64
+	counts        map[float64]int
+	rounded       bool
+}
+
+func (s *spread) add(v float64) {
+	if s.n == 0 {
+		s.low, s.high, s.counts = v, v, map[float64]int{}
+	}
+	s.n++
+	d := v - s.mean
+	s.mean += d / float64(s.n)
+	s.squares += d * (v - s.mean)
+	s.low, s.high = min(s.low, v), max(s.high, v)
+	if s.rounded {
+		v = rounded(v)
+	}
+	s.counts[v]++
+	if len(s.counts) > exactValues && !s.rounded {
+		s.rounded = true
+		coarse := map[float64]int{}
+		for v, n := range s.counts {
+			coarse[rounded(v)] += n
+		}
+		s.counts = coarse
+	}
+}
+
+// rounded keeps 16 binary places of v.
+func rounded(v float64) float64 {
+	fraction, exponent := math.Frexp(v)
+	return math.Ldexp(math.Round(fraction*(1<<16)), exponent-16)
+}
+
+func (s *spread) summary() Summary {
+	if s.n == 0 {
+		nan := math.NaN()
+		return Summary{nan, nan, nan, nan, nan, nan}
+	}
+	n := float64(s.n)
+	return Summary{Mean: s.mean, StdPopulation: math.Sqrt(s.squares / n), StdSample: math.Sqrt(s.squares / (n - 1)),
+		P95: s.percentile(95), Min: s.low, Max: s.high}
+}
+
+// percentile interpolates between the two order statistics around its place, as
+// stats.Percentile does.
+func (s *spread) percentile(q float64) float64 {
+	at := q / 100 * float64(s.n-1)
+	values := slices.Sorted(maps.Keys(s.counts))
+	nth := func(k int) float64 { // from 0
+		for _, v := range values {
+			if k -= s.counts[v]; k < 0 {
+				return v
+			}
+		}
+		return values[len(values)-1]
+	}
+	below := int(at)
+	return stats.Percentile([]float64{nth(below), nth(below + 1)}, 100*(at-float64(below)))
+}

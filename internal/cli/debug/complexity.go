@@ -1,0 +1,58 @@
+package debug
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/complexity"
+)
+
+func newComplexity() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "complexity",
+		Short: "complexity heuristics of all rows together",
+		Args:  cobra.NoArgs,
+	}
+	in := inFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var meter complexity.Meter
+		type row struct{ Input, Output *string }
+		return oneAnswer(cmd, *in, func(r row) error {
+			if r.Input == nil || r.Output == nil {
+				return &core.UserError{Message: "a row needs input and output, both texts"}
+			}
+			meter.Add(*r.Input, *r.Output)
+			return nil
+		}, func() (any, error) {
+			return complexityAnswer(meter.Heuristics()), nil
+		})
+	}
+	return cmd
+}
+
+// summaryAnswer is a complexity.Summary as JSON.
+type summaryAnswer struct {
+	Mean          Number `json:"mean"`
+	StdPopulation Number `json:"std_population"`
+	StdSample     Number `json:"std_sample"`
+	P95           Number `json:"p95"`
+	Min           Number `json:"min"`
+	Max           Number `json:"max"`
+}
+
+func complexityAnswer(h complexity.Heuristics) map[string]any {
+	out := map[string]any{"rows": h.Rows}
+	put := func(name string, s complexity.Summary) {
+		out[name] = summaryAnswer{Number(s.Mean), Number(s.StdPopulation), Number(s.StdSample), Number(s.P95), Number(s.Min), Number(s.Max)}
+	}
+	for name, l := range map[string]complexity.Lengths{"input": h.Input, "output": h.Output, "example": h.Example} {
+		put(name+"_characters", l.Characters)
+		put(name+"_words", l.Words)
+		put(name+"_cl100k", l.Tokens)
+	}
+	put("io_rougeL_precision", h.Rouge.Precision)
+	put("io_rougeL_recall", h.Rouge.Recall)
+	put("io_rougeL_fmeasure", h.Rouge.F)
+	put("example_zlib6_ratio", h.Compressibility)
+	return out
+}
