@@ -32,6 +32,7 @@ func parts() []part {
 		{"metrics", "scoring/metrics.jsonl", checkMetrics},
 		{"regex", "scoring/regex.jsonl", checkRegex},
 		{"stats", "scoring/stats.jsonl", checkStats},
+		{"complexity", "scoring/complexity.jsonl", checkComplexity},
 		{"models", "models", checkModels},
 		{"nf4", "training/nf4/meta.json", checkNF4},
 		{"humaneval", "scoring/humaneval.jsonl", checkHumaneval},

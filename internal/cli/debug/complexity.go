@@ -1,6 +1,11 @@
 package debug
 
 import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+
 	"github.com/spf13/cobra"
 
 	"github.com/evalrun/evalrun/core"
@@ -17,15 +22,16 @@ func newComplexity() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		var meter complexity.Meter
 		type row struct{ Input, Output *string }
-		return oneAnswer(cmd, *in, func(r row) error {
+		if err := takeLines(cmd, *in, func(r row) error {
 			if r.Input == nil || r.Output == nil {
 				return &core.UserError{Message: "a row needs input and output, both texts"}
 			}
 			meter.Add(*r.Input, *r.Output)
 			return nil
-		}, func() (any, error) {
-			return complexityAnswer(meter.Heuristics()), nil
-		})
+		}); err != nil {
+			return err
+		}
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(complexityAnswer(meter.Heuristics()))
 	}
 	return cmd
 }
@@ -55,4 +61,32 @@ func complexityAnswer(h complexity.Heuristics) map[string]any {
 	put("io_rougeL_fmeasure", h.Rouge.F)
 	put("example_zlib6_ratio", h.Compressibility)
 	return out
+}
+
+// takeLines is eachLine for a window that answers all lines together.
+func takeLines[T any](cmd *cobra.Command, in string, take func(T) error) error {
+	src, name, err := lineSource(cmd, in)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	r := bufio.NewReaderSize(src, 1<<16)
+	for n := 1; ; n++ {
+		line, end := readLine(r)
+		if len(bytes.TrimSpace(line)) > 0 {
+			var v T
+			if err := json.Unmarshal(line, &v); err != nil {
+				return lineError(name, n, err)
+			}
+			if err := take(v); err != nil {
+				return lineError(name, n, err)
+			}
+		}
+		if end == io.EOF {
+			return nil
+		}
+		if end != nil {
+			return lineError(name, n, end)
+		}
+	}
 }

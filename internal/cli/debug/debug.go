@@ -33,6 +33,7 @@ func windows() []*cobra.Command {
 		newScore(),
 		newExtract(),
 		newStat(),
+		newComplexity(),
 		newQuantize(),
 		newDequantize(),
 		newHumaneval(),
