@@ -14,11 +14,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/evalrun/evalrun/backends/local/arch"
 	"github.com/evalrun/evalrun/backends/local/demo"
 	"github.com/evalrun/evalrun/backends/local/engine"
 	"github.com/evalrun/evalrun/backends/local/sample"
@@ -37,7 +37,8 @@ const DemoNote = "demonstration model: a few million parameters, trained on gene
 
 // backend loads its model when it is first needed.
 type backend struct {
-	config core.Config
+	config   core.Config
+	settings settings
 
 	mu     sync.Mutex
 	engine *engine.Engine
@@ -46,39 +47,15 @@ type backend struct {
 }
 
 // New makes the backend. Config.Model is a Hugging Face folder, a .gguf file,
-// or empty for the embedded demonstration model. Options: threads, context
-// (tokens), kv_mb, sequences, batch_rows.
+// or empty for the embedded demonstration model; Config.Adapters are folders as
+// PEFT writes them, which requests name. The options are listed in
+// docs/backends.md.
 func New(c core.Config) (core.Backend, error) {
-	if c.Device != "" && c.Device != "cpu" {
-		return nil, &core.UserError{Where: "--device " + c.Device, Message: "there is no such device here", Hint: "this build computes on: cpu"}
-	}
-	if len(c.Adapters) > 0 {
-		return nil, &core.UserError{Where: "--adapter " + c.Adapters[0].Path, Message: "the local engine runs base models only in this version",
-			Hint: "serve the adapter elsewhere and use --backend openai"}
-	}
-	if _, err := engineOptions(c.Options); err != nil {
+	o, err := settingsOf(c)
+	if err != nil {
 		return nil, err
 	}
-	return &backend{config: c}, nil
-}
-
-func engineOptions(options map[string]string) (engine.Options, error) {
-	var o engine.Options
-	kvMB := 0
-	ints := map[string]*int{"threads": &o.Threads, "context": &o.Context, "kv_mb": &kvMB, "sequences": &o.Sequences, "batch_rows": &o.BatchRows}
-	for name, value := range options {
-		dst := ints[name]
-		if dst == nil {
-			return o, &core.UserError{Where: "--opt " + name + "=" + value, Message: "the local backend has no such setting", Hint: "settings: threads, context, kv_mb, sequences, batch_rows"}
-		}
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > 1<<30 {
-			return o, &core.UserError{Where: "--opt " + name + "=" + value, Message: "not a whole number from 1 up"}
-		}
-		*dst = n
-	}
-	o.KVBytes = int64(kvMB) << 20
-	return o, nil
+	return &backend{config: c, settings: o}, nil
 }
 
 // load opens the model once.
@@ -101,13 +78,9 @@ func (b *backend) load() (*engine.Engine, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, &core.UserError{Where: "--model " + path, Message: "no such model folder or file", Hint: "give a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a .gguf file"}
 	}
-	o, err := engineOptions(b.config.Options)
+	e, err := engine.Load(path, b.settings.Options)
 	if err != nil {
-		return nil, err
-	}
-	e, err := engine.Load(path, o)
-	if err != nil {
-		return nil, &core.UserError{Where: path, Message: "loading the model", Err: err, Hint: "evalrun reads Llama-architecture models as safetensors (F32, F16, BF16) or GGUF (F32, F16, Q8_0, Q4_0)"}
+		return nil, &core.UserError{Where: path, Message: "loading the model", Err: err, Hint: "evalrun reads " + strings.Join(arch.Families(), ", ") + " as safetensors, and adapters as PEFT writes them; docs/backends.md lists the formats"}
 	}
 	hash, err := fingerprint(path)
 	if err != nil {
@@ -120,6 +93,9 @@ func (b *backend) load() (*engine.Engine, error) {
 		Kinds: []core.Kind{core.Generate, core.ScoreText, core.Embed, core.Tokenize},
 		Forms: []core.Form{core.FormCompletion}, ContextLength: plan.Context, Deterministic: true,
 		InFlight: 3 * plan.Sequences, Device: plan.Device,
+	}
+	for _, a := range e.Adapters() {
+		b.info.Adapters = append(b.info.Adapters, core.AdapterInfo{Name: a.Name, Hash: a.Hash})
 	}
 	if isDemo {
 		b.info.Model = "demo"
@@ -147,7 +123,7 @@ func (b *backend) Open(ctx context.Context) (core.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{inner: e.NewSession(), engine: e, model: b.info.Model, sent: map[string]time.Time{}, own: make(chan core.Event, 64), done: make(chan struct{})}
+	s := &session{inner: e.NewSession(), engine: e, settings: b.settings, model: b.info.Model, sent: map[string]time.Time{}, own: make(chan core.Event, 64), done: make(chan struct{})}
 	s.stop = context.AfterFunc(ctx, func() { s.Close() })
 	return s, nil
 }
@@ -167,10 +143,11 @@ func (b *backend) Close() error {
 
 // session translates requests and events.
 type session struct {
-	inner  *engine.Session
-	engine *engine.Engine
-	model  string
-	stop   func() bool
+	inner    *engine.Session
+	engine   *engine.Engine
+	settings settings
+	model    string
+	stop     func() bool
 
 	mu     sync.Mutex
 	sent   map[string]time.Time
@@ -202,7 +179,7 @@ func (s *session) Send(r core.Request) error {
 		}
 		return s.tokenize(r)
 	}
-	err := s.inner.Submit(translate(r))
+	err := s.inner.Submit(s.settings.translate(r))
 	if err != nil {
 		s.forget(r.ID)
 		if errors.Is(err, engine.ErrClosed) {
@@ -220,8 +197,6 @@ func check(r core.Request) error {
 	switch {
 	case r.Messages != nil:
 		return invalid("the local engine takes prompts, not chat messages, in this version", "send Prompt")
-	case r.Adapter != "":
-		return &core.Error{Code: core.CodeNotFound, Message: fmt.Sprintf("no adapter %q", r.Adapter)}
 	case r.Kind == core.Generate && r.Generation.MaxTokens < 1:
 		return invalid("max_tokens must be 1 or more", "")
 	case r.Kind == core.ScoreText && len(r.Continuations) == 0:
@@ -232,11 +207,11 @@ func check(r core.Request) error {
 	return nil
 }
 
-func translate(r core.Request) engine.Request {
+func (o settings) translate(r core.Request) engine.Request {
 	kind := map[core.Kind]engine.Kind{core.Generate: engine.Generate, core.ScoreText: engine.Score, core.Embed: engine.Embed}[r.Kind]
 	g := r.Generation
 	e := engine.Request{
-		ID: r.ID, Kind: kind, Prompt: strings.ToValidUTF8(r.Prompt, "\uFFFD"), Continuations: r.Continuations, MaxTokens: g.MaxTokens,
+		ID: r.ID, Kind: kind, Adapter: r.Adapter, Prompt: strings.ToValidUTF8(r.Prompt, "\uFFFD"), Continuations: r.Continuations, MaxTokens: g.MaxTokens,
 		Sampling: sample.Params{
 			Temperature: g.Temperature, TopK: g.TopK, TopP: g.TopP, MinP: g.MinP, Seed: g.Seed,
 			Repetition: g.RepetitionPenalty, Frequency: g.FrequencyPenalty, Presence: g.PresencePenalty,
@@ -245,7 +220,7 @@ func translate(r core.Request) engine.Request {
 		// A row's text is data: the name of a special token in it is text.
 		Literal: true,
 	}
-	if r.Overflow == core.OverflowKeepTail {
+	if r.Overflow == core.OverflowKeepTail && !o.refuseLong {
 		e.Overflow = engine.KeepTail
 	}
 	return e
@@ -286,6 +261,8 @@ func requestError(err error) *core.Error {
 	switch {
 	case errors.Is(err, engine.ErrInvalid):
 		code = core.CodeInvalid
+	case errors.Is(err, engine.ErrNoAdapter):
+		code = core.CodeNotFound
 	case errors.Is(err, engine.ErrContext):
 		code = core.CodeContextLength
 	case errors.Is(err, engine.ErrCancelled):

@@ -284,7 +284,7 @@ func (a *Adapter) complete(modules []Module, parts map[int]*Part, halves map[int
 	for _, name := range c.save {
 		found := false
 		for i, m := range modules {
-			if m.Path == name || strings.HasSuffix(m.Path, "."+name) {
+			if strings.HasSuffix(m.Path, name) { // as PEFT does, without a dot before
 				p := parts[i]
 				if p == nil || p.Weight == nil {
 					return fmt.Errorf("modules_to_save names %s, and tensor %q is missing", name, prefix+m.Path+".weight")

@@ -1,0 +1,69 @@
+package local
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/evalrun/evalrun/backends/local/arch"
+	"github.com/evalrun/evalrun/backends/local/engine"
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/kernels/ref"
+)
+
+// settings are what a user may choose with --device, --adapter and --opt.
+type settings struct {
+	engine.Options
+	refuseLong bool // an input longer than the context is an error
+}
+
+func settingsOf(c core.Config) (settings, error) {
+	o := settings{}
+	switch c.Device {
+	case "", "cpu":
+	case "ref":
+		o.Device = ref.New()
+	default:
+		return o, &core.UserError{Where: "--device " + c.Device, Message: "there is no such device here", Hint: "this build computes on: cpu, ref"}
+	}
+	for _, a := range c.Adapters {
+		o.Adapters = append(o.Adapters, engine.AdapterPath{Name: a.Name, Path: a.Path})
+	}
+	kvMB, dtype, quant := 0, "", ""
+	ints := map[string]*int{"threads": &o.Threads, "context": &o.Context, "kv_mb": &kvMB, "sequences": &o.Sequences, "batch_rows": &o.BatchRows}
+	for _, name := range slices.Sorted(maps.Keys(c.Options)) {
+		value := c.Options[name]
+		where := "--opt " + name + "=" + value
+		switch name {
+		case "dtype", "quant":
+			if name == "dtype" {
+				dtype = value
+			} else {
+				quant = value
+			}
+			var err error
+			if o.Weights, err = arch.ParseOptions(dtype, quant); err != nil {
+				return o, &core.UserError{Where: where, Message: err.Error()}
+			}
+		case "overflow":
+			if value != "keep_tail" && value != "error" {
+				return o, &core.UserError{Where: where, Message: "unknown", Hint: "keep_tail drops tokens at the front and counts them, error refuses the input"}
+			}
+			o.refuseLong = value == "error"
+		default:
+			dst := ints[name]
+			if dst == nil {
+				known := append(slices.Sorted(maps.Keys(ints)), "dtype", "quant", "overflow")
+				return o, &core.UserError{Where: where, Message: "the local backend has no such setting", Hint: "settings: " + strings.Join(known, ", ")}
+			}
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 1 || n > 1<<30 {
+				return o, &core.UserError{Where: where, Message: "not a whole number from 1 up"}
+			}
+			*dst = n
+		}
+	}
+	o.KVBytes = int64(kvMB) << 20
+	return o, nil
+}
