@@ -158,44 +158,114 @@ func bits(r *Response) string {
 }
 
 // An answer does not depend on its neighbours, on sharing, on the size of
-// batches, on threads or on how much memory there is.
+// batches, on threads or on how much memory there is: not on a plain model, not
+// with a window, adapters, or rotary angles that change with the length.
 func TestSameBits(t *testing.T) {
-	dir := fixture.Tiny.WriteHF(t, 3, format.F32)
-	requests := mixture(60)
-	for _, path := range cpu.Paths() {
-		t.Run(path, func(t *testing.T) {
-			t.Setenv(cpu.PathVariable, path)
-			want := map[string]string{}
-			alone := load(t, dir, Options{Threads: 1, NoSharing: true, Sequences: 1})
-			for _, r := range requests {
-				want[r.ID] = bits(ask(t, alone, r)[r.ID])
+	shape := fixture.Tiny
+	plain := shape.WriteHF(t, 3, format.F32)
+	window := shape.WriteHF(t, 3, format.F32)
+	config := shape.Config()
+	config["model_type"], config["sliding_window"], config["head_dim"] = "mistral", 19, 8
+	fixture.WriteConfig(t, window, config)
+	wide := map[string][2]int{"q_proj": {40, 40}, "v_proj": {8, 40}, "down_proj": {40, 72}}
+	adapters := []AdapterPath{
+		{"a", fixture.WriteAdapter(t, 5, 4, wide, shape.Layers, nil)},
+		{"b", fixture.WriteAdapter(t, 6, 7, map[string][2]int{"o_proj": {40, 40}, "up_proj": {72, 40}}, shape.Layers, nil)},
+	}
+	for _, c := range []struct {
+		name, dir string
+		adapters  []AdapterPath
+		paths     []string
+	}{
+		{"plain", plain, nil, cpu.Paths()},
+		{"window and adapters", window, adapters, cpu.Paths()},
+		{"long angles", shape.WritePhi3(t, 3, 60), nil, cpu.Paths()[:1]},
+	} {
+		requests := mixture(60)
+		for i := range requests {
+			if c.adapters != nil {
+				requests[i].Adapter = []string{"", "a", "b", "a"}[i%4]
 			}
-			config := alone.Config()
-			for name, o := range map[string]Options{
-				"batch":              {Threads: 1, NoSharing: true},
-				"shared":             {Threads: 1},
-				"two threads":        {Threads: 2},
-				"small batches":      {Threads: 2, BatchRows: 13, Sequences: 9},
-				"one row at a time":  {Threads: 1, BatchRows: 1, Sequences: 3},
-				"little memory":      {Threads: 2, KVBytes: 10 * config.PageBytes(), Context: 256},
-				"everything at once": {Threads: 2, BatchRows: 4096, Sequences: 4096},
-			} {
-				e := load(t, dir, o)
-				got := ask(t, e, requests...)
-				for id, r := range got {
-					if b := bits(r); b != want[id] {
-						t.Errorf("%s: request %s: %.200s, alone %.200s", name, id, b, want[id])
-					}
-				}
-				st := e.Stats()
-				if shared := st.Shared > 0; shared == o.NoSharing {
-					t.Errorf("%s: %d tokens shared", name, st.Shared)
-				}
-				if e.pool.Available() != e.pool.Pages() {
-					t.Errorf("%s: %d of %d pages came back", name, e.pool.Available(), e.pool.Pages())
-				}
+		}
+		for _, path := range c.paths {
+			t.Run(c.name+"/"+path, func(t *testing.T) {
+				t.Setenv(cpu.PathVariable, path)
+				sameBits(t, c.dir, c.adapters, requests)
+			})
+		}
+	}
+}
+
+func sameBits(t *testing.T, dir string, adapters []AdapterPath, requests []Request) {
+	want := map[string]string{}
+	alone := load(t, dir, Options{Threads: 1, NoSharing: true, Sequences: 1, Adapters: adapters})
+	for _, r := range requests {
+		want[r.ID] = bits(ask(t, alone, r)[r.ID])
+	}
+	config := alone.Config()
+	for name, o := range map[string]Options{
+		"batch":              {Threads: 1, NoSharing: true},
+		"seven":              {Threads: 2, NoSharing: true, Sequences: 7},
+		"shared":             {Threads: 1},
+		"two threads":        {Threads: 2},
+		"small batches":      {Threads: 2, BatchRows: 13, Sequences: 9},
+		"one row at a time":  {Threads: 1, BatchRows: 1, Sequences: 3},
+		"little memory":      {Threads: 2, KVBytes: 10 * config.PageBytes(), Context: 256},
+		"everything at once": {Threads: 2, BatchRows: 4096, Sequences: 4096},
+	} {
+		o.Adapters = adapters
+		e := load(t, dir, o)
+		got := ask(t, e, requests...)
+		for id, r := range got {
+			if b := bits(r); b != want[id] {
+				t.Errorf("%s: request %s: %.200s, alone %.200s", name, id, b, want[id])
 			}
-		})
+		}
+		st := e.Stats()
+		if shared := st.Shared > 0; shared == o.NoSharing {
+			t.Errorf("%s: %d tokens shared", name, st.Shared)
+		}
+		if e.pool.Available() != e.pool.Pages() {
+			t.Errorf("%s: %d of %d pages came back", name, e.pool.Available(), e.pool.Pages())
+		}
+	}
+}
+
+// A sequence that grows past the length of the first context goes on as one
+// that was long from the beginning.
+func TestBecomesLong(t *testing.T) {
+	const first = 40
+	dir := fixture.Tiny.WritePhi3(t, 4, first)
+	e := load(t, dir, Options{Threads: 1})
+	prompt := make([]int32, first-5)
+	for i := range prompt {
+		prompt[i] = int32(i*37%200 + 3)
+	}
+	whole := ask(t, e, Request{ID: "x", Kind: Generate, Tokens: prompt, MaxTokens: 20, IgnoreEOS: true, Logprobs: true})["x"]
+	for n := range whole.Tokens {
+		next := ask(t, e, Request{ID: "x", Kind: Generate, Tokens: append(slices.Clone(prompt), whole.Tokens[:n]...), MaxTokens: 1, IgnoreEOS: true, Logprobs: true})["x"]
+		if next.Tokens[0] != whole.Tokens[n] || math.Float64bits(next.Logprobs[0]) != math.Float64bits(whole.Logprobs[n]) {
+			t.Fatalf("token %d: %d with %g in one go, %d with %g from the prompt", n, whole.Tokens[n], whole.Logprobs[n], next.Tokens[0], next.Logprobs[0])
+		}
+	}
+}
+
+// The fused matrices of Phi-3 are those of Llama side by side.
+func TestFused(t *testing.T) {
+	shape := fixture.Tiny
+	a, b := load(t, shape.WriteHF(t, 4, format.F32), Options{Threads: 1}), load(t, shape.WritePhi3(t, 4, 0), Options{Threads: 1})
+	r := Request{ID: "x", Kind: Generate, Tokens: []int32{5, 9, 200, 17}, MaxTokens: 30, IgnoreEOS: true, Logprobs: true}
+	if x, y := ask(t, a, r)["x"], ask(t, b, r)["x"]; bits(x) != bits(y) {
+		t.Errorf("apart %.200s, fused %.200s", bits(x), bits(y))
+	}
+}
+
+// A request for an adapter that is not there is refused.
+func TestUnknownAdapter(t *testing.T) {
+	e := load(t, fixture.Tiny.WriteHF(t, 3, format.F32), Options{Threads: 1})
+	err := e.NewSession().Submit(Request{ID: "x", Kind: Generate, Tokens: []int32{5}, MaxTokens: 1, Adapter: "nobody"})
+	if !errors.Is(err, ErrNoAdapter) || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("error %v", err)
 	}
 }
 
