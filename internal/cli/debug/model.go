@@ -57,7 +57,7 @@ func (f *modelFlags) open() (*engine.Engine, error) {
 	}
 	e, err := engine.Load(f.model, o)
 	if err != nil {
-		return nil, &core.UserError{Where: f.model, Message: err.Error(), Hint: "name a Hugging Face folder or a GGUF file of a supported family: " + strings.Join(arch.Families(), ", "), Err: err}
+		return nil, &core.UserError{Where: f.model, Message: err.Error(), Hint: "name a Hugging Face folder or a GGUF file of a supported family: " + strings.Join(arch.Families(), ", ")}
 	}
 	return e, nil
 }
