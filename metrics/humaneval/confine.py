@@ -190,8 +190,10 @@ def drop_privileges():
 def make_filter():
     """Returns a function that sets the system call filter of the calling process, or None.
 
-    ctypes is emptied: with it a program could read and write all of its memory.
+    ctypes is emptied, and install forgets the one function that it has: with any
+    function of C's library a program could read all of its memory.
     """
+    global LIBC
     program = base64.b64decode(SETTINGS["filter"])
     install = None
     if LIBC is not None and program:
@@ -201,8 +203,9 @@ def make_filter():
         set_seccomp, by_filter = 22, 2
 
         def install():
+            nonlocal prctl, pointer, keep
             held = prctl(set_seccomp, by_filter, pointer, 0, 0) == 0
-            keep.clear()
+            prctl = pointer = keep = None
             return held
 
         pid = os.fork()  # a filter cannot be taken back: it is tried in a child
@@ -210,8 +213,10 @@ def make_filter():
             os._exit(0 if install() else 1)
         if os.waitpid(pid, 0)[1] != 0:
             install = None
-    if ctypes is not None:
+    if LIBC is not None:
+        vars(LIBC).clear()
         vars(ctypes).clear()
+        LIBC = None
     for name in [n for n in sys.modules if n.split(".")[0] in ("ctypes", "_ctypes")]:
         del sys.modules[name]
     return install

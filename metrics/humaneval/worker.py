@@ -178,6 +178,7 @@ def execute(request, tokens, out):
     if FILTER is not None and not FILTER():
         return
     take_away()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.stdin = sys.stdout = sys.stderr = Sink()
     start, delayed = now(), delay(schedule)
 
@@ -310,6 +311,9 @@ def run(request):
     return result or "timed out"
 
 
+# The first process of a namespace gets from within only the signals that it
+# handles: so it handles none.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 REQUESTS, REPLIES = os.dup(0), os.dup(1)
 nothing = os.open(os.devnull, os.O_RDWR)
 for standard in (0, 1, 2):
