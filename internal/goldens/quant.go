@@ -45,7 +45,10 @@ func checkNF4(e *env) error {
 			return err
 		}
 	}
-	return c.checkpoint(dir)
+	if err := c.checkpoint(dir); err != nil {
+		return err
+	}
+	return c.models()
 }
 
 type nf4Check struct {
@@ -215,6 +218,64 @@ func (c nf4Check) checkpoint(dir string) error {
 		}
 		c.maps.row(bytes.Equal(made["W.quant_map"].Data, maps[kind].Data), "%s", kind)
 		c.maps.row(bytes.Equal(made["W.nested_quant_map"].Data, maps["dynamic"].Data), "dynamic")
+	}
+	return nil
+}
+
+// models compares the codes and restored scales of one weight of each model.
+func (c nf4Check) models() error {
+	folders, err := filepath.Glob(c.path("models/*/expected.json"))
+	if err != nil || len(folders) == 0 {
+		return err
+	}
+	codes, scales := c.tally("models: codes", "equal"), c.tally("models: restored scales", "1e-6 relative")
+	in, out := filepath.Join(c.tmp, "in.safetensors"), filepath.Join(c.tmp, "out.safetensors")
+	for _, path := range folders {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		var expected struct {
+			NF4 struct {
+				Tensor string `json:"tensor_of_codes"`
+			}
+		}
+		if err := json.Unmarshal(text, &expected); err != nil {
+			return err
+		}
+		dir := filepath.Dir(path)
+		model, err := open(filepath.Join(dir, "model.safetensors"))
+		if err != nil {
+			return err
+		}
+		want, err := open(filepath.Join(dir, "expected.safetensors"))
+		if err != nil {
+			return err
+		}
+		if err := weights.WriteSafetensors(in, []weights.Tensor{rename(model[expected.NF4.Tensor], "W")}, nil); err != nil {
+			return err
+		}
+		if _, err := c.window(nil, "quantize", "--in", in, "--out", out, "--double"); err != nil {
+			return err
+		}
+		got, err := open(out)
+		if err != nil {
+			return err
+		}
+		name := filepath.Base(dir)
+		codes.row(bytes.Equal(got["W"].Data, want["nf4/packed"].Data), "%s", name)
+		var state struct {
+			Offset float32 `json:"nested_offset"`
+			Block  int     `json:"nested_blocksize"`
+		}
+		if err := json.Unmarshal(got["W.quant_state.bitsandbytes__nf4"].Data, &state); err != nil {
+			return err
+		}
+		m, second := floats(got["W.nested_quant_map"]), floats(got["W.nested_absmax"])
+		for i, x := range floats(want["nf4/absmax"]) {
+			y := float64(float32(m[got["W.absmax"].Data[i]]*second[i/state.Block]) + state.Offset)
+			scales.near(0, math.Abs(y-float64(x))/math.Abs(float64(x)), 1e-6, "%s block %d", name, i)
+		}
 	}
 	return nil
 }
