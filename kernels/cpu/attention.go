@@ -85,16 +85,20 @@ const queryTokens = 32
 // partRows is the number of rows that go through a part of a page together.
 const partRows = 12
 
-// Attention is cut into tasks of up to 32 tokens of one sequence and one head
-// of the cache with all the query heads that share it.
 func (d *Device) Attention(dst, q kernels.Buffer, kv kernels.KV, spans []kernels.Span, heads int, o kernels.AttentionOptions) {
-	c := kv.(*cache)
+	n := q.Len()
+	d.attention(kernels.Host(dst, n, "dst"), nil, kernels.Host(q, n, "q"), kv.(*cache), spans, heads, o)
+}
+
+// attention is cut into tasks of up to 32 tokens of one sequence and one head
+// of the cache with all the query heads that share it. lse is filled where it
+// is not nil; see kernels.TrainDevice.
+func (d *Device) attention(out, lse, qs []float32, c *cache, spans []kernels.Span, heads int, o kernels.AttentionOptions) {
 	width := heads * c.dim
 	if heads%c.heads != 0 {
 		panic(fmt.Sprintf("BUG: %d query heads on %d key heads", heads, c.heads))
 	}
-	kernels.CheckSpans(spans, q.Len()/width, c.pages, o.Window)
-	qs, out := kernels.Host(q, q.Len(), "q"), kernels.Host(dst, q.Len(), "dst")
+	kernels.CheckSpans(spans, len(qs)/width, c.pages, o.Window)
 
 	type part struct {
 		span kernels.Span
@@ -114,13 +118,13 @@ func (d *Device) Attention(dst, q kernels.Buffer, kv kernels.KV, spans []kernels
 	}
 	d.pool.do(len(parts), work > smallWork, func(task, thread int) {
 		p := parts[task]
-		d.attend(out, qs, c, p.span, p.head, heads, o, &d.work[thread])
+		d.attend(out, lse, qs, c, p.span, p.head, heads, o, &d.work[thread])
 	})
 }
 
 // attend computes the rows of span s for the query heads of cache head h. Row
 // r = i·group + g of its tiles is token i, head h·group + g.
-func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int, o kernels.AttentionOptions, w *scratch) {
+func (d *Device) attend(dst, lse, q []float32, c *cache, s kernels.Span, h, heads int, o kernels.AttentionOptions, w *scratch) {
 	group := heads / c.heads
 	rows := s.N * group
 	mem := w.take(rows * (c.dim + page + 2*c.wide + 3))
@@ -175,6 +179,9 @@ func (d *Device) attend(dst, q []float32, c *cache, s kernels.Span, h, heads int
 	for i := range s.N {
 		for g := range group {
 			r := i*group + g
+			if lse != nil {
+				lse[(s.Row+i)*heads+h*group+g] = top[r] + float32(math.Log(float64(total[r])))
+			}
 			out, inv := dst[at(i)+g*c.dim:][:c.dim], 1/total[r]
 			for j, x := range acc[r*c.wide:][:c.dim] {
 				out[j] = x * inv

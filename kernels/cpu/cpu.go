@@ -28,6 +28,8 @@ type Device struct {
 	path *path
 	work []scratch // one a thread
 	low  scratch   // an adapter's inner product
+	tall scratch   // the packed operand of WeightGrad
+	runs *cache    // keys and values of AttentionTrain
 }
 
 // Options choose how a Device computes.

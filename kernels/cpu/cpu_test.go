@@ -27,6 +27,9 @@ func TestContract(t *testing.T) {
 				d := open(t, threads, p)
 				defer d.Close()
 				kerneltest.Run(t, d)
+				if threads == 2 {
+					kerneltest.RunTrain(t, d)
+				}
 			})
 		}
 	}
@@ -36,6 +39,7 @@ func TestSameBits(t *testing.T) {
 	for _, p := range Paths() {
 		t.Run(p, func(t *testing.T) {
 			kerneltest.SameBits(t, func(threads int) kernels.Device { return open(t, threads, p) })
+			kerneltest.SameBitsTrain(t, func(threads int) kernels.TrainDevice { return open(t, threads, p) })
 		})
 	}
 }

@@ -81,14 +81,26 @@ func sum8(s *[8]float32) float32 {
 }
 
 func (d *Device) Rope(x kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle) {
+	d.rotate(x, heads, dim, cos, sin, half, pos, style, false)
+}
+
+// rotate turns by the angles of the table, or back.
+func (d *Device) rotate(x kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle, back bool) {
 	width := heads * dim
 	all := kernels.Host(x, len(pos)*width, "x")
 	cs, sn := kernels.Host(cos, cos.Len(), "cos"), kernels.Host(sin, sin.Len(), "sin")
 	step := max(1, chunkFloats/width)
-	d.pool.do((len(pos)+step-1)/step, len(all) > 2*chunkFloats, func(task, _ int) {
+	d.pool.do((len(pos)+step-1)/step, len(all) > 2*chunkFloats, func(task, thread int) {
 		for t := task * step; t < min(len(pos), (task+1)*step); t++ {
 			p := int(pos[t])
 			c, s := cs[p*half:][:half], sn[p*half:][:half]
+			if back {
+				turned := d.work[thread].take(half)
+				for i, v := range s {
+					turned[i] = -v
+				}
+				s = turned
+			}
 			for h := range heads {
 				head := all[t*width+h*dim:][:dim]
 				if style == kernels.RopePairs {

@@ -30,6 +30,12 @@ func exp32(x float32) float32 {
 	return p * scale
 }
 
+func expGo(x []float32, shift float32) {
+	for i, v := range x {
+		x[i] = exp32(v - shift)
+	}
+}
+
 const (
 	expMin, expMax = -87.3, 88.3
 	log2e          = 1.44269504088896341

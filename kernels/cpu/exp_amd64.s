@@ -206,3 +206,26 @@ next:
 end:
 	VZEROUPPER
 	RET
+
+// func expAVX2(x *float32, n int, shift float32)
+//
+// x[i] = exp(x[i] - shift); n is a multiple of 8.
+TEXT ·expAVX2(SB), NOSPLIT, $0-20
+	MOVQ         x+0(FP), DI
+	MOVQ         n+8(FP), CX
+	VBROADCASTSS shift+16(FP), Y5
+	SHRQ         $3, CX
+	JZ           out
+
+more:
+	VMOVUPS (DI), Y1
+	VSUBPS  Y5, Y1, Y1
+	EXP(Y1, Y2, Y3, Y4)
+	VMOVUPS Y1, (DI)
+	ADDQ    $32, DI
+	DECQ    CX
+	JNZ     more
+
+out:
+	VZEROUPPER
+	RET

@@ -13,7 +13,17 @@ type weight struct {
 	n, k   int
 	panels []float32 // [ceil(n/16)][k][16], the last panel filled up with zeros
 	source kernels.Weight
+	values []float32 // in place of source for a weight that is trained
 	use    kernels.Use
+}
+
+// decode writes values from, from+1, ... of the flattened weight to dst.
+func (w *weight) decode(dst []float32, from int) {
+	if w.values != nil {
+		copy(dst, w.values[from:])
+		return
+	}
+	w.source.Decode(dst, from)
 }
 
 func (w *weight) Shape() (n, k int) { return w.n, w.k }
@@ -49,7 +59,7 @@ func (w *weight) decodePanel(panel []float32, p int, line []float32) {
 		clear(panel)
 	}
 	for l := range outputs {
-		w.source.Decode(line, (p*lanes+l)*w.k)
+		w.decode(line, (p*lanes+l)*w.k)
 		for k, v := range line {
 			panel[k*lanes+l] = v
 		}
@@ -66,6 +76,6 @@ func (d *Device) Embed(dst kernels.Buffer, table kernels.Prepared, ids []int32) 
 		if id < 0 || int(id) >= w.n {
 			panic(fmt.Sprintf("BUG: id %d in a table of %d", id, w.n))
 		}
-		w.source.Decode(out[t*w.k:(t+1)*w.k], int(id)*w.k)
+		w.decode(out[t*w.k:(t+1)*w.k], int(id)*w.k)
 	}
 }

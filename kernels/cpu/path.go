@@ -24,9 +24,11 @@ type path struct {
 	// scaleAdd is acc[i] = acc[i]*scale + x[i]; unless scale is 1, the length is
 	// a multiple of 8.
 	scaleAdd func(acc, x []float32, scale float32)
+	// exp is x[i] = exp32(x[i] - shift).
+	exp func(x []float32, shift float32)
 }
 
-var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, scaleAddGo}
+var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, scaleAddGo, expGo}
 
 // paths are those that this machine can run, the fastest first.
 func paths() []*path { return append(archPaths(), &plain) }

@@ -15,9 +15,9 @@ func archPaths() []*path {
 		return nil
 	}
 	if cpu.X86.HasAVX512F {
-		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2})
+		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2})
 	}
-	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2})
+	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2})
 }
 
 // tileWithAVX2 covers rows and panels with register tiles; see tileGo.
@@ -129,7 +129,7 @@ func checkTile(c []float32, ldc int, a []float32, lda, rows int, b []float32, st
 	return true
 }
 
-// gateAVX2, softmaxAVX2 and scaleAddAVX2 are in exp_amd64.s.
+// gateAVX2, softmaxAVX2, scaleAddAVX2 and expAVX2 are in exp_amd64.s.
 
 //go:noescape
 func gateAVX2(dst, x, z, up *float32, n int)
@@ -139,6 +139,23 @@ func softmaxAVX2(s *float32, count int, top, total *float32) (shrink float32)
 
 //go:noescape
 func scaleAddAVX2(acc, x *float32, n int, scale float32)
+
+//go:noescape
+func expAVX2(x *float32, n int, shift float32)
+
+// expWithAVX2 fills the last eight up, as gateWithAVX2 does.
+func expWithAVX2(x []float32, shift float32) {
+	n := len(x) &^ 7
+	if n > 0 {
+		expAVX2(&x[0], n, shift)
+	}
+	if n < len(x) {
+		var a [8]float32
+		copy(a[:], x[n:])
+		expAVX2(&a[0], 8, shift)
+		copy(x[n:], a[:])
+	}
+}
 
 // scaleAddWithAVX2 leaves what is no whole eight to the plain loop: that is
 // there with a scale of 1 only, where the bits agree.

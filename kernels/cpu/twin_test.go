@@ -154,6 +154,16 @@ func TestElementwiseTwins(t *testing.T) {
 						t.Fatalf("scaled sum of %d: value %d is %g, want %g", n, i, x, w)
 					}
 				}
+				for i := range z {
+					want[i] = z[i]
+				}
+				p.exp(z, 1.5)
+				expGo(want, 1.5)
+				for i := range z {
+					if math.Abs(float64(z[i]-want[i])) > 5e-7*float64(want[i]) {
+						t.Fatalf("exp of %d: value %d is %g, want %g", n, i, z[i], want[i])
+					}
+				}
 				var sum float64
 				for _, x := range gate {
 					sum += float64(x) * float64(x)

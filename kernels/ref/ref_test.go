@@ -12,7 +12,7 @@ import (
 
 func TestContract(t *testing.T) {
 	kerneltest.Run(t, ref.New())
-	kerneltest.Run(t, ref.New64())
+	kerneltest.RunTrain(t, ref.New())
 }
 
 func TestSameBits(t *testing.T) {
