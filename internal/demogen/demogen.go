@@ -164,8 +164,9 @@ func (it item) identity(task string) (key, label string) {
 
 // Options size the training text.
 type Options struct {
-	Seed uint64
-	Unit int // rows a unit of weight
+	World World // TrainWorld is the zero value; EvalWorld gives text to try a model on
+	Seed  uint64
+	Unit  int // rows a unit of weight
 }
 
 // An Example is one line of training text.
@@ -184,7 +185,7 @@ func Train(tasks fs.FS, o Options, yield func(Example) error) error {
 		if err != nil {
 			return err
 		}
-		g, err := newGen(TrainWorld, o.Seed, t.name)
+		g, err := newGen(o.World, o.Seed, t.name)
 		if err != nil {
 			return err
 		}
@@ -221,9 +222,17 @@ func Train(tasks fs.FS, o Options, yield func(Example) error) error {
 	return nil
 }
 
-// WriteTrain writes the training text as JSON Lines.
+// WriteTrain writes the training text as JSON Lines. Text of the training
+// world that shares a run of eight words with an embedded row is an error.
 func WriteTrain(w io.Writer, tasks fs.FS, o Options) error {
+	guard, err := NewGuard(tasks)
+	if err != nil {
+		return err
+	}
 	return Train(tasks, o, func(e Example) error {
+		if run, task := guard.Shared(e); run != "" && o.World == TrainWorld {
+			return fmt.Errorf("training text of %s (seed %d) shares %q with a row of %s", e.Task, o.Seed, run, task)
+		}
 		var b bytes.Buffer
 		enc := json.NewEncoder(&b)
 		enc.SetEscapeHTML(false)

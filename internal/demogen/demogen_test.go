@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"hash/maphash"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -23,98 +22,67 @@ import (
 
 var taskFiles = os.DirFS("../../tasks")
 
-// grams calls f with a hash of every run of eight words of s: letters, digits
-// and underscores in lower case.
-func grams(s string, seed maphash.Seed, f func(h uint64, words []string)) {
-	words := strings.FieldsFunc(strings.ToLower(s), func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_')
-	})
-	for i := 0; i+8 <= len(words); i++ {
-		var h maphash.Hash
-		h.SetSeed(seed)
-		for _, w := range words[i : i+8] {
-			h.WriteString(w)
-			h.WriteByte(' ')
-		}
-		f(h.Sum64(), words[i:i+8])
-	}
-}
-
-// texts walks the strings of a JSON value; lists of strings (tokens) also
-// count joined.
-func texts(v any, f func(string)) {
-	switch v := v.(type) {
-	case string:
-		f(v)
-	case map[string]any:
-		for k, e := range v {
-			if !strings.HasPrefix(k, "_") {
-				texts(e, f)
-			}
-		}
-	case []any:
-		var all []string
-		for _, e := range v {
-			if s, ok := e.(string); ok {
-				all = append(all, s)
-			}
-			texts(e, f)
-		}
-		if len(all) == len(v) {
-			f(strings.Join(all, " "))
-		}
-	}
-}
-
 // TestNoSharedGrams is the promise of the demonstration model: its training
 // text shares no run of eight words with any embedded row, hand-written or
 // generated, beyond what stands in the prompts themselves.
 func TestNoSharedGrams(t *testing.T) {
-	seed := maphash.MakeSeed()
-	prompts := map[uint64]bool{}
-	rows := map[uint64]string{}
-	for _, name := range Names() {
-		b, err := fs.ReadFile(taskFiles, name+".yaml")
-		if err != nil {
-			t.Fatal(err)
-		}
-		grams(string(b), seed, func(h uint64, _ []string) { prompts[h] = true })
-		b, err = fs.ReadFile(taskFiles, "rows/"+name+".jsonl")
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, line := range bytes.Split(bytes.TrimSpace(b), []byte("\n")) {
-			var v any
-			if err := json.Unmarshal(line, &v); err != nil {
-				t.Fatalf("%s row %d: %v", name, i, err)
-			}
-			texts(v, func(s string) {
-				grams(s, seed, func(h uint64, _ []string) { rows[h] = name })
-			})
-		}
+	guard, err := NewGuard(taskFiles)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if len(rows) < 5000 {
-		t.Fatalf("only %d runs of words in the rows: nothing to compare with", len(rows))
+	if guard.Len() < 5000 {
+		t.Fatalf("only %d runs of words in the rows: nothing to compare with", guard.Len())
 	}
 	unit := Unit
 	if testing.Short() {
 		unit = 20
 	}
 	n, bad := 0, 0
-	err := Train(taskFiles, Options{Seed: Seed, Unit: unit}, func(e Example) error {
+	err = Train(taskFiles, Options{Seed: Seed, Unit: unit}, func(e Example) error {
 		n++
-		grams(e.Prompt+e.Completion, seed, func(h uint64, w []string) {
-			if name, ok := rows[h]; ok && !prompts[h] && bad < 20 {
-				bad++
-				t.Errorf("training text of %s and a row of %s share %q", e.Task, name, w)
-			}
-		})
+		if run, task := guard.Shared(e); run != "" && bad < 20 {
+			bad++
+			t.Errorf("training text of %s and a row of %s share %q", e.Task, task, run)
+		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d examples against %d runs of eight words", n, len(rows))
+	t.Logf("%d examples against %d runs of eight words", n, guard.Len())
+}
+
+// TestGuardSees: a row's own text is caught wherever it stands.
+func TestGuardSees(t *testing.T) {
+	guard, err := NewGuard(taskFiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := fs.ReadFile(taskFiles, "rows/boolq.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	var row struct{ Passage string }
+	if err := json.Unmarshal(line, &row); err != nil {
+		t.Fatal(err)
+	}
+	w := strings.Fields(row.Passage)
+	if len(w) < 20 {
+		t.Fatalf("passage %q is too short for this test", row.Passage)
+	}
+	for _, c := range []struct {
+		text string
+		want bool
+	}{
+		{"He said: " + strings.Join(w[5:16], " ") + " and left.", true},
+		{strings.ToUpper(strings.Join(w[5:16], "  ")), true},
+		{strings.Join(w[5:9], " ") + " zebra " + strings.Join(w[9:13], " "), false},
+	} {
+		if run, task := guard.Shared(Example{Prompt: c.text}); (run != "") != c.want {
+			t.Errorf("%q: found %q of %q, want %v", c.text, run, task, c.want)
+		}
+	}
 }
 
 // TestTrainingText holds the text that the committed model learnt from.

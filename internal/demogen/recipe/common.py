@@ -8,16 +8,17 @@ import torch.nn.functional as F
 
 # Hidden and MLP width are multiples of 256, so every block format fits.
 CONFIG = dict(
-    vocab_size=2048, hidden_size=256, intermediate_size=768, num_hidden_layers=4,
+    vocab_size=2048, hidden_size=256, intermediate_size=512, num_hidden_layers=6,
     num_attention_heads=4, num_key_value_heads=2, head_dim=64, rope_theta=10000.0,
     rms_norm_eps=1e-5, max_position_embeddings=2048,
 )
 BOS, EOS, PAD = 0, 1, 2  # "<s>", "</s>", "<pad>"
+SEQ = 512  # tokens of a training sequence
 
 
 def rope_tables(positions, dim, theta):
     """cos and sin for positions [..., T] as [..., T, dim/2] (Llama's half split)."""
-    inv = theta ** (-torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+    inv = theta ** (-torch.arange(0, dim, 2, dtype=torch.float32, device=positions.device) / dim)
     ang = positions.float()[..., None] * inv
     return ang.cos(), ang.sin()
 
@@ -50,16 +51,14 @@ class Layer(nn.Module):
         m = c["intermediate_size"]
         self.gate_proj, self.up_proj, self.down_proj = lin(h, m), lin(h, m), lin(m, h)
 
-    def forward(self, x, cos, sin, mask):
+    def forward(self, x, cos, sin, attend):
         b, t, _ = x.shape
         y = self.input_layernorm(x)
         q = self.q_proj(y).view(b, t, self.nh, self.hd).transpose(1, 2)
         k = self.k_proj(y).view(b, t, self.nkv, self.hd).transpose(1, 2)
         v = self.v_proj(y).view(b, t, self.nkv, self.hd).transpose(1, 2)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        r = self.nh // self.nkv
-        k, v = k.repeat_interleave(r, 1), v.repeat_interleave(r, 1)
-        a = F.scaled_dot_product_attention(q, k, v.to(q.dtype), attn_mask=mask, is_causal=mask is None)
+        a = attend(q, k, v.to(q.dtype))
         x = x + self.o_proj(a.transpose(1, 2).reshape(b, t, -1))
         y = self.post_attention_layernorm(x)
         return x + self.down_proj(F.silu(self.gate_proj(y)) * self.up_proj(y))
@@ -74,22 +73,22 @@ class Llama(nn.Module):
         self.norm = RMSNorm(c["hidden_size"], c["rms_norm_eps"])
         for n, p in self.named_parameters():
             if p.dim() == 2:
-                std = 0.02
+                std = 0.05
                 if n.endswith(("o_proj.weight", "down_proj.weight")):
-                    std /= math.sqrt(2 * c["num_hidden_layers"])
+                    std = 0.02 / math.sqrt(2 * c["num_hidden_layers"])
                 elif not n.startswith("embed"):
                     std = 1 / math.sqrt(p.shape[1]) * 0.6
                 nn.init.normal_(p, std=std)
 
-    def forward(self, ids, positions=None, mask=None):
-        """Hidden states [B, T, H] after the last norm; logits are h @ embed.T."""
-        if positions is None:
-            positions = torch.arange(ids.shape[1])[None]
+    def forward(self, ids, positions, attend):
+        """Hidden states [B, T, H] after the last norm; logits are h @ embed.T.
+
+        attend(q [B, heads, T, D], k, v [B, kv heads, T, D]) is the attention."""
         cos, sin = rope_tables(positions, self.c["head_dim"], self.c["rope_theta"])
         cos, sin = cos[:, None], sin[:, None]
         x = self.embed_tokens(ids)
         for l in self.layers:
-            x = l(x, cos, sin, mask)
+            x = l(x, cos, sin, attend)
         return self.norm(x)
 
 

@@ -35,7 +35,12 @@ func run(args []string) error {
 	case "train":
 		unit := fl.Int("unit", demogen.Unit, "rows a unit of weight")
 		out := fl.String("out", "train.jsonl", "file to write")
+		world := fl.String("world", demogen.TrainWorld.String(), "train, or eval: text to try a model on")
 		if err := fl.Parse(args[1:]); err != nil {
+			return err
+		}
+		wd, err := demogen.ParseWorld(*world)
+		if err != nil {
 			return err
 		}
 		f, err := os.Create(*out)
@@ -43,7 +48,7 @@ func run(args []string) error {
 			return err
 		}
 		w := bufio.NewWriterSize(f, 1<<20)
-		if err := demogen.WriteTrain(w, os.DirFS(*tasks), demogen.Options{Seed: *seed, Unit: *unit}); err != nil {
+		if err := demogen.WriteTrain(w, os.DirFS(*tasks), demogen.Options{World: wd, Seed: *seed, Unit: *unit}); err != nil {
 			f.Close()
 			return err
 		}
