@@ -95,6 +95,7 @@ func TestHostile(t *testing.T) {
 		if e.Type != "LimitError" && e.Type != "OverflowError" && e.Type != "RecursionError" && e.Type != "ValueError" {
 			t.Errorf("%.80q: %v", source, err)
 		}
+		if os.Getenv("T") != "" { t.Logf("%v %.60q", time.Since(start), source) }
 		if d := time.Since(start); d > 8*time.Second {
 			t.Errorf("%.80q took %v", source, d)
 		}
