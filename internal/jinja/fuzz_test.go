@@ -76,9 +76,9 @@ func TestHostile(t *testing.T) {
 		"{{ 'a\nb' | indent(10 ** 12) }}", "{{ [1] | batch(10 ** 15, 0) | list }}", "{{ range(10 ** 9) | list }}", "{{ range(99999) | map('center', 99999) | join }}",
 		"{% for i in range(99999) %}" + strings.Repeat("x", 4000) + "{% endfor %}",
 		"{% for x in [[]] recursive %}{{ loop([[]]) }}{% endfor %}",
-		"{{ " + deep("(", "1", ")", 100_000) + " }}", "{{ " + deep("[", "1", "]", 100_000) + " }}", "{{ " + strings.Repeat("-", 100_000) + "1 }}", "{{ " + strings.Repeat("not ", 100_000) + "1 }}",
-		deep("{% if 1 %}", "x", "{% endif %}", 100_000), deep("{% for i in [1] %}", "x", "{% endfor %}", 100_000), "{{ 1" + strings.Repeat(" + 1", 100_000) + " }}", "{{ x" + strings.Repeat(" | list", 100_000) + " }}", "{{ x" + strings.Repeat("[0]", 100_000) + " }}",
-		"{{ 1 if 1" + strings.Repeat(" else 1 if 0", 100_000) + " else 2 }}", "{% set " + deep("(", "a", ")", 100_000) + " = 1 %}",
+		"{{ " + deep("(", "1", ")", 20_000) + " }}", "{{ " + deep("[", "1", "]", 20_000) + " }}", "{{ " + strings.Repeat("-", 20_000) + "1 }}", "{{ " + strings.Repeat("not ", 20_000) + "1 }}",
+		deep("{% if 1 %}", "x", "{% endif %}", 20_000), deep("{% for i in [1] %}", "x", "{% endfor %}", 20_000), "{{ 1" + strings.Repeat(" + 1", 20_000) + " }}", "{{ x" + strings.Repeat(" | list", 20_000) + " }}", "{{ x" + strings.Repeat("[0]", 20_000) + " }}",
+		"{{ 1 if 1" + strings.Repeat(" else 1 if 0", 20_000) + " else 2 }}", "{% set " + deep("(", "a", ")", 20_000) + " = 1 %}",
 	} {
 		start := time.Now()
 		opts := jinja.Chat()
@@ -95,7 +95,6 @@ func TestHostile(t *testing.T) {
 		if e.Type != "LimitError" && e.Type != "OverflowError" && e.Type != "RecursionError" && e.Type != "ValueError" {
 			t.Errorf("%.80q: %v", source, err)
 		}
-		if os.Getenv("T") != "" { t.Logf("%v %.60q", time.Since(start), source) }
 		if d := time.Since(start); d > 8*time.Second {
 			t.Errorf("%.80q took %v", source, d)
 		}

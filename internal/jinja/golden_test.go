@@ -7,43 +7,21 @@ import (
 	"os"
 	"testing"
 
-	"github.com/evalrun/evalrun/core/text"
 	"github.com/evalrun/evalrun/internal/jinja"
 )
 
-// ordered decodes JSON and keeps the order of objects.
+// ordered decodes JSON as a template sees it.
 func ordered(t testing.TB, data []byte) any {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	var value func() any
-	value = func() any {
-		tok, err := d.Token()
-		if err != nil {
-			t.Fatal(err)
-		}
-		switch x := tok.(type) {
-		case json.Delim:
-			if x == '[' {
-				l := []any{}
-				for d.More() {
-					l = append(l, value())
-				}
-				d.Token()
-				return l
-			}
-			o := text.Dict{}
-			for d.More() {
-				k, _ := d.Token()
-				o = append(o, text.Pair{Key: k, Value: value()})
-			}
-			d.Token()
-			return o
-		}
-		return tok
+	t.Helper()
+	v, err := jinja.DecodeJSON(data)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return value()
+	return v
 }
 
+// TestGoldenChat renders chat templates as transformers did, where the golden
+// files are beside the repository; CHAT_GOLDEN names another file.
 func TestGoldenChat(t *testing.T) {
 	path := os.Getenv("CHAT_GOLDEN")
 	if path == "" {

@@ -34,6 +34,7 @@ func windows() []*cobra.Command {
 		newExtract(),
 		newStat(),
 		newComplexity(),
+		newChat(),
 		newQuantize(),
 		newDequantize(),
 		newHumaneval(),
