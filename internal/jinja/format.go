@@ -1,6 +1,7 @@
 package jinja
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
@@ -11,306 +12,39 @@ import (
 	"github.com/evalrun/evalrun/core/text"
 )
 
-// spec is a format specification: [[fill]align][sign][z][#][0][width][grouping]
-// [.precision][type].
-type spec struct {
-	fill      string
-	align     byte // '<', '>', '=', '^' or 0
-	sign      byte // '+', '-', ' '
-	alternate bool
-	width     int
-	group     byte // ',', '_' or 0
-	precision int  // -1: none
-	kind      byte // 0: none
-}
-
-func parseSpec(s, typ string) spec {
-	f := spec{fill: " ", sign: '-', precision: -1}
-	bad := func() { raise("ValueError", "Invalid format specifier '%s' for object of type '%s'", s, typ) }
-	rest := s
-	_, width := utf8.DecodeRuneInString(rest)
-	if rest != "" && len(rest) > width && strings.IndexByte("<>=^", rest[width]) >= 0 {
-		f.fill, f.align, rest = rest[:width], rest[width], rest[width+1:]
-	} else if rest != "" && strings.IndexByte("<>=^", rest[0]) >= 0 {
-		f.align, rest = rest[0], rest[1:]
-	}
-	if rest != "" && strings.IndexByte("+- ", rest[0]) >= 0 {
-		f.sign, rest = rest[0], rest[1:]
-	}
-	if strings.HasPrefix(rest, "#") {
-		f.alternate, rest = true, rest[1:]
-	}
-	if strings.HasPrefix(rest, "0") {
-		if f.align == 0 {
-			f.fill, f.align = "0", '='
-			if typ == "str" {
-				f.align = '<'
-			}
-		}
-		rest = rest[1:]
-	}
-	number := func() int {
-		n := 0
-		for n < len(rest) && rest[n] >= '0' && rest[n] <= '9' {
-			n++
-		}
-		v, err := strconv.Atoi(rest[:n])
-		if err != nil {
-			raise("ValueError", "Too many decimal digits in format string")
-		}
-		rest = rest[n:]
-		return v
-	}
-	digit := func() bool { return rest != "" && rest[0] >= '0' && rest[0] <= '9' }
-	if digit() {
-		f.width = number()
-	}
-	if rest != "" && (rest[0] == ',' || rest[0] == '_') {
-		f.group, rest = rest[0], rest[1:]
-	}
-	if strings.HasPrefix(rest, ".") {
-		rest = rest[1:]
-		if !digit() {
-			raise("ValueError", "Format specifier missing precision")
-		}
-		f.precision = number()
-	}
-	if len(rest) > 1 {
-		bad()
-	}
-	if rest != "" {
-		f.kind = rest[0]
-	}
-	return f
-}
-
 // formatValue is Python's format(v, spec).
-func (r *state) formatValue(v any, s string) string {
-	if u, ok := v.(*undefined); ok {
-		out := u.str()
-		if s != "" {
+func (r *state) formatValue(v any, spec string) string {
+	switch x := v.(type) {
+	case *undefined:
+		out := x.str()
+		if spec != "" {
 			raise("TypeError", "unsupported format string passed to %s.__format__", typeName(v))
 		}
 		return out
-	}
-	if s == "" {
+	case markup:
+		v = string(x)
+	case nil, bool, int, *big.Int, float64, string:
+	default:
+		if spec != "" {
+			raise("TypeError", "unsupported format string passed to %s.__format__", typeName(v))
+		}
 		return str(v)
 	}
-	n, x, isInt, isNumber := number(v)
-	if t, ok := asStr(v); ok {
-		f := parseSpec(s, typeName(v))
-		if f.kind != 0 && f.kind != 's' {
-			unknownCode(f.kind, v)
-		}
-		if f.align == '=' {
-			raise("ValueError", "'=' alignment not allowed in string format specifier")
-		}
-		if f.precision >= 0 && utf8.RuneCountInString(t) > f.precision {
-			t = t[:byteAt(t, f.precision)]
-		}
-		return r.justify(f, "", t, '<')
+	out, err := text.FormatValue(v, spec)
+	if err != nil {
+		raiseFormat(err)
 	}
-	if !isNumber {
-		raise("TypeError", "unsupported format string passed to %s.__format__", typeName(v))
-	}
-	f := parseSpec(s, typeName(v))
-	if isInt && strings.IndexByte("\x00bcdoxXn", f.kind) >= 0 {
-		return r.formatInt(f, n)
-	}
-	if strings.IndexByte("\x00eEfFgGn%", f.kind) < 0 {
-		unknownCode(f.kind, v)
-	}
-	return r.formatFloat(f, x)
+	r.build(len(out))
+	return out
 }
 
-func unknownCode(kind byte, v any) {
-	raise("ValueError", "Unknown format code '%c' for object of type '%s'", kind, typeName(v))
-}
-
-// justify pads sign and digits; otherwise is the alignment where none is given.
-func (r *state) justify(f spec, sign, body string, otherwise byte) string {
-	align := f.align
-	if align == 0 {
-		align = otherwise
+// raiseFormat passes an exception of core/text on.
+func raiseFormat(err error) {
+	var e *text.FormatError
+	if errors.As(err, &e) {
+		raise(e.Class, "%s", e.Message)
 	}
-	switch align {
-	case '=':
-		return sign + r.pad(body, f.width-len(sign), f.fill, true, false)
-	case '<':
-		return r.pad(sign+body, f.width, f.fill, false, true)
-	case '>':
-		return r.pad(sign+body, f.width, f.fill, true, false)
-	}
-	n := f.width - utf8.RuneCountInString(sign+body)
-	if n <= 0 {
-		return sign + body
-	}
-	r.build(n * len(f.fill))
-	return strings.Repeat(f.fill, n/2) + sign + body + strings.Repeat(f.fill, n-n/2)
-}
-
-func signOf(f spec, negative bool) string {
-	switch {
-	case negative:
-		return "-"
-	case f.sign == '-':
-		return ""
-	}
-	return string(f.sign)
-}
-
-// grouped puts a separator between groups of digits of the whole part; zero
-// padding counts as digits.
-func grouped(f spec, digits, tail string, size, width int) string {
-	if f.group == 0 {
-		return digits + tail
-	}
-	if f.align == '=' && f.fill == "0" {
-		for width < 1<<16 {
-			n := len(digits) + (len(digits)-1)/size + len(tail)
-			if n >= width {
-				break
-			}
-			digits = "0" + digits
-		}
-	}
-	var b strings.Builder
-	for i, c := range digits {
-		if i > 0 && (len(digits)-i)%size == 0 {
-			b.WriteByte(f.group)
-		}
-		b.WriteRune(c)
-	}
-	return b.String() + tail
-}
-
-func (r *state) formatInt(f spec, n *big.Int) string {
-	if f.precision >= 0 {
-		raise("ValueError", "Precision not allowed in integer format specifier")
-	}
-	abs := new(big.Int).Abs(n)
-	base, prefix := 10, ""
-	switch f.kind {
-	case 'c':
-		if !n.IsInt64() || n.Int64() < 0 || n.Int64() > 0x10ffff {
-			raise("OverflowError", "%%c arg not in range(0x110000)")
-		}
-		return r.justify(f, "", string(rune(n.Int64())), '<')
-	case 'b':
-		base, prefix = 2, "0b"
-	case 'o':
-		base, prefix = 8, "0o"
-	case 'x', 'X':
-		base, prefix = 16, "0"+string(f.kind)
-	}
-	digits := abs.Text(base)
-	if f.kind == 'X' {
-		digits = strings.ToUpper(digits)
-	}
-	sign := signOf(f, n.Sign() < 0)
-	if f.alternate {
-		sign += prefix
-	}
-	size := 3
-	if base != 10 {
-		if f.group == ',' {
-			raise("ValueError", "Cannot specify ',' with '%c'.", f.kind)
-		}
-		size = 4
-	}
-	return r.justify(f, sign, grouped(f, digits, "", size, f.width-len(sign)), '>')
-}
-
-func (r *state) formatFloat(f spec, x float64) string {
-	if f.precision > 1<<16 {
-		r.build(r.t.opts.Limits.Bytes + 1)
-	}
-	sign := signOf(f, math.Signbit(x) && !math.IsNaN(x))
-	kind, p, suffix := f.kind, f.precision, ""
-	if kind == '%' {
-		x, kind, suffix = x*100, 'f', "%"
-	}
-	body := floatDigits(math.Abs(x), kind, p, f.alternate)
-	if math.IsInf(x, 0) || math.IsNaN(x) {
-		if f.align == '=' && f.fill == "0" {
-			f.group = 0
-		}
-		return r.justify(f, sign, body+suffix, '>')
-	}
-	whole, tail := body, ""
-	if i := strings.IndexAny(body, ".eE"); i >= 0 {
-		whole, tail = body[:i], body[i:]
-	}
-	return r.justify(f, sign, grouped(f, whole, tail+suffix, 3, f.width-len(sign)), '>')
-}
-
-// floatDigits prints a float that is not negative as C's printf does for kind
-// e, f and g, and as repr does for none.
-func floatDigits(x float64, kind byte, p int, alternate bool) string {
-	upperCase := kind == 'E' || kind == 'F' || kind == 'G'
-	var s string
-	switch {
-	case math.IsInf(x, 0):
-		s = "inf"
-	case math.IsNaN(x):
-		s = "nan"
-	case kind == 0 && p < 0:
-		s = text.FormatFloat(x)
-	case kind == 'f' || kind == 'F':
-		if p < 0 {
-			p = 6
-		}
-		s = strconv.FormatFloat(x, 'f', p, 64)
-		if alternate && p == 0 {
-			s += "."
-		}
-	case kind == 'e' || kind == 'E':
-		if p < 0 {
-			p = 6
-		}
-		s = strconv.FormatFloat(x, 'e', p, 64)
-	default:
-		if p < 0 {
-			p = 6
-		}
-		p = max(p, 1)
-		e := strconv.FormatFloat(x, 'e', p-1, 64)
-		mantissa, power, _ := strings.Cut(e, "e")
-		exp, _ := strconv.Atoi(power)
-		top := p
-		if kind == 0 {
-			top = p - 1 // without a type, 1e+p and not p digits and a point
-			if p == 1 {
-				top = 1
-			}
-		}
-		if exp < -4 || exp >= top {
-			s = mantissa
-			if !alternate {
-				s = trimZeros(s)
-			}
-			s += "e" + power
-		} else {
-			s = strconv.FormatFloat(x, 'f', max(p-1-exp, 0), 64)
-			if !alternate {
-				s = trimZeros(s)
-			}
-			if kind == 0 && !strings.Contains(s, ".") {
-				s += ".0"
-			}
-		}
-	}
-	if upperCase {
-		s = strings.ToUpper(s)
-	}
-	return s
-}
-
-func trimZeros(s string) string {
-	if strings.Contains(s, ".") {
-		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
-	}
-	return s
+	raise("ValueError", "%s", err.Error())
 }
 
 // format is str.format.
@@ -583,23 +317,9 @@ func (r *state) percent(s string, v any, marked bool) any {
 			i += end + 1
 			incomplete()
 		}
-		f := spec{fill: " ", sign: '-', precision: -1, align: '>'}
-		zero := false
+		f := percentSpec{precision: -1}
 		for ; i < len(s) && strings.IndexByte("#0- +", s[i]) >= 0; i++ {
-			switch s[i] {
-			case '#':
-				f.alternate = true
-			case '0':
-				zero = true
-			case '-':
-				f.align = '<'
-			case '+':
-				f.sign = '+'
-			case ' ':
-				if f.sign == '-' {
-					f.sign = ' '
-				}
-			}
+			f.flags += s[i : i+1]
 		}
 		number := func() int {
 			if i < len(s) && s[i] == '*' {
@@ -624,30 +344,28 @@ func (r *state) percent(s string, v any, marked bool) any {
 			return n
 		}
 		if f.width = number(); f.width < 0 {
-			f.align, f.width = '<', -f.width
+			f.flags, f.width = f.flags+"-", -f.width
 		}
 		if i < len(s) && s[i] == '.' {
 			i++
 			f.precision = max(number(), 0)
 		}
+		r.build(max(f.width, f.precision))
 		for i < len(s) && strings.IndexByte("hlL", s[i]) >= 0 {
 			i++
 		}
 		incomplete()
-		f.kind = s[i]
-		if f.kind == '%' {
+		f.verb = s[i]
+		if f.verb == '%' {
 			b.WriteByte('%')
 			continue
 		}
 		if !named {
 			arg = take()
 		}
-		if zero && f.align != '<' {
-			f.fill, f.align = "0", '='
-		}
 		out := r.percentOne(f, arg, i)
 		r.build(b.Len() + len(out))
-		if marked && strings.IndexByte("sra", f.kind) >= 0 && !isMarkup(arg) {
+		if marked && strings.IndexByte("sra", f.verb) >= 0 && !isMarkup(arg) {
 			out = escapeText(out)
 		}
 		b.WriteString(out)
@@ -670,26 +388,55 @@ func isMappingLike(v any) bool {
 	return false
 }
 
-func (r *state) percentOne(f spec, arg any, at int) string {
-	switch f.kind {
-	case 's', 'r', 'a':
-		out := ""
-		switch f.kind {
-		case 's':
-			out = str(arg)
-		case 'r':
-			out = repr(arg)
-		default:
-			out = asciiRepr(arg)
+// percentSpec is one place of a "%" format.
+type percentSpec struct {
+	flags            string
+	width, precision int // precision -1: none
+	verb             byte
+}
+
+func (f percentSpec) has(flag byte) bool { return strings.IndexByte(f.flags, flag) >= 0 }
+
+// spec is the format specification that means the same; numbers tells whether
+// zeros may fill.
+func (f percentSpec) spec(verb string, numbers bool, precision int) string {
+	var b strings.Builder
+	switch {
+	case f.has('-'):
+		b.WriteString("<")
+	case f.has('0') && numbers:
+		b.WriteString("0=")
+	default:
+		b.WriteString(">")
+	}
+	if numbers {
+		if f.has('+') {
+			b.WriteString("+")
+		} else if f.has(' ') {
+			b.WriteString(" ")
 		}
-		if f.precision >= 0 && utf8.RuneCountInString(out) > f.precision {
-			out = out[:byteAt(out, f.precision)]
+		if f.has('#') {
+			b.WriteString("#")
 		}
-		f.fill = " "
-		if f.align == '=' {
-			f.align = '>'
-		}
-		return r.justify(f, "", out, '>')
+	}
+	if f.width > 0 {
+		b.WriteString(strconv.Itoa(f.width))
+	}
+	if precision >= 0 {
+		b.WriteString("." + strconv.Itoa(precision))
+	}
+	return b.String() + verb
+}
+
+func (r *state) percentOne(f percentSpec, arg any, at int) string {
+	verb := string(f.verb)
+	switch f.verb {
+	case 's':
+		return r.formatValue(str(arg), f.spec("", false, f.precision))
+	case 'r':
+		return r.formatValue(repr(arg), f.spec("", false, f.precision))
+	case 'a':
+		return r.formatValue(asciiRepr(arg), f.spec("", false, f.precision))
 	case 'c':
 		out := ""
 		if s, ok := asStr(arg); ok && utf8.RuneCountInString(s) == 1 {
@@ -702,25 +449,24 @@ func (r *state) percentOne(f spec, arg any, at int) string {
 		} else {
 			raise("TypeError", "%%c requires int or char")
 		}
-		f.fill = " "
-		return r.justify(f, "", out, '>')
+		return r.formatValue(out, f.spec("", false, -1))
 	}
 	if u, ok := arg.(*undefined); ok {
 		u.fail()
 	}
 	n, x, isInt, ok := number(arg)
-	switch f.kind {
+	switch f.verb {
 	case 'd', 'i', 'u':
 		if !ok {
-			raise("TypeError", "%%%c format: a real number is required, not %s", f.kind, typeName(arg))
+			raise("TypeError", "%%%s format: a real number is required, not %s", verb, typeName(arg))
 		}
 		if !isInt {
 			n = truncated(x)
 		}
-		f.kind = 'd'
+		verb = "d"
 	case 'x', 'X', 'o':
 		if !ok || !isInt {
-			raise("TypeError", "%%%c format: an integer is required, not %s", f.kind, typeName(arg))
+			raise("TypeError", "%%%s format: an integer is required, not %s", verb, typeName(arg))
 		}
 	case 'e', 'E', 'f', 'F', 'g', 'G':
 		if !ok {
@@ -729,21 +475,21 @@ func (r *state) percentOne(f spec, arg any, at int) string {
 		if math.IsInf(x, 0) && isInt {
 			raise("OverflowError", "int too large to convert to float")
 		}
-		return r.formatFloat(f, x)
+		return r.formatValue(x, f.spec(verb, true, f.precision))
 	default:
-		raise("ValueError", "unsupported format character '%c' (0x%x) at index %d", f.kind, f.kind, at)
+		raise("ValueError", "unsupported format character '%c' (0x%x) at index %d", f.verb, f.verb, at)
 	}
-	least := f.precision
-	f.precision = -1
-	if least > 0 {
-		sign := signOf(f, n.Sign() < 0)
-		digits := new(big.Int).Abs(n).Text(map[byte]int{'d': 10, 'x': 16, 'X': 16, 'o': 8}[f.kind])
-		if f.kind == 'X' {
-			digits = strings.ToUpper(digits)
+	if f.precision > 0 { // at least so many digits, then blanks
+		digits := percentSpec{flags: f.flags + "0", width: f.precision}
+		signed := digits
+		if n.Sign() < 0 || f.has('+') || f.has(' ') {
+			signed.width++
 		}
-		return r.justify(f, sign, r.pad(digits, least, "0", true, false), '>')
+		signed.flags = strings.ReplaceAll(signed.flags, "-", "")
+		body := r.formatValue(normInt(n), signed.spec(verb, true, -1))
+		return r.formatValue(body, percentSpec{flags: f.flags, width: f.width}.spec("", false, -1))
 	}
-	return r.formatInt(f, n)
+	return r.formatValue(normInt(n), f.spec(verb, true, -1))
 }
 
 // truncated is int(float).
