@@ -11,6 +11,7 @@
 package complexity
 
 import (
+	"encoding/json"
 	"unicode/utf8"
 
 	"github.com/evalrun/evalrun/core/cl100k"
@@ -29,6 +30,34 @@ type Heuristics struct {
 	// over its size in bytes: below 1 the more it repeats itself. An example
 	// without any byte has none and is left out.
 	Compressibility Summary
+}
+
+// A Named summary is one line of what was measured.
+type Named struct {
+	Name string
+	Summary
+}
+
+// Named lists all summaries under the names that machines read.
+func (h *Heuristics) Named() []Named {
+	var out []Named
+	for _, l := range []struct {
+		name string
+		Lengths
+	}{{"input", h.Input}, {"output", h.Output}, {"example", h.Example}} {
+		out = append(out, Named{l.name + "_characters", l.Characters}, Named{l.name + "_words", l.Words}, Named{l.name + "_cl100k", l.Tokens})
+	}
+	return append(out, Named{"io_rougeL_precision", h.Rouge.Precision}, Named{"io_rougeL_recall", h.Rouge.Recall},
+		Named{"io_rougeL_fmeasure", h.Rouge.F}, Named{"example_zlib6_ratio", h.Compressibility})
+}
+
+// MarshalJSON writes an object of rows and the named summaries.
+func (h Heuristics) MarshalJSON() ([]byte, error) {
+	out := map[string]any{"rows": h.Rows}
+	for _, n := range h.Named() {
+		out[n.Name] = n.Summary
+	}
+	return json.Marshal(out)
 }
 
 // Lengths of a text. Characters are code points, Words what Python's str.split

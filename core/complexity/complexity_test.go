@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evalrun/evalrun/core/record"
 	"github.com/evalrun/evalrun/core/stats"
 	"github.com/evalrun/evalrun/core/text"
 )
@@ -24,22 +25,22 @@ func TestThreeRows(t *testing.T) {
 	h := m.Heuristics()
 	for _, c := range []struct {
 		name      string
-		got, want float64
+		got, want record.Float
 	}{
-		{"rows", float64(h.Rows), 3},
+		{"rows", record.Float(h.Rows), 3},
 		{"input characters", h.Input.Characters.Mean, (30 + 21 + 0) / 3.0},
 		{"input words", h.Input.Words.Mean, (6 + 5 + 0) / 3.0},
 		{"input tokens", h.Input.Tokens.Mean, (7 + 10 + 0) / 3.0},
 		{"input tokens max", h.Input.Tokens.Max, 10},
 		{"output words p95", h.Output.Words.P95, 1.9},
-		{"output words std", h.Output.Words.StdPopulation, math.Sqrt(2.0 / 3)},
+		{"output words std", h.Output.Words.StdPopulation, record.Float(math.Sqrt(2.0 / 3))},
 		{"output words std", h.Output.Words.StdSample, 1},
 		{"rouge F", h.Rouge.F.Max, 4.0 / 7},
 		{"rouge recall", h.Rouge.Recall.Max, 1},
 		{"zlib", h.Compressibility.Min, 40.0 / 36}, // the empty example has no ratio
 		{"zlib", h.Compressibility.Max, 43.0 / 35},
 	} {
-		if !near(c.got, c.want) {
+		if !near(float64(c.got), float64(c.want)) {
 			t.Errorf("%s: %v, want %v", c.name, c.got, c.want)
 		}
 	}
@@ -47,7 +48,7 @@ func TestThreeRows(t *testing.T) {
 
 func TestNoRows(t *testing.T) {
 	var m Meter
-	if h := m.Heuristics(); h.Rows != 0 || !math.IsNaN(h.Input.Tokens.Mean) || !math.IsNaN(h.Compressibility.P95) {
+	if h := m.Heuristics(); h.Rows != 0 || !math.IsNaN(float64(h.Input.Tokens.Mean)) || !math.IsNaN(float64(h.Compressibility.P95)) {
 		t.Errorf("%+v", h)
 	}
 }
@@ -73,10 +74,10 @@ func TestSummaryAgainstWholeList(t *testing.T) {
 		}
 		got := s.summary()
 		mean, stderr := stats.MeanStderr(all)
-		if !near(got.Mean, mean) || !near(got.StdSample, stderr*math.Sqrt(float64(c.n))) {
+		if !near(float64(got.Mean), mean) || !near(float64(got.StdSample), stderr*math.Sqrt(float64(c.n))) {
 			t.Errorf("%d values: %v ± %v, want %v ± %v", c.n, got.Mean, got.StdSample, mean, stderr*math.Sqrt(float64(c.n)))
 		}
-		if want := stats.Percentile(all, 95); math.Abs(got.P95-want) > c.tolerance*math.Abs(want) {
+		if want := stats.Percentile(all, 95); math.Abs(float64(got.P95)-want) > c.tolerance*math.Abs(want) {
 			t.Errorf("%d values: p95 %v, want %v", c.n, got.P95, want)
 		}
 		if len(s.counts) > 2*exactValues {

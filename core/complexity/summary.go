@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/evalrun/evalrun/core/record"
 	"github.com/evalrun/evalrun/core/stats"
 )
 
@@ -12,7 +13,12 @@ import (
 // deviations are given: with n (population) and n−1 (sample) in the denominator.
 // P95 is the 95th percentile by linear interpolation.
 type Summary struct {
-	Mean, StdPopulation, StdSample, P95, Min, Max float64
+	Mean          record.Float `json:"mean"`
+	StdPopulation record.Float `json:"std_population"`
+	StdSample     record.Float `json:"std_sample"`
+	P95           record.Float `json:"p95"`
+	Min           record.Float `json:"min"`
+	Max           record.Float `json:"max"`
 }
 
 // exactValues is the number of different values up to which the percentile is
@@ -61,12 +67,13 @@ func rounded(v float64) float64 {
 
 func (s *spread) summary() Summary {
 	if s.n == 0 {
-		nan := math.NaN()
+		nan := record.Float(math.NaN())
 		return Summary{nan, nan, nan, nan, nan, nan}
 	}
 	n := float64(s.n)
-	return Summary{Mean: s.mean, StdPopulation: math.Sqrt(s.squares / n), StdSample: math.Sqrt(s.squares / (n - 1)),
-		P95: s.percentile(95), Min: s.low, Max: s.high}
+	f := func(v float64) record.Float { return record.Float(v) }
+	return Summary{Mean: f(s.mean), StdPopulation: f(math.Sqrt(s.squares / n)), StdSample: f(math.Sqrt(s.squares / (n - 1))),
+		P95: f(s.percentile(95)), Min: f(s.low), Max: f(s.high)}
 }
 
 // percentile interpolates between the two order statistics around its place, as

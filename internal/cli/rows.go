@@ -35,6 +35,7 @@ const defaultLimit = 1000
 // rowFlags say which rows a task gets.
 type rowFlags struct {
 	data  string // embedded, hub, a folder, or empty for the default
+	part  dataset.Part
 	limit string
 	seed  uint64
 	// demo says that the embedded model answers: then embedded rows are the
@@ -60,7 +61,7 @@ type rowSet struct {
 // Nothing is read yet, but the hub may be asked which files there are.
 func (r rowFlags) rows(ctx context.Context, file *tasks.File) (*rowSet, error) {
 	t := file.Task
-	source, embedded, err := r.source(ctx, file, dataset.Evaluation)
+	source, embedded, err := r.source(ctx, file, r.part)
 	if err != nil {
 		return nil, err
 	}

@@ -31,36 +31,9 @@ func newComplexity() *cobra.Command {
 		}); err != nil {
 			return err
 		}
-		return json.NewEncoder(cmd.OutOrStdout()).Encode(complexityAnswer(meter.Heuristics()))
+		return json.NewEncoder(cmd.OutOrStdout()).Encode(meter.Heuristics())
 	}
 	return cmd
-}
-
-// summaryAnswer is a complexity.Summary as JSON.
-type summaryAnswer struct {
-	Mean          Number `json:"mean"`
-	StdPopulation Number `json:"std_population"`
-	StdSample     Number `json:"std_sample"`
-	P95           Number `json:"p95"`
-	Min           Number `json:"min"`
-	Max           Number `json:"max"`
-}
-
-func complexityAnswer(h complexity.Heuristics) map[string]any {
-	out := map[string]any{"rows": h.Rows}
-	put := func(name string, s complexity.Summary) {
-		out[name] = summaryAnswer{Number(s.Mean), Number(s.StdPopulation), Number(s.StdSample), Number(s.P95), Number(s.Min), Number(s.Max)}
-	}
-	for name, l := range map[string]complexity.Lengths{"input": h.Input, "output": h.Output, "example": h.Example} {
-		put(name+"_characters", l.Characters)
-		put(name+"_words", l.Words)
-		put(name+"_cl100k", l.Tokens)
-	}
-	put("io_rougeL_precision", h.Rouge.Precision)
-	put("io_rougeL_recall", h.Rouge.Recall)
-	put("io_rougeL_fmeasure", h.Rouge.F)
-	put("example_zlib6_ratio", h.Compressibility)
-	return out
 }
 
 // takeLines is eachLine for a window that answers all lines together.
