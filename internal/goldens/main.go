@@ -33,6 +33,7 @@ func parts() []part {
 		{"regex", "scoring/regex.jsonl", checkRegex},
 		{"stats", "scoring/stats.jsonl", checkStats},
 		{"complexity", "scoring/complexity.jsonl", checkComplexity},
+		{"tokens", "scoring/tokens.jsonl", checkTokens},
 		{"chat", "scoring/chat.jsonl", checkChat},
 		{"models", "models", checkModels},
 		{"nf4", "training/nf4/meta.json", checkNF4},

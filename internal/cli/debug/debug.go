@@ -34,6 +34,8 @@ func windows() []*cobra.Command {
 		newExtract(),
 		newStat(),
 		newComplexity(),
+		newTokenize(),
+		newDetokenize(),
 		newChat(),
 		newQuantize(),
 		newDequantize(),
