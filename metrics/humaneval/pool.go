@@ -296,6 +296,7 @@ func startWorkerWith(ctx context.Context, python string, how isolation) (*worker
 		return nil, err
 	}
 	var hello struct {
+		Error      string   `json:"error"`
 		Python     string   `json:"python"`
 		Executable string   `json:"executable"`
 		Layers     []string `json:"layers"`
@@ -303,6 +304,10 @@ func startWorkerWith(ctx context.Context, python string, how isolation) (*worker
 	if err := w.receive(ctx, 20*time.Second, &hello); err != nil {
 		w.kill()
 		return nil, fmt.Errorf("hear from %s: %w", python, err)
+	}
+	if hello.Error != "" {
+		w.kill()
+		return nil, errors.New(hello.Error)
 	}
 	w.version, w.executable, w.layers = hello.Python, hello.Executable, hello.Layers
 	return w, nil

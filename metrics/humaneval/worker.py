@@ -319,6 +319,9 @@ nothing = os.open(os.devnull, os.O_RDWR)
 for standard in (0, 1, 2):
     os.dup2(nothing, standard)
 os.close(nothing)
+if sys.version_info < (3, 8):  # which brought audit hooks
+    send({"error": "Python %d.%d is too old: 3.8 is the first that can be used" % sys.version_info[:2]})
+    os._exit(3)
 WORK, held_by = confine()
 FILTER = make_filter()
 if FILTER is not None:

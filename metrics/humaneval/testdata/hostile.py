@@ -471,7 +471,8 @@ if hasattr(sys, "monitoring"):
     sys.monitoring.register_callback(1, sys.monitoring.events.LINE, print)
 else:
     sys.setprofile(lambda *a: None)
-raise Exception("ESCAPED")
+if sys.getprofile() or hasattr(sys, "monitoring"):
+    raise Exception("ESCAPED")
 
 #### an exception that calls itself passed
 class Passed(Exception):
