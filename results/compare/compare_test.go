@@ -365,7 +365,7 @@ func TestClosedFormAgainstBootstrap(t *testing.T) {
 			p.a[i] = r.Float64()
 			p.b[i] = min(1, p.a[i]*r.Float64()+0.5*r.Float64())
 		}
-		var drawn, closed Line
+		var drawn, closed Line // a share of 20,000 draws is known to 0.007, a p to twice that
 		drawn.fill(p, Options{Resamples: 20000, Seed: 1})
 		closed.fill(p, Options{ClosedForm: true})
 		width := float64(drawn.Interval[1] - drawn.Interval[0])
@@ -374,7 +374,7 @@ func TestClosedFormAgainstBootstrap(t *testing.T) {
 				t.Errorf("n %d: %v, bootstrap %v", n, closed.Interval, drawn.Interval)
 			}
 		}
-		if drawn.Difference != closed.Difference || drawn.Better != closed.Better || math.Abs(float64(drawn.P-closed.P)) > 0.02 || closed.Test != "paired t" {
+		if drawn.Difference != closed.Difference || drawn.Better != closed.Better || math.Abs(float64(drawn.P-closed.P)) > 0.03 || closed.Test != "paired t" {
 			t.Errorf("n %d: %+v, bootstrap %+v", n, closed, drawn)
 		}
 	}
