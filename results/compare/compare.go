@@ -140,21 +140,28 @@ const (
 // Compare reads both sides and compares them. The error is a *core.UserError
 // where a side has no such model or the two have no sample in common.
 func Compare(ctx context.Context, a, b Side, o Options) (*Result, error) {
+	return Joined(ctx, []Side{a}, []Side{b}, o)
+}
+
+// Joined is [Compare] of models whose tasks are spread over several runs: the
+// sides in a, and those in b, count as one. A task that two of them have is
+// taken from the first.
+func Joined(ctx context.Context, a, b []Side, o Options) (*Result, error) {
 	if o.Resamples <= 0 {
 		o.Resamples = defaultResamples
 	}
-	var sides [2]*side
-	var errs [2]error
 	reader := o.Reader
 	if reader == nil {
 		reader = NewReader()
 	}
+	var sides [2]*side
+	var errs [2]error
 	var wg sync.WaitGroup
-	for i, s := range []Side{a, b} {
-		wg.Go(func() { sides[i], errs[i] = reader.side(ctx, s.Folder, s.Model) })
+	for i, parts := range [][]Side{a, b} {
+		wg.Go(func() { sides[i], errs[i] = reader.join(ctx, parts) })
 	}
 	wg.Wait()
-	for i, s := range []Side{a, b} {
+	for i, parts := range [][]Side{a, b} {
 		if errs[i] != nil {
 			return nil, errs[i]
 		}
@@ -163,21 +170,30 @@ func Compare(ctx context.Context, a, b Side, o Options) (*Result, error) {
 			if len(sides[i].models) > 0 {
 				hint = "its models: " + strings.Join(sides[i].models, ", ")
 			}
-			return nil, &core.UserError{Where: s.Folder.Path, Message: fmt.Sprintf("no stored samples of model %q", s.Model), Hint: hint}
+			return nil, &core.UserError{Where: parts[0].Folder.Path, Message: fmt.Sprintf("no stored samples of model %q", parts[0].Model), Hint: hint}
 		}
 	}
-	c := &comparison{o: o, a: sides[0], b: sides[1], categories: categories(b.Folder), directions: directions(a.Folder, b.Folder)}
-	for task, category := range categories(a.Folder) {
-		if c.categories[task] == "" {
-			c.categories[task] = category
+	c := &comparison{o: o, a: sides[0], b: sides[1], categories: map[string]string{}, directions: map[string]string{}}
+	r := &Result{A: nameOf(a[0]), B: nameOf(b[0]), Method: o.method()}
+	for _, s := range append(slices.Clone(a), b...) { // of what both name, B's counts
+		for _, l := range reader.table(s.Folder) {
+			if l.Category != "" || c.categories[l.Task] == "" {
+				c.categories[l.Task] = l.Category
+			}
+			c.directions[l.Metric] = l.Better
 		}
 	}
-	r := &Result{A: nameOf(a), B: nameOf(b), Warnings: settingsWarnings(a.Folder.Manifest, b.Folder.Manifest),
-		Method: o.method()}
+	for _, x := range a {
+		for _, y := range b {
+			if sharesTask(x.Folder.Manifest, y.Folder.Manifest) {
+				r.Warnings = append(r.Warnings, settingsWarnings(x.Folder.Manifest, y.Folder.Manifest)...)
+			}
+		}
+	}
 	c.result = r
 	c.tasks()
 	if len(r.Lines) == 0 {
-		return nil, &core.UserError{Where: a.Folder.Path + " and " + b.Folder.Path, Message: "no sample was answered and scored in both", Hint: "runs can be compared when they ran the same tasks on the same rows"}
+		return nil, &core.UserError{Where: a[0].Folder.Path + " and " + b[0].Folder.Path, Message: "no sample was answered and scored in both", Hint: "runs can be compared when they ran the same tasks on the same rows"}
 	}
 	if err := c.test(ctx); err != nil {
 		return nil, err
@@ -198,19 +214,6 @@ func (o Options) method() string {
 
 func nameOf(s Side) Name {
 	return Name{Run: s.Folder.Manifest.ID, Model: s.Model, Tag: s.Folder.Manifest.Tag}
-}
-
-// directions tells, where the tables say so, which metrics are better lower.
-func directions(folders ...*results.Folder) map[string]string {
-	out := map[string]string{}
-	for _, f := range folders {
-		if s, err := f.Scores(); err == nil {
-			for _, l := range s.Tasks {
-				out[l.Metric] = l.Better
-			}
-		}
-	}
-	return out
 }
 
 type comparison struct {

@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/evalrun/evalrun/core"
@@ -66,6 +67,8 @@ type Reader struct {
 	seed maphash.Seed
 	mu   sync.Mutex
 	runs map[string]*loaded // by path
+	// tables are the runs' scores.json.
+	tables map[string][]results.Score
 }
 
 // loaded is a run's verdicts, by model.
@@ -77,7 +80,9 @@ type loaded struct {
 }
 
 // NewReader makes a Reader for [Options].
-func NewReader() *Reader { return &Reader{seed: maphash.MakeSeed(), runs: map[string]*loaded{}} }
+func NewReader() *Reader {
+	return &Reader{seed: maphash.MakeSeed(), runs: map[string]*loaded{}, tables: map[string][]results.Score{}}
+}
 
 // Preload reads runs side by side. Errors come back when a run is compared.
 func (r *Reader) Preload(ctx context.Context, folders []*results.Folder) {
@@ -130,18 +135,42 @@ func (r *Reader) load(ctx context.Context, f *results.Folder) (*loaded, error) {
 	return l, l.err
 }
 
-// side gives one model's verdicts, empty where it has none.
-func (r *Reader) side(ctx context.Context, f *results.Folder, model string) (*side, error) {
-	l, err := r.load(ctx, f)
-	if err != nil {
-		return nil, err
+// join gives one model's verdicts from all its parts, empty where there are
+// none.
+func (r *Reader) join(ctx context.Context, parts []Side) (*side, error) {
+	joined := &side{tasks: map[string]*taskTable{}}
+	for _, p := range parts {
+		l, err := r.load(ctx, p.Folder)
+		if err != nil {
+			return nil, err
+		}
+		joined.models = l.models
+		s := l.sides[p.Model]
+		if s == nil {
+			continue
+		}
+		for _, task := range s.order {
+			if joined.tasks[task] == nil {
+				joined.tasks[task] = s.tasks[task]
+				joined.order = append(joined.order, task)
+			}
+		}
 	}
-	s := l.sides[model]
-	if s == nil {
-		s = &side{tasks: map[string]*taskTable{}}
+	return joined, nil
+}
+
+// table gives the lines of a run's scores.json, none where it has none yet.
+func (r *Reader) table(f *results.Folder) []results.Score {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lines, known := r.tables[f.Path]
+	if !known {
+		if s, err := f.Scores(); err == nil {
+			lines = s.Tasks
+		}
+		r.tables[f.Path] = lines
 	}
-	s.models = l.models
-	return s, nil
+	return lines
 }
 
 func (s *side) add(rec *record.Verdict, seed maphash.Seed) {
@@ -196,20 +225,16 @@ func fingerprint(seed maphash.Seed, texts ...[]byte) uint64 {
 	return h.Sum64()
 }
 
-// categories gives each task's category, as the run's table has it.
-func categories(f *results.Folder) map[string]string {
-	out := map[string]string{}
-	scores, err := f.Scores()
-	if err != nil {
-		return out // an unfinished run has no table yet
+func sharesTask(a, b results.Manifest) bool {
+	if len(a.Config.Tasks) == 0 || len(b.Config.Tasks) == 0 {
+		return true
 	}
-	for _, l := range scores.Tasks {
-		out[l.Task] = l.Category
-	}
-	return out
+	return slices.ContainsFunc(a.Config.Tasks, func(x results.TaskConfig) bool {
+		return slices.ContainsFunc(b.Config.Tasks, func(y results.TaskConfig) bool { return x.Name == y.Name })
+	})
 }
 
-// sameSettings compares what the two manifests say of a task.
+// settingsWarnings compares what the two manifests say of a task.
 func settingsWarnings(a, b results.Manifest) []string {
 	if a.ID == b.ID {
 		return nil

@@ -14,6 +14,9 @@ import (
 //go:embed page.html
 var pageHTML string
 
+//go:embed parts.html
+var partsHTML string
+
 //go:embed study.html
 var studyHTML string
 
@@ -21,12 +24,15 @@ var studyHTML string
 var pageCSS string
 
 // The template escapes by context, so that no text of a run can become markup.
-var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"count": count, "of": ofText, "bar": barOf, "css": func() template.CSS { return template.CSS(pageCSS + figure.CSS) },
-}).Parse(pageHTML))
+var pageTemplate = template.Must(template.Must(parts.Clone()).New("report").Parse(pageHTML))
 
-// studyTemplate adds the parts that show a study: sheets, figures, claims.
-var studyTemplate = template.Must(pageTemplate.New("study").Parse(studyHTML))
+// studyTemplate is the page of the recomputed LoRA Land report.
+var studyTemplate = template.Must(template.Must(parts.Clone()).New("study").Parse(studyHTML))
+
+// parts are what both pages are made of.
+var parts = template.Must(template.New("parts").Funcs(template.FuncMap{
+	"count": count, "of": ofText, "bar": barOf, "css": func() template.CSS { return template.CSS(pageCSS + figure.CSS) },
+}).Parse(partsHTML))
 
 func (p *page) html() ([]byte, error) {
 	return execute(pageTemplate, p)

@@ -6,35 +6,14 @@ import (
 	"unicode"
 )
 
-// markdown is report.md.
-func (p *page) markdown() []byte {
+// markdown is report.md; figures is the folder of the drawings as seen from the
+// file, empty where there are none.
+func (p *page) markdown(figures string) []byte {
 	var b strings.Builder
-	title := "Run " + md(p.Run)
-	if p.Tag != "" {
-		title += " (" + md(p.Tag) + ")"
+	p.opening(&b)
+	if figures != "" {
+		writeFigures(&b, p.Figures, figures)
 	}
-	fmt.Fprintf(&b, "# %s\n\n", title)
-	for _, l := range p.Lead {
-		fmt.Fprintf(&b, "%s\n\n", md(l))
-	}
-
-	if len(p.Models) > 0 {
-		b.WriteString("## Models\n\n")
-		t := newTable("model", "what", "mean [95 %]", "tasks", "above baseline", "above GPT-4*", "tokens in / out", "cost", "time an answer")
-		for _, m := range p.Models {
-			t.row(m.Label, m.What, strings.TrimSpace(m.Mean.String()+" "+m.Interval()), fmt.Sprint(m.Tasks), ofText(m.AboveBaseline, m.Baselines), ofText(m.AboveGPT4, m.GPT4s),
-				count(m.Prompt)+" / "+count(m.Completion), m.Cost(), m.Time())
-		}
-		t.write(&b)
-		b.WriteString("\n")
-		for _, m := range p.Models {
-			for _, n := range m.Notes {
-				fmt.Fprintf(&b, "- %s: %s\n", md(m.Label), md(n))
-			}
-		}
-		b.WriteString("\n")
-	}
-
 	b.WriteString("## Scores\n\n")
 	head := []string{"task", "metric", "n"}
 	for _, l := range p.Labels {
@@ -73,7 +52,20 @@ func (p *page) markdown() []byte {
 		b.WriteString("\n")
 	}
 
+	for _, t := range p.Sheets {
+		t.markdown(&b)
+	}
+	if !p.Detailed() {
+		b.WriteString("## Row by row\n\n")
+		for _, pair := range p.Paired {
+			fmt.Fprintf(&b, "- %s\n", md(pair.Words))
+		}
+		b.WriteString("\n")
+	}
 	for _, pair := range p.Paired {
+		if !p.Detailed() {
+			break
+		}
 		fmt.Fprintf(&b, "## Row by row: A = %s, B = %s\n\n%s\n\n", md(pair.A), md(pair.B), md(pair.Words))
 		t := newTable("", "A", "B", "B − A [95 %]", "p (Holm)", "B is")
 		for _, l := range pair.Lines {
@@ -104,6 +96,26 @@ func (p *page) markdown() []byte {
 		t.row(d.Task, d.Source, fmt.Sprint(d.N), d.Hash, d.Spec)
 	}
 	t.write(&b)
+	if len(p.Warnings) > 0 {
+		b.WriteString("\n## Warnings\n\n")
+		for _, w := range p.Warnings {
+			fmt.Fprintf(&b, "- %s\n", md(w))
+		}
+	}
+	if len(p.Runs) > 0 {
+		b.WriteString("\n## Runs\n\n")
+		t = newTable("run", "tag", "started", "models", "tasks", "cost", "wall time", "evalrun")
+		for _, r := range p.Runs {
+			t.row(r.ID, r.Tag, r.Date, r.Models, r.Tasks, r.Cost, r.Time, r.Version)
+		}
+		t.write(&b)
+		b.WriteString("\n## Again\n\n```sh\n")
+		for _, r := range p.Runs {
+			b.WriteString(fenced(r.Command) + "\n")
+		}
+		b.WriteString("```\n")
+		return []byte(b.String())
+	}
 	b.WriteString("\n## Run\n\n")
 	t = newTable("", "")
 	for _, f := range p.Facts {
@@ -120,6 +132,57 @@ func (p *page) markdown() []byte {
 	t.write(&b)
 	fmt.Fprintf(&b, "\n## Again\n\n```sh\n%s\n```\n", fenced(p.Command))
 	return []byte(b.String())
+}
+
+// writeFigures refers to the drawings in a folder.
+func writeFigures(b *strings.Builder, list []drawn, folder string) {
+	for _, f := range list {
+		fmt.Fprintf(b, "![%s](%s%s.svg)\n\n%s: %s\n\n", md(f.Title), folder, f.Name, md(f.Title), md(f.Caption))
+	}
+}
+
+// summary is the first screen as text for a terminal.
+func (p *page) summary() []byte {
+	var b strings.Builder
+	for _, l := range p.Lead {
+		fmt.Fprintf(&b, "%s\n\n", printable(l))
+	}
+	lines := [][]string{{"model", "mean [95 %]", "tasks", "above baseline", "above GPT-4*", "cost", "time an answer"}}
+	for _, m := range p.Ranked() {
+		lines = append(lines, []string{printable(m.Label), strings.TrimSpace(m.Mean.String() + " " + m.Interval()), fmt.Sprint(m.Tasks), ofText(m.AboveBaseline, m.Baselines), ofText(m.AboveGPT4, m.GPT4s), m.Cost(), m.Time()})
+	}
+	aligned(&b, lines, map[int]bool{0: true})
+	return []byte(b.String())
+}
+
+// opening is the first screen of report.md.
+func (p *page) opening(b *strings.Builder) {
+	title := "Run " + md(p.Run)
+	if p.Tag != "" {
+		title += " (" + md(p.Tag) + ")"
+	}
+	fmt.Fprintf(b, "# %s\n\n", title)
+	for _, l := range p.Lead {
+		fmt.Fprintf(b, "%s\n\n", md(l))
+	}
+
+	if len(p.Models) > 0 {
+		b.WriteString("## Models\n\n")
+		t := newTable("model", "what", "mean [95 %]", "tasks", "above baseline", "above GPT-4*", "tokens in / out", "cost", "time an answer")
+		for _, m := range p.Ranked() {
+			t.row(m.Label, m.What, strings.TrimSpace(m.Mean.String()+" "+m.Interval()), fmt.Sprint(m.Tasks), ofText(m.AboveBaseline, m.Baselines), ofText(m.AboveGPT4, m.GPT4s),
+				count(m.Prompt)+" / "+count(m.Completion), m.Cost(), m.Time())
+		}
+		t.write(b)
+		b.WriteString("\n")
+		for _, m := range p.Models {
+			for _, n := range m.Notes {
+				fmt.Fprintf(b, "- %s: %s\n", md(m.Label), md(n))
+			}
+		}
+		b.WriteString("\n")
+	}
+
 }
 
 func ofText(k, n int) string {
@@ -234,13 +297,15 @@ func isBidi(r rune) bool {
 	return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x2028 || r == 0x2029
 }
 
-// fenced keeps a command within its fence and on its line.
-func fenced(s string) string {
-	s = strings.Map(func(r rune) rune {
+// printable keeps a text on its line and its signs from controlling anything.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || isBidi(r) {
 			return ' '
 		}
 		return r
 	}, strings.ToValidUTF8(s, "\uFFFD"))
-	return strings.ReplaceAll(s, "```", "` ` `")
 }
+
+// fenced keeps a command within its fence and on its line.
+func fenced(s string) string { return strings.ReplaceAll(printable(s), "```", "` ` `") }

@@ -1,17 +1,17 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strings"
-	"time"
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
 	"github.com/evalrun/evalrun/results"
-	"github.com/evalrun/evalrun/results/compare"
 )
 
 // tooFew is the number of rows under which a score says almost nothing.
@@ -35,10 +35,21 @@ type page struct {
 	Quality    []qualityRow
 	Data       []dataRow
 	Facts      [][2]string
-	Command    string
+	Runs       []runRow // of several
+	Command    string   // of one
 	Labels     []string
 	Published  bool
-	Other      bool // some published score was measured with another prompt
+	Other      bool     // some published score was measured with another prompt
+	Warnings   []string // what makes columns hard to compare
+	Figures    []drawn
+	Sheets     []*sheet
+
+	columns []*tableColumn
+}
+
+// runRow is one of several runs.
+type runRow struct {
+	ID, Tag, Date, Models, Tasks, Cost, Time, Version, Command string
 }
 
 // value is a number that may be absent.
@@ -136,16 +147,6 @@ type cell struct {
 	Winner    bool
 }
 
-type pairedBlock struct {
-	A, B  string
-	Lines []pairedLine
-	Words string
-}
-
-type pairedLine struct {
-	Name, A, B, Difference, P, Verdict string
-}
-
 type qualityRow struct {
 	Task, Model                                string
 	N                                          int
@@ -162,24 +163,33 @@ type dataRow struct {
 
 // newPage gathers everything. Several models are compared in pairs from the
 // stored samples.
-func newPage(ctx context.Context, f *results.Folder, s results.Scores) *page {
-	m := f.Manifest
-	p := &page{Run: m.ID, Tag: m.Tag, Date: m.Created.UTC().Format("2006-01-02 15:04 UTC"), Demo: m.Demonstration || s.Demonstration, Labels: labels(s)}
-	if s.Outcome != "" && s.Outcome != "finished" {
+func newPage(ctx context.Context, runs []Run, o Options) *page {
+	m := manifestOf(runs)
+	columns, s := merge(runs)
+	p := &page{Run: m.ID, Tag: m.Tag, Date: m.Created.UTC().Format("2006-01-02 15:04 UTC"), Demo: m.Demonstration || s.Demonstration, columns: columns}
+	for _, c := range columns {
+		p.Labels = append(p.Labels, c.Label)
+	}
+	if s.Outcome != "finished" {
 		p.Outcome = map[string]string{"interrupted": "interrupted", "budget": "stopped at its spending cap", "gave_up": "given up after failures"}[s.Outcome]
 		if p.Outcome == "" {
 			p.Outcome = s.Outcome
 		}
 	}
 	p.taskRows(s)
-	p.modelRows(m, s)
-	p.categoryRows(s)
+	p.modelRows(s)
+	p.categoryRows()
 	p.qualityRows(s)
-	p.paired(ctx, f)
+	p.paired(ctx, runs)
+	p.study(o)
 	p.dataRows(m)
-	p.facts(m, s)
-	p.Command = command(m)
-	p.lead(m, s)
+	if len(runs) == 1 {
+		p.facts(m, s)
+		p.Command = command(m)
+	} else {
+		p.runRows(runs)
+	}
+	p.lead(m, s, len(runs))
 	return p
 }
 
@@ -403,17 +413,56 @@ func (p *page) firstRows() []taskRow {
 	return out
 }
 
-func (p *page) modelRows(m results.Manifest, s results.Scores) {
-	configs := map[string]results.ModelConfig{}
-	for _, c := range m.Config.Models {
-		configs[c.Label] = c
+// sharedRows are those of firstRows on which every model has a score.
+func (p *page) sharedRows() []taskRow {
+	var out []taskRow
+	for _, t := range p.firstRows() {
+		if !slices.ContainsFunc(t.Cells, func(c cell) bool { return !c.Score.OK }) {
+			out = append(out, t)
+		}
 	}
+	return out
+}
+
+// ranking orders the columns by their mean over the tasks that all have, and
+// where there are none over their own; the best first.
+func (p *page) ranking() []int {
+	shared := p.sharedRows()
+	mean := func(i int) float64 {
+		if len(shared) == 0 {
+			return p.Models[i].Mean.V
+		}
+		return meanOf(shared, func(t taskRow) value { return t.Cells[i].Score }).V
+	}
+	order := make([]int, len(p.columns))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(mean(b), mean(a)) })
+	return order
+}
+
+// Ranked are the models as a table of several shows them: the best first.
+func (p *page) Ranked() []modelRow {
+	if len(p.Models) < 3 {
+		return p.Models
+	}
+	var out []modelRow
+	for _, i := range p.ranking() {
+		out = append(out, p.Models[i])
+	}
+	return out
+}
+
+func (p *page) modelRows(s results.Scores) {
 	first := p.firstRows()
-	for i, label := range p.Labels {
+	for i, column := range p.columns {
+		label, model, c := column.Label, column.Model, column.Config
 		row := modelRow{Label: label}
-		model, c := m.Models[label], configs[label]
 		row.What = strings.TrimSpace(c.Backend + " " + firstOf(model.Model, c.Model))
-		if c.Adapter != "" {
+		if len(column.adapters) > 1 {
+			row.What += fmt.Sprintf(", %d adapters", len(column.adapters))
+		} else if c.Adapter != "" {
 			row.What += ", adapter " + c.Adapter
 		}
 		if r := firstOf(model.Revision, c.Revision); r != "" {
@@ -489,24 +538,16 @@ func firstOf(list ...string) string {
 }
 
 // categoryRows are means over the tasks that every model has a score on.
-func (p *page) categoryRows(results.Scores) {
+func (p *page) categoryRows() {
 	rows := map[string][]taskRow{}
 	var names []string
-	var all []taskRow
-	for _, t := range p.firstRows() {
-		complete := true
-		for _, c := range t.Cells {
-			complete = complete && c.Score.OK
-		}
-		if !complete {
-			continue
-		}
+	all := p.sharedRows()
+	for _, t := range all {
 		name := firstOf(t.Category, "other")
 		if rows[name] == nil {
 			names = append(names, name)
 		}
 		rows[name] = append(rows[name], t)
-		all = append(all, t)
 	}
 	if len(all) < 2 {
 		return
@@ -560,42 +601,6 @@ func (p *page) qualityRows(s results.Scores) {
 	}
 }
 
-// paired compares the first model with each other one on the stored samples.
-func (p *page) paired(ctx context.Context, f *results.Folder) {
-	if len(p.Labels) < 2 {
-		return
-	}
-	for _, other := range p.Labels[1:] {
-		r, err := compare.Compare(ctx, compare.Side{Folder: f, Model: p.Labels[0]}, compare.Side{Folder: f, Model: other}, compare.Options{})
-		if err != nil {
-			p.PairedNote = fmt.Sprintf("%s and %s could not be compared in pairs: %v", p.Labels[0], other, err)
-			continue
-		}
-		b := pairedBlock{A: p.Labels[0], B: other, Words: r.Summary(p.Labels[0], other)}
-		p.PairedNote = r.Method
-		profile := r.Profile()
-		if len(r.Lines) > 1 {
-			for _, l := range r.Macro {
-				if l.Profile == profile {
-					b.Lines = append(b.Lines, pairedOf(firstOf(l.Category, "all tasks")+" ("+plural(l.N, "task")+")", l))
-				}
-			}
-		}
-		for _, l := range r.Lines {
-			if l.Profile == profile {
-				b.Lines = append(b.Lines, pairedOf(fmt.Sprintf("%s, %s (n %d)", l.Task, l.Metric, l.N), l))
-			}
-		}
-		p.Paired = append(p.Paired, b)
-	}
-}
-
-func pairedOf(name string, l compare.Line) pairedLine {
-	return pairedLine{Name: name, A: fmt.Sprintf("%.3f", float64(l.A)), B: fmt.Sprintf("%.3f", float64(l.B)),
-		Difference: fmt.Sprintf("%+.3f [%+.3f, %+.3f]", float64(l.Difference), float64(l.Interval[0]), float64(l.Interval[1])),
-		P:          compare.PText(float64(l.Adjusted)), Verdict: string(l.Verdict)}
-}
-
 func (p *page) dataRows(m results.Manifest) {
 	for _, t := range m.Config.Tasks {
 		r := m.Rows[t.Name]
@@ -614,63 +619,4 @@ func (p *page) rowsOf(task string, n int) int {
 		}
 	}
 	return 0
-}
-
-// shorten cuts a text to n characters.
-func shorten(s string, n int) string {
-	if r := []rune(s); len(r) > n {
-		return string(r[:n]) + "…"
-	}
-	return s
-}
-
-func clip(s string, n int) string {
-	if len(s) > n {
-		return s[:n]
-	}
-	return s
-}
-
-func usd(v float64) string {
-	switch {
-	case v == 0:
-		return "$0"
-	case v < 0.01:
-		return fmt.Sprintf("$%.5f", v)
-	case v < 10:
-		return fmt.Sprintf("$%.3f", v)
-	}
-	return fmt.Sprintf("$%.2f", v)
-}
-
-func seconds(s float64) string {
-	d := time.Duration(s * float64(time.Second))
-	switch {
-	case s < 0 || s > 1e9 || math.IsNaN(s):
-		return "–"
-	case s < 10:
-		return fmt.Sprintf("%.1f s", s)
-	case s < 120:
-		return fmt.Sprintf("%.0f s", s)
-	}
-	return d.Round(time.Second).String()
-}
-
-func count(n int) string {
-	switch {
-	case n >= 10_000_000:
-		return fmt.Sprintf("%.0f M", float64(n)/1e6)
-	case n >= 1_000_000:
-		return fmt.Sprintf("%.1f M", float64(n)/1e6)
-	case n >= 10_000:
-		return fmt.Sprintf("%.0f k", float64(n)/1e3)
-	}
-	return fmt.Sprint(n)
-}
-
-func plural(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	return fmt.Sprintf("%d %ss", n, word)
 }

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
@@ -187,9 +186,7 @@ func (p *studyPage) markdown(figures string) []byte {
 		fmt.Fprintf(&b, "%s\n\n", md(l))
 	}
 	if figures != "" {
-		for _, f := range p.Figures {
-			fmt.Fprintf(&b, "![%s](%s%s.svg)\n\n%s: %s\n\n", md(f.Title), figures, f.Name, md(f.Title), md(f.Caption))
-		}
+		writeFigures(&b, p.Figures, figures)
 	}
 	for _, t := range p.Sheets {
 		t.markdown(&b)
@@ -267,8 +264,7 @@ func (p *studyPage) json() ([]byte, error) {
 			"best_model_before": before.BestModel, "best_model_before_score": finite(before.Best), "best_model_after": after.BestModel, "best_model_after_score": finite(after.Best)})
 	}
 	out["figure7"] = kinds
-	b, err := json.MarshalIndent(out, "", " ")
-	return append(b, '\n'), err
+	return indented(out)
 }
 
 // claimsSheet is the claims as CSV.

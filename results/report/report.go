@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/results"
@@ -30,43 +31,122 @@ const (
 // Formats lists what Render knows.
 func Formats() []string { return []string{"md", "html", "csv", "junit", "json"} }
 
+// Options of a report.
+type Options struct {
+	// Rival is the label of the model that fine-tuning has to beat; empty is a
+	// GPT-4 among the columns, else the published GPT-4 where every task has it.
+	Rival string
+	// Tuned names the base model's label of a fine-tuned model's label, where
+	// an adapter does not tell it.
+	Tuned map[string]string
+	// Heuristics are the fourteen complexity heuristics (the order of
+	// reference.HeuristicNames) of tasks by name; where they are missing the
+	// published ones stand in for tasks of the LoRA Land report.
+	Heuristics map[string][]float64
+}
+
+// A Report is what is said of one run or several. It is made when a form first
+// needs it.
+type Report struct {
+	runs   []Run
+	scores results.Scores
+	page   func() *page
+}
+
+// New prepares the report of one run or several.
+func New(ctx context.Context, runs []Run, o Options) *Report {
+	_, s := merge(runs)
+	return &Report{runs: runs, scores: s, page: sync.OnceValue(func() *page { return newPage(ctx, runs, o) })}
+}
+
 // Write puts report.md, report.html and junit.xml into the run folder, each in
 // one step. It reads the samples when the run has several models.
 func Write(f *results.Folder, s results.Scores) error {
-	p := newPage(context.Background(), f, s)
-	html, err := p.html()
+	files, err := New(context.Background(), []Run{{f, s}}, Options{}).forms("md", "html", "junit")
+	if err == nil {
+		_, err = writeAll(f.Path, files)
+	}
 	if err != nil {
 		return fmt.Errorf("write the report of run %s: %w", f.Manifest.ID, err)
-	}
-	junit, err := junitXML(f.Manifest, s)
-	if err != nil {
-		return fmt.Errorf("write the report of run %s: %w", f.Manifest.ID, err)
-	}
-	for _, file := range []struct {
-		name string
-		b    []byte
-	}{{MarkdownFile, p.markdown()}, {HTMLFile, html}, {JUnitFile, junit}} {
-		if err := results.WriteFile(filepath.Join(f.Path, file.name), file.b); err != nil {
-			return fmt.Errorf("write the report of run %s: %w", f.Manifest.ID, err)
-		}
 	}
 	return nil
 }
 
-// Render gives one format of the report: md, html, csv, junit or json.
-func Render(ctx context.Context, format string, f *results.Folder, s results.Scores) ([]byte, error) {
+// WriteAll puts the report into a folder in every form, with a CSV file a table
+// and an SVG file a figure. It gives the names of the files.
+func (r *Report) WriteAll(dir string) ([]string, error) {
+	files, err := r.forms("html", "junit", "csv", "json")
+	if err != nil {
+		return nil, err
+	}
+	p := r.page()
+	files = append([]file{{MarkdownFile, p.markdown("figures/")}}, files...)
+	for _, t := range p.Sheets {
+		b, err := t.csv()
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file{t.Key + ".csv", b})
+	}
+	for _, f := range p.Figures {
+		files = append(files, file{filepath.Join("figures", f.Name+".svg"), f.SVG.File()})
+	}
+	return writeAll(dir, files)
+}
+
+// forms renders some forms under the names of their files.
+func (r *Report) forms(formats ...string) ([]file, error) {
+	names := map[string]string{"md": MarkdownFile, "html": HTMLFile, "junit": JUnitFile, "csv": "scores.csv", "json": "report.json"}
+	var out []file
+	for _, f := range formats {
+		b, err := r.Render(f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, file{names[f], b})
+	}
+	return out, nil
+}
+
+// Summary is the first screen as text: the sentences and the table of models.
+func (r *Report) Summary() []byte { return r.page().summary() }
+
+// Render gives one format: md, html, csv, junit or json. The JSON of one run is
+// its scores.json, of several their table and what was made of it.
+func (r *Report) Render(format string) ([]byte, error) {
 	switch format {
 	case "md":
-		return newPage(ctx, f, s).markdown(), nil
+		return r.page().markdown(""), nil
 	case "html":
-		return newPage(ctx, f, s).html()
+		return r.page().html()
 	case "csv":
-		return csvTable(s)
+		return csvTable(r.scores)
 	case "junit":
-		return junitXML(f.Manifest, s)
+		return junitXML(manifestOf(r.runs), r.scores)
 	case "json":
-		b, err := json.MarshalIndent(s, "", "  ")
-		return append(b, '\n'), err
+		if len(r.runs) == 1 {
+			return indented(r.runs[0].Scores)
+		}
+		return r.json()
 	}
 	return nil, &core.UserError{Where: "--format " + format, Message: "unknown format", Hint: "one of: md, html, csv, junit, json"}
+}
+
+func (r *Report) json() ([]byte, error) {
+	p := r.page()
+	out := map[string]any{"tasks": r.scores.Tasks, "seconds": r.scores.Seconds, "cost_usd": r.scores.CostUSD, "outcome": r.scores.Outcome, "lead": p.Lead, "warnings": p.Warnings}
+	var paths []string
+	for _, run := range r.runs {
+		paths = append(paths, run.Folder.Path)
+	}
+	out["runs"] = paths
+	for _, t := range p.Sheets {
+		out[t.Key] = t.json()
+	}
+	return indented(out)
+}
+
+func indented(v any) ([]byte, error) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	return append(b, '\n'), err
 }

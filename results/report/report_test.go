@@ -84,7 +84,7 @@ func folder(t *testing.T, s results.Scores) *results.Folder {
 
 func render(t *testing.T, format string, f *results.Folder, s results.Scores) string {
 	t.Helper()
-	b, err := Render(context.Background(), format, f, s)
+	b, err := New(context.Background(), []Run{{f, s}}, Options{}).Render(format)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +333,7 @@ func TestCSV(t *testing.T) {
 
 func TestUnknownFormat(t *testing.T) {
 	s := twoModels()
-	if _, err := Render(context.Background(), "pdf", folder(t, s), s); err == nil || !strings.Contains(err.Error(), "unknown format") {
+	if _, err := New(context.Background(), []Run{{folder(t, s), s}}, Options{}).Render("pdf"); err == nil || !strings.Contains(err.Error(), "unknown format") {
 		t.Errorf("error %v", err)
 	}
 }

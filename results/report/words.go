@@ -10,7 +10,7 @@ import (
 
 // lead says on the first screen what was compared, on what, who won, how sure
 // that is and what it cost.
-func (p *page) lead(m results.Manifest, s results.Scores) {
+func (p *page) lead(m results.Manifest, s results.Scores, runs int) {
 	add := func(format string, args ...any) { p.Lead = append(p.Lead, fmt.Sprintf(format, args...)) }
 	answers, cost, unknown := 0, 0.0, false
 	for _, r := range p.Models {
@@ -23,12 +23,20 @@ func (p *page) lead(m results.Manifest, s results.Scores) {
 	if len(first) == 1 {
 		what = "the task " + first[0].Task
 	}
-	add("%s on %s: %d scored answers, rows from %s.", listOf(p.Labels, 4), what, answers, p.sources(m))
+	from := p.sources(m)
+	if runs > 1 {
+		from += fmt.Sprintf(", in %d runs", runs)
+	}
+	add("%s on %s: %d scored answers, rows from %s.", listOf(p.Labels, 4), what, answers, from)
 	if p.Demo {
 		add("This is a demonstration: the small embedded model or the embedded rows were used. The numbers show how evalrun works, not how good a model is.")
 	}
 	if p.Outcome != "" {
-		add("The run was %s; its numbers cover what was answered until then.", p.Outcome)
+		subject := "The run was"
+		if runs > 1 {
+			subject = "One of the runs was"
+		}
+		add(subject+" %s; its numbers cover what was answered until then.", p.Outcome)
 	}
 	if len(p.Models) > 1 {
 		p.leadSeveral(add, first)
@@ -104,25 +112,54 @@ func (p *page) leadSeveral(add func(string, ...any), first []taskRow) {
 			}
 		}
 	}
-	order := make([]int, len(p.Models))
-	for i := range order {
-		order[i] = i
+	shared, over := p.sharedRows(), ""
+	if len(shared) > 0 && len(shared) < len(first) {
+		over = fmt.Sprintf(" over the %s that all have", plural(len(shared), "task"))
 	}
-	sort.SliceStable(order, func(i, j int) bool { return p.Models[order[i]].Mean.V > p.Models[order[j]].Mean.V })
 	var parts []string
-	for _, i := range order {
+	for _, i := range p.ranking() {
 		m := p.Models[i]
-		if m.Mean.OK {
-			parts = append(parts, fmt.Sprintf("%s %s %s (best on %d)", m.Label, m.Mean, m.Interval(), wins[i]))
+		if !m.Mean.OK {
+			continue
 		}
+		text := fmt.Sprintf("%s %s %s (best on %d)", m.Label, m.Mean, m.Interval(), wins[i])
+		if over != "" {
+			text = fmt.Sprintf("%s %s (best on %d)", m.Label, meanOf(shared, func(t taskRow) value { return t.Cells[i].Score }), wins[i])
+		}
+		parts = append(parts, text)
 	}
 	if len(parts) > 0 {
-		add("Mean score: %s.", strings.Join(parts, "; "))
+		more := ""
+		if n := len(parts); n > mostNamed {
+			parts, more = parts[:mostNamed], fmt.Sprintf("; and %d more", n-mostNamed)
+		}
+		add("Mean score%s: %s%s.", over, strings.Join(parts, "; "), more)
 	}
-	for _, b := range p.Paired {
+	if len(shared) == 0 {
+		add("No task was run with every model: the means are over different tasks and say nothing about each other.")
+	}
+	p.leadTuned(add)
+	most := 3
+	if len(p.Paired) <= fewPairs {
+		most = len(p.Paired)
+	}
+	for _, b := range p.Paired[:most] {
 		add("Row by row: %s", b.Words)
 	}
+	if n := len(p.Paired) - most; n > 0 {
+		add("%d further comparisons stand below.", n)
+	}
+	for i, w := range p.Warnings {
+		if i == mostNamed-1 && len(p.Warnings) > mostNamed {
+			add("Take care: %d further warnings stand below.", len(p.Warnings)-i)
+			break
+		}
+		add("Take care: %s.", w)
+	}
 }
+
+// mostNamed bounds the lists of the first screen.
+const mostNamed = 5
 
 // sources names where the rows came from, shortly.
 func (p *page) sources(m results.Manifest) string {
@@ -157,6 +194,22 @@ func listOf(list []string, most int) string {
 		return strings.Join(list[:len(list)-1], ", ") + " and " + list[len(list)-1]
 	}
 	return strings.Join(list, "")
+}
+
+// runRows are the runs of a report of several.
+func (p *page) runRows(runs []Run) {
+	for _, r := range runs {
+		m := r.Folder.Manifest
+		var names, tasks []string
+		for _, c := range m.Config.Models {
+			names = append(names, c.Label)
+		}
+		for _, t := range m.Config.Tasks {
+			tasks = append(tasks, t.Name)
+		}
+		p.Runs = append(p.Runs, runRow{ID: m.ID, Tag: m.Tag, Date: m.Created.UTC().Format("2006-01-02 15:04 UTC"), Models: listOf(names, 3), Tasks: listOf(tasks, 3),
+			Cost: usd(r.Scores.CostUSD), Time: seconds(firstPositive(r.Scores.Seconds, m.Seconds)), Version: m.Versions.Evalrun, Command: command(m)})
+	}
 }
 
 // facts are what is needed to understand a number years later.
