@@ -8,11 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/nearest"
 	"github.com/evalrun/evalrun/results"
 	"github.com/evalrun/evalrun/results/report"
 )
@@ -21,46 +23,55 @@ import (
 const latestRun = "latest"
 
 func newReport() *cobra.Command {
-	var format, to, out string
-	var asJSON, reference bool
+	f := &reportFlags{}
 	cmd := &cobra.Command{
-		Use:   "report [RUN]",
-		Short: "write the report of a run: Markdown, one-file HTML, JUnit, CSV",
+		Use:   "report [RUN…]",
+		Short: "write the report of runs: Markdown, one-file HTML, JUnit, CSV, SVG figures",
 		Long: "Report makes report.md, report.html and junit.xml of a run again, from what is stored,\n" +
 			"and prints its table. With --format it prints that one form, or writes it to --to FILE.\n" +
-			"RUN is a folder, a run's id, or latest.\n\n" +
+			"RUN is a folder, a run's id, or latest. Several runs are put into one table: a column a\n" +
+			"model, what was fine-tuned beside its base model; all forms, tables and figures go to the\n" +
+			"folder --to DIR (runs/report when it is not given).\n\n" +
 			"With --reference it recomputes the LoRA Land report from its published tables and prints\n" +
 			"each figure beside the published one: tables 3 to 6 and 11 to 13, the figures' numbers and\n" +
 			"the claims of the text; --out DIR writes them as Markdown, HTML, JSON, CSV and SVG.",
 		Example: "  evalrun report\n" +
 			"  evalrun report latest --format html --to report.html\n" +
+			"  evalrun glue_sst2 --backend echo --data embedded --quiet; evalrun report runs/2* --to both/\n" +
 			"  evalrun report --reference --out lora-land",
-		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if asJSON {
-				format = "json"
+			if f.json {
+				f.format = "json"
 			}
-			if reference {
-				if len(args) > 0 {
-					return &core.UserError{Where: "--reference " + args[0], Message: "the published tables are no run", Hint: "evalrun report " + args[0] + ", or evalrun report --reference alone"}
-				}
-				dir := ""
-				if cmd.Flags().Changed("out") {
-					dir = out
-				}
-				return runReference(cmd.OutOrStdout(), format, to, dir)
+			if !f.reference {
+				return f.run(cmd.Context(), cmd.OutOrStdout(), args)
 			}
-			return runReport(cmd.Context(), cmd.OutOrStdout(), out, runName(args), format, to)
+			if len(args) > 0 {
+				return &core.UserError{Where: "--reference " + args[0], Message: "the published tables are no run", Hint: "evalrun report " + args[0] + ", or evalrun report --reference alone"}
+			}
+			if !cmd.Flags().Changed("out") {
+				f.out = ""
+			}
+			return f.runReference(cmd.OutOrStdout())
 		},
-		ValidArgsFunction: completeRuns(&out, 1),
+		ValidArgsFunction: completeRuns(&f.out, 1000),
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&format, "format", "", "print one form: "+strings.Join(report.Formats(), ", "))
-	fl.StringVar(&to, "to", "", "write to this file; its ending tells the form where --format is not given")
-	fl.StringVar(&out, "out", "runs", "folder that holds the run folders; with --reference the folder to write to")
-	fl.BoolVar(&reference, "reference", false, "the LoRA Land report recomputed from its published tables, instead of a run")
-	fl.BoolVar(&asJSON, "json", false, "the scores as one JSON object (the same as --format json)")
+	fl.StringVar(&f.format, "format", "", "print one form: "+strings.Join(report.Formats(), ", "))
+	fl.StringVar(&f.to, "to", "", "write to this file, whose ending tells the form where --format is not given; DIR/ takes all forms, tables and figures")
+	fl.StringVar(&f.out, "out", "runs", "folder that holds the run folders; with --reference the folder to write to")
+	fl.StringVar(&f.rival, "rival", "", "label of the model that fine-tuning has to beat (a GPT-4 among the models, else the published one)")
+	fl.StringArrayVar(&f.tuned, "finetuned", nil, "TUNED=BASE: labels of a fine-tuned model without adapter and of its base model; repeatable")
+	fl.BoolVar(&f.reference, "reference", false, "the LoRA Land report recomputed from its published tables, instead of a run")
+	fl.BoolVar(&f.json, "json", false, "the scores as one JSON object (the same as --format json)")
 	return cmd
+}
+
+// reportFlags are what report takes.
+type reportFlags struct {
+	format, to, out, rival string
+	tuned                  []string
+	json, reference        bool
 }
 
 // runName is the run that the arguments name.
@@ -112,51 +123,137 @@ func formatOf(path string) string {
 	return ""
 }
 
-func runReport(ctx context.Context, w io.Writer, root, name, format, to string) error {
-	if formatOf(root) != "" {
-		return &core.UserError{Where: "--out " + root, Message: "is the folder that holds the runs, as everywhere", Hint: "--to " + root + " writes the report to that file"}
+// run reports one run or several.
+func (f *reportFlags) run(ctx context.Context, w io.Writer, args []string) error {
+	if formatOf(f.out) != "" {
+		return &core.UserError{Where: "--out " + f.out, Message: "is the folder that holds the runs, as everywhere", Hint: "--to " + f.out + " writes the report to that file"}
 	}
-	format, err := formatFor(format, to)
-	if err != nil {
-		return err
+	dir := ""
+	if info, err := os.Stat(f.to); f.to != "" && f.format == "" && (strings.HasSuffix(f.to, "/") || err == nil && info.IsDir()) {
+		dir = f.to
 	}
-	folder, scores, err := openScored(ctx, root, name)
-	if err != nil {
-		return err
-	}
-	if format == "" {
-		if err := writeReports(folder, scores); err != nil {
+	format := f.format
+	if dir == "" {
+		var err error
+		if format, err = formatFor(f.format, f.to); err != nil {
 			return err
 		}
-		printTable(w, scores)
-		for _, file := range []string{report.MarkdownFile, report.HTMLFile, report.JUnitFile} {
-			fmt.Fprintln(w, filepath.Join(folder.Path, file))
-		}
-		return nil
 	}
-	b, err := report.Render(ctx, format, folder, scores)
+	runs, err := f.open(ctx, args)
 	if err != nil {
 		return err
 	}
-	return writeTo(w, to, b)
+	o, err := f.options(runs)
+	if err != nil {
+		return err
+	}
+	if format == "" && dir == "" && len(runs) == 1 {
+		return reportInPlace(w, runs[0])
+	}
+	r := report.New(ctx, runs, o)
+	if format == "" {
+		if dir == "" {
+			dir = filepath.Join(f.out, "report")
+		}
+		files, err := r.WriteAll(dir)
+		if err != nil {
+			return err
+		}
+		_, _ = w.Write(r.Summary())
+		for _, file := range files[:2] {
+			fmt.Fprintln(w, file)
+		}
+		fmt.Fprintf(w, "and %d further files in %s\n", len(files)-2, dir)
+		return nil
+	}
+	b, err := r.Render(format)
+	if err != nil {
+		return err
+	}
+	return writeTo(w, f.to, b)
+}
+
+// open opens the named runs, the last one where none is named; one that is named
+// twice counts once.
+func (f *reportFlags) open(ctx context.Context, args []string) ([]report.Run, error) {
+	if len(args) == 0 {
+		args = []string{latestRun}
+	}
+	var runs []report.Run
+	for _, name := range args {
+		folder, scores, err := openScored(ctx, f.out, name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(runs, func(r report.Run) bool { return r.Folder.Path == folder.Path }) {
+			runs = append(runs, report.Run{Folder: folder, Scores: scores})
+		}
+	}
+	return runs, nil
+}
+
+// options checks the labels that the flags name.
+func (f *reportFlags) options(runs []report.Run) (report.Options, error) {
+	o := report.Options{Rival: f.rival, Tuned: map[string]string{}}
+	labels := report.New(context.Background(), runs, o).Labels()
+	known := func(where, label string) error {
+		if slices.Contains(labels, label) {
+			return nil
+		}
+		hint := "the models are " + strings.Join(labels, ", ")
+		if near := nearest.Word(label, labels); near != "" {
+			hint = "did you mean " + near + "?"
+		}
+		return &core.UserError{Where: where, Message: fmt.Sprintf("no model %q in these runs", label), Hint: hint}
+	}
+	if f.rival != "" {
+		if err := known("--rival", f.rival); err != nil {
+			return o, err
+		}
+	}
+	for _, pair := range f.tuned {
+		tuned, base, ok := strings.Cut(pair, "=")
+		if !ok {
+			return o, &core.UserError{Where: "--finetuned " + pair, Message: "not of the form TUNED=BASE", Hint: "for example --finetuned local:my-merged-model=local:mistral-7b"}
+		}
+		for _, label := range []string{tuned, base} {
+			if err := known("--finetuned "+pair, label); err != nil {
+				return o, err
+			}
+		}
+		o.Tuned[tuned] = base
+	}
+	return o, nil
+}
+
+// reportInPlace makes the reports in a run's own folder again.
+func reportInPlace(w io.Writer, r report.Run) error {
+	if err := writeReports(r.Folder, r.Scores); err != nil {
+		return err
+	}
+	printTable(w, r.Scores)
+	for _, file := range []string{report.MarkdownFile, report.HTMLFile, report.JUnitFile} {
+		fmt.Fprintln(w, filepath.Join(r.Folder.Path, file))
+	}
+	return nil
 }
 
 // runReference prints the recomputed LoRA Land report, or writes it to a file or
 // a folder.
-func runReference(w io.Writer, format, to, dir string) error {
-	if dir != "" {
-		files, err := report.WriteReference(dir)
+func (f *reportFlags) runReference(w io.Writer) error {
+	if f.out != "" {
+		files, err := report.WriteReference(f.out)
 		if err != nil {
 			return err
 		}
-		if format == "" && to == "" {
-			for _, f := range files {
-				fmt.Fprintln(w, f)
+		if f.format == "" && f.to == "" {
+			for _, file := range files {
+				fmt.Fprintln(w, file)
 			}
 			return nil
 		}
 	}
-	format, err := formatFor(format, to)
+	format, err := formatFor(f.format, f.to)
 	if err != nil {
 		return err
 	}
@@ -167,7 +264,7 @@ func runReference(w io.Writer, format, to, dir string) error {
 	if err != nil {
 		return err
 	}
-	return writeTo(w, to, b)
+	return writeTo(w, f.to, b)
 }
 
 // formatFor is the form that is asked for: by name, or by the ending of the file

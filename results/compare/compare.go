@@ -279,37 +279,33 @@ func (c *comparison) warn(format string, args ...any) {
 	c.result.Warnings = append(c.result.Warnings, fmt.Sprintf(format, args...))
 }
 
-// sharedPlaces lists the places of both in row order, so that a seed always
-// draws the same.
-func sharedPlaces(a, b *taskTable) []place {
-	var out []place
-	for p := range a.rows {
-		if _, ok := b.rows[p]; ok {
-			out = append(out, p)
+// sharedPlaces lists where the places of both are in a and in b, in row order.
+func sharedPlaces(a, b *taskTable) [][2]int {
+	out := make([][2]int, 0, min(len(a.list), len(b.list)))
+	guess := 0
+	for i := range a.list {
+		if j := b.find(a.list[i].place, guess); j >= 0 {
+			out = append(out, [2]int{i, j})
+			guess = j + 1
 		}
 	}
-	sortPlaces(out, a)
 	return out
-}
-
-func sortPlaces(list []place, t *taskTable) {
-	slices.SortFunc(list, func(x, y place) int {
-		return cmp.Or(cmp.Compare(t.rows[x].index, t.rows[y].index), cmp.Compare(x.sample, y.sample), cmp.Compare(x.repeat, y.repeat))
-	})
 }
 
 // missing counts the places of have that the other lacks.
 func (c *comparison) missing(list *[]Missing, task string, have, other *taskTable) {
 	var only []place
-	for p := range have.rows {
-		if _, ok := other.rows[p]; !ok {
-			only = append(only, p)
+	guess := 0
+	for i := range have.list {
+		at := other.find(have.list[i].place, guess)
+		if at < 0 {
+			only = append(only, have.list[i].place)
 		}
+		guess = at + 1
 	}
 	if len(only) == 0 {
 		return
 	}
-	sortPlaces(only, have)
 	m := Missing{Task: task, N: len(only)}
 	for _, p := range only[:min(len(only), namedSamples)] {
 		name := p.sample
@@ -322,10 +318,10 @@ func (c *comparison) missing(list *[]Missing, task string, have, other *taskTabl
 }
 
 // asked warns where a pair was not asked the same.
-func (c *comparison) asked(task string, ta, tb *taskTable, shared []place) {
+func (c *comparison) asked(task string, ta, tb *taskTable, shared [][2]int) {
 	prompts, targets, forms := 0, 0, 0
 	for _, p := range shared {
-		va, vb := ta.rows[p], tb.rows[p]
+		va, vb := &ta.list[p[0]], &tb.list[p[1]]
 		switch {
 		case va.chat != vb.chat:
 			forms++
@@ -348,7 +344,7 @@ func (c *comparison) asked(task string, ta, tb *taskTable, shared []place) {
 }
 
 // line pairs one measure; false when no pair has two verdicts.
-func (c *comparison) line(task string, m measure, ta, tb *taskTable, shared []place, columnB int, first bool) bool {
+func (c *comparison) line(task string, m measure, ta, tb *taskTable, shared [][2]int, columnB int, first bool) bool {
 	columnA := ta.column(m)
 	l := Line{Task: task, Category: c.categories[task], Metric: m.Metric, Profile: m.Profile, Direction: "higher", first: first}
 	if l.Category == "" {
@@ -370,14 +366,16 @@ func (c *comparison) line(task string, m measure, ta, tb *taskTable, shared []pl
 	if !known && c.directions[m.Metric] == "lower" {
 		l.Direction = "lower"
 	}
+	p.a, p.b = make([]float64, 0, len(shared)), make([]float64, 0, len(shared))
 	count, row := 0, "" // repeats of the present row
 	for _, at := range shared {
-		va, vb := ta.rows[at].value(columnA), tb.rows[at].value(columnB)
+		sample := ta.list[at[0]].sample
+		va, vb := ta.list[at[0]].value(columnA), tb.list[at[1]].value(columnB)
 		if math.IsNaN(va) || math.IsNaN(vb) {
 			l.Unjudged++
 			continue
 		}
-		if count > 0 && at.sample == row {
+		if count > 0 && sample == row {
 			last := len(p.a) - 1
 			p.a[last] += (va - p.a[last]) / float64(count+1)
 			p.b[last] += (vb - p.b[last]) / float64(count+1)
@@ -385,7 +383,7 @@ func (c *comparison) line(task string, m measure, ta, tb *taskTable, shared []pl
 			p.binary = false
 			continue
 		}
-		p.a, p.b, count, row = append(p.a, va), append(p.b, vb), 1, at.sample
+		p.a, p.b, count, row = append(p.a, va), append(p.b, vb), 1, sample
 	}
 	if len(p.a) == 0 {
 		c.warn("%s: %s (%s) has no pair with a verdict on both sides", task, m.Metric, m.Profile)

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -32,6 +33,7 @@ type place struct {
 // one float a measure, NaN where there is no verdict. The texts are let go, so
 // that memory does not grow with prompts and answers.
 type verdicts struct {
+	place
 	index          int
 	prompt, target uint64
 	chat           bool
@@ -42,7 +44,10 @@ type verdicts struct {
 // taskTable holds a task's verdicts under one model.
 type taskTable struct {
 	measures []measure
-	rows     map[place]verdicts
+	// list holds the verdicts in row order, at where each place is in it.
+	list []verdicts
+	at   map[place]int32
+	room []float64 // for values to come, many in one piece
 }
 
 func (t *taskTable) column(m measure) int {
@@ -131,6 +136,11 @@ func (r *Reader) load(ctx context.Context, f *results.Folder) (*loaded, error) {
 			}
 			s.add(v, r.seed)
 		}
+		for _, s := range l.sides {
+			for _, t := range s.tasks {
+				t.sort()
+			}
+		}
 	})
 	return l, l.err
 }
@@ -176,11 +186,11 @@ func (r *Reader) table(f *results.Folder) []results.Score {
 func (s *side) add(rec *record.Verdict, seed maphash.Seed) {
 	t := s.tasks[rec.Task]
 	if t == nil {
-		t = &taskTable{rows: map[place]verdicts{}}
+		t = &taskTable{at: map[place]int32{}}
 		s.tasks[rec.Task] = t
 		s.order = append(s.order, rec.Task)
 	}
-	v := verdicts{index: rec.Index, failed: rec.Failed, chat: rec.Messages != nil,
+	v := verdicts{place: place{rec.Sample, rec.Repeat}, index: rec.Index, failed: rec.Failed, chat: rec.Messages != nil,
 		prompt: fingerprint(seed, rec.Prompt, rec.Messages, rec.Continuations), target: fingerprint(seed, rec.Targets)}
 	for _, sc := range rec.Scores {
 		m := measure{sc.Metric, sc.Profile}
@@ -190,7 +200,7 @@ func (s *side) add(rec *record.Verdict, seed maphash.Seed) {
 			t.measures = append(t.measures, m)
 		}
 		if v.values == nil {
-			v.values = make([]float64, 0, max(len(t.measures), len(rec.Scores)))
+			v.values = t.values(max(len(t.measures), len(rec.Scores)))
 		}
 		for len(v.values) <= at {
 			v.values = append(v.values, math.NaN())
@@ -199,11 +209,53 @@ func (s *side) add(rec *record.Verdict, seed maphash.Seed) {
 			v.values[at] = float64(sc.Value)
 		}
 	}
-	t.rows[place{rec.Sample, rec.Repeat}] = v
+	if at, again := t.at[v.place]; again {
+		t.list[at] = v
+		return
+	}
+	t.at[v.place] = int32(len(t.list))
+	t.list = append(t.list, v)
+}
+
+// values makes room for n numbers.
+func (t *taskTable) values(n int) []float64 {
+	const piece = 1024
+	if cap(t.room)-len(t.room) < n {
+		t.room = make([]float64, 0, max(n, piece))
+	}
+	from := len(t.room)
+	t.room = t.room[:from+n]
+	return t.room[from : from : from+n]
+}
+
+// sort brings the list into row order, so that a seed always draws the same.
+func (t *taskTable) sort() {
+	order := func(x, y verdicts) int {
+		return cmp.Or(cmp.Compare(x.index, y.index), cmp.Compare(x.sample, y.sample), cmp.Compare(x.repeat, y.repeat))
+	}
+	t.room = nil
+	if slices.IsSortedFunc(t.list, order) {
+		return
+	}
+	slices.SortFunc(t.list, order)
+	for i, v := range t.list {
+		t.at[v.place] = int32(i)
+	}
+}
+
+// find gives where a place is, guess being likely; −1 for nowhere.
+func (t *taskTable) find(p place, guess int) int {
+	if guess < len(t.list) && t.list[guess].place == p {
+		return guess
+	}
+	if at, ok := t.at[p]; ok {
+		return int(at)
+	}
+	return -1
 }
 
 // value gives a measure's verdict, NaN where there is none.
-func (v verdicts) value(column int) float64 {
+func (v *verdicts) value(column int) float64 {
 	if column < 0 || column >= len(v.values) || v.failed {
 		return math.NaN()
 	}
@@ -252,7 +304,9 @@ func settingsWarnings(a, b results.Manifest) []string {
 	for _, t := range b.Config.Tasks {
 		ra, okA := a.Rows[t.Name]
 		rb, okB := b.Rows[t.Name]
-		if okA && okB && (ra.Source != rb.Source || ra.SHA256 != "" && rb.SHA256 != "" && ra.SHA256 != rb.SHA256) {
+		if okA && okB && ra.Source == rb.Source && ra.SHA256 != "" && rb.SHA256 != "" && ra.SHA256 != rb.SHA256 {
+			out = append(out, fmt.Sprintf("%s: not the same rows of %s (%d and %d): only shared ones are compared", t.Name, ra.Source, ra.N, rb.N))
+		} else if okA && okB && (ra.Source != rb.Source || ra.SHA256 != "" && rb.SHA256 != "" && ra.SHA256 != rb.SHA256) {
 			out = append(out, fmt.Sprintf("%s: the rows are not from the same data (%s; %s)", t.Name, ra.Source, rb.Source))
 		}
 	}

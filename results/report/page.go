@@ -470,7 +470,8 @@ func (p *page) modelRows(s results.Scores) {
 		}
 		row.Device, row.Hash, row.Notes = model.Device, model.Hash, model.Notes
 		row.PriceUnknown = !model.PriceKnow && model.PriceIn == 0 && model.PriceOut == 0 && c.Backend != "local" && c.Backend != "echo" && c.Backend != "replay" && c.Backend != ""
-		var variance float64
+		var variance, lows, highs float64
+		bounded := 0
 		for _, t := range first {
 			cell := t.Cells[i]
 			if !cell.Score.OK {
@@ -481,6 +482,7 @@ func (p *page) modelRows(s results.Scores) {
 			if cell.Low.OK && cell.High.OK {
 				half := (cell.High.V - cell.Low.V) / 2 / z95
 				variance += half * half
+				lows, highs, bounded = lows+cell.Low.V, highs+cell.High.V, bounded+1
 			}
 			if t.Baseline.OK {
 				row.Baselines++
@@ -500,6 +502,9 @@ func (p *page) modelRows(s results.Scores) {
 			row.Mean.V /= k
 			half := z95 * math.Sqrt(variance) / k
 			row.Low, row.High = row.Mean.V-half, row.Mean.V+half
+			if bounded == row.Tasks { // no wider than if all tasks erred the same way
+				row.Low, row.High = max(row.Low, lows/k), min(row.High, highs/k)
+			}
 		}
 		counted := map[string]bool{}
 		for _, l := range s.Tasks { // counts are of the task, on each of its lines

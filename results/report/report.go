@@ -59,6 +59,9 @@ func New(ctx context.Context, runs []Run, o Options) *Report {
 	return &Report{runs: runs, scores: s, page: sync.OnceValue(func() *page { return newPage(ctx, runs, o) })}
 }
 
+// Labels names the columns.
+func (r *Report) Labels() []string { return labels(r.scores) }
+
 // Write puts report.md, report.html and junit.xml into the run folder, each in
 // one step. It reads the samples when the run has several models.
 func Write(f *results.Folder, s results.Scores) error {
