@@ -21,12 +21,15 @@ import (
 var unrunnable = map[string]string{
 	"evalrun bench runner --requests 100000": "takes half a minute",
 	"evalrun bench runner":                   "takes long on a busy machine",
+	"evalrun doctor":                         "measures for seconds",
 }
 
 // needsMore are parts of examples that cannot be run anywhere.
 var needsMore = map[string]string{
 	"git clone":           "needs a network",
 	"import lora-bakeoff": "needs the published folder of another study",
+	"debug quantize":      "needs a model",
+	"debug dequantize":    "needs a model",
 }
 
 // TestExamples runs what every command's help offers to paste, each in a folder

@@ -26,9 +26,14 @@ type path struct {
 	scaleAdd func(acc, x []float32, scale float32)
 	// exp is x[i] = exp32(x[i] - shift).
 	exp func(x []float32, shift float32)
+
+	// For Measure: read loads x; fma does n times flops operations.
+	read  func(x []float32)
+	fma   func(n int)
+	flops int
 }
 
-var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, scaleAddGo, expGo}
+var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, scaleAddGo, expGo, readGo, fmaGo, 16}
 
 // paths are those that this machine can run, the fastest first.
 func paths() []*path { return append(archPaths(), &plain) }

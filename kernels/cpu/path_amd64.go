@@ -15,9 +15,9 @@ func archPaths() []*path {
 		return nil
 	}
 	if cpu.X86.HasAVX512F {
-		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2})
+		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2, readWithAVX2, fmaAVX512, 384})
 	}
-	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2})
+	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2, readWithAVX2, fmaAVX2, 192})
 }
 
 // tileWithAVX2 covers rows and panels with register tiles; see tileGo.
@@ -189,4 +189,21 @@ func gateWithAVX2(dst, x, z, up []float32) {
 func softmaxWithAVX2(s []float32, count int, top, total *float32) float32 {
 	_ = s[page-1]
 	return softmaxAVX2(&s[0], count, top, total)
+}
+
+// readAVX2, fmaAVX2 and fmaAVX512 are in ceiling_amd64.s.
+
+//go:noescape
+func readAVX2(x *float32, n int)
+
+//go:noescape
+func fmaAVX2(n int)
+
+//go:noescape
+func fmaAVX512(n int)
+
+func readWithAVX2(x []float32) {
+	if n := len(x) &^ 63; n > 0 {
+		readAVX2(&x[0], n)
+	}
 }

@@ -21,8 +21,9 @@ func newQuantize() *cobra.Command {
 		Long: "Quantize writes every floating-point tensor W of a safetensors file as bitsandbytes stores it: W,\n" +
 			"W.absmax, W.quant_map, W.quant_state.bitsandbytes__TYPE and, with --double, W.nested_absmax and\n" +
 			"W.nested_quant_map. Blocks are 64 values of the flattened tensor. Tensors of other types are copied.",
-		Example: "  evalrun debug quantize --in model.safetensors --out nf4.safetensors --double",
-		Args:    cobra.NoArgs,
+		Example: "  evalrun debug quantize --in model.safetensors --out nf4.safetensors --double\n" +
+			"  evalrun debug quantize --in model.safetensors --out fp4.safetensors --type fp4",
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			k, ok := map[string]format.QuantKind{"nf4": format.NF4, "fp4": format.FP4}[kind]
 			if !ok {
@@ -62,6 +63,8 @@ func newDequantize() *cobra.Command {
 		Short: "float32 values of tensors in any stored format",
 		Long: "Dequantize writes every tensor of a safetensors or GGUF file as float32: bitsandbytes' 4- and 8-bit\n" +
 			"weights as what they stand for (scales and descriptions are left out), others by their own type.",
+		Example: "  evalrun debug dequantize --in model.safetensors --out values.safetensors\n" +
+			"  evalrun debug dequantize --in model.gguf --out values.safetensors",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return convert(in, out, func(f *weights.File, t weights.Tensor) ([]weights.Tensor, error) {

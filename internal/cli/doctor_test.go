@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"encoding/json"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/evalrun/evalrun/internal/probe"
+	"github.com/evalrun/evalrun/kernels/cpu"
+)
+
+func doctor(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := newDoctor()
+	var out strings.Builder
+	cmd.SetOut(&out)
+	cmd.SetArgs(args)
+	if err := cmd.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestDoctorQuick(t *testing.T) {
+	screen := doctor(t, "--quick")
+	for _, want := range []string{"program", "processor", "memory", "GPU", "kernels", "threads"} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("no word of %s in\n%s", want, screen)
+		}
+	}
+	if n := strings.Count(screen, "\n"); n > 24 {
+		t.Errorf("%d lines: more than a screen", n)
+	}
+	var d diagnosis
+	if err := json.Unmarshal([]byte(doctor(t, "--quick", "--json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(d.Paths, d.Path) || d.CPU.Cores != runtime.NumCPU() || d.Threads < 1 || d.Ceiling != nil {
+		t.Errorf("%+v", d)
+	}
+	if t.Setenv(cpu.PathVariable, "go"); !strings.Contains(doctor(t, "--quick"), "cpu, go (by EVALRUN_CPU") {
+		t.Error("the chosen path is not told")
+	}
+}
+
+// What doctor prints of measurements, with measurements that are known.
+func TestDoctorPrint(t *testing.T) {
+	d := diagnosis{
+		GPU: probe.GPU{Names: []string{"NVIDIA H100"}, Driver: "550"}, Path: "avx2", Paths: []string{"avx2", "go"}, Threads: 2,
+		Ceiling: &ceilings{ReadGBs: 40, CopyGBs: 20, GFLOPS: 400},
+		Kernels: []kernelRate{{Format: "NF4", Bits: 4.127, ReadGBs: 10, ReadShare: 0.25, Gweights: 19.4, GFLOPS: 300, FLOPSShare: 0.75}},
+	}
+	var out strings.Builder
+	if err := d.print(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"NVIDIA H100, driver 550, but this build computes on the CPU only", "read 40.0 GB/s", "10.0 GB/s", "25 %", "300 GFLOP/s", "75 %"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
+// A ceiling is above zero on every path.
+func TestDoctorMeasures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("measures")
+	}
+	for _, p := range cpu.Paths() {
+		dev, err := cpu.New(cpu.Options{Threads: 1, Path: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := dev.Measure(time.Millisecond); c.Read <= 1e6 || c.Copy <= 1e6 || c.FLOPS <= 1e6 {
+			t.Errorf("%s: %+v", p, c)
+		}
+		dev.Close()
+	}
+}
