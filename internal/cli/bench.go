@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evalrun/evalrun/core/text"
+	"github.com/evalrun/evalrun/internal/memory"
 	"github.com/evalrun/evalrun/results"
 )
 
@@ -98,7 +99,7 @@ func benchRunner(ctx context.Context, out io.Writer, requests, inFlight int, asJ
 		err = e.run(ctx, host)
 		return time.Since(start).Seconds(), err
 	}
-	children := watchChildren()
+	children := memory.WatchChildren()
 	fresh, err := measure()
 	if err != nil {
 		return err
@@ -117,7 +118,7 @@ func benchRunner(ctx context.Context, out io.Writer, requests, inFlight int, asJ
 		return fmt.Errorf("the cached run asked %d requests again", again-served)
 	}
 	add("the same from the response cache", float64(requests)/cachedTime, "samples/s", "promptfoo: 90")
-	add("peak resident memory, this process and the stub", peakMemory(), "MB", "promptfoo: 324")
+	add("peak resident memory, this process and the stub", memory.Peak(), "MB", "promptfoo: 324")
 	if mb := children(); mb > 0 {
 		add("peak resident memory, plugin process", mb, "MB", "")
 	}

@@ -36,6 +36,7 @@ func parts() []part {
 		{"tokens", "scoring/tokens.jsonl", checkTokens},
 		{"chat", "scoring/chat.jsonl", checkChat},
 		{"models", "models", checkModels},
+		{"adapters", "training/dora", checkAdapters},
 		{"nf4", "training/nf4/meta.json", checkNF4},
 		{"humaneval", "scoring/humaneval.jsonl", checkHumaneval},
 	}

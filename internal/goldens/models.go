@@ -101,6 +101,7 @@ func (e *env) family(name, dir, tmp string) (err error) {
 		{"logits, bf16", filepath.Join(dir, "bf16"), "bf16", 1e-4, nil},
 		{"logits, adapter", dir, "adapter", 1e-4, []string{"--adapter", adapter}},
 		{"logits, adapter2", dir, "adapter2", 2e-4, []string{"--adapter", second}},
+		{"logits, nf4", dir, "nf4", 1e-4, []string{"--quant", "nf4"}},
 	} {
 		if missing(c.model) || len(c.flags) == 2 && c.flags[0] == "--adapter" && missing(c.flags[1]) {
 			continue
@@ -127,6 +128,7 @@ func (e *env) family(name, dir, tmp string) (err error) {
 		{"loss", all, want.MeanCE, nil},
 		{"loss, adapter", masked, want.Adapter.Loss, []string{"--adapter", adapter}},
 		{"loss, adapter2", masked, want.Second.Loss, []string{"--adapter", second}},
+		{"loss, nf4 and adapter", masked, want.NF4.Loss, []string{"--adapter", adapter, "--quant", "nf4"}},
 	} {
 		if len(c.flags) > 0 && missing(c.flags[1]) {
 			continue
@@ -136,6 +138,51 @@ func (e *env) family(name, dir, tmp string) (err error) {
 		}
 	}
 	return nil
+}
+
+// checkAdapters runs DoRA and rsLoRA on the training set's model as bitsandbytes
+// stored it in 4 bits. (Quantised on load it is another model: some of the
+// file's second-level codes are not the nearest.)
+func checkAdapters(e *env) error {
+	base := filepath.Join(e.path("training"), "run")
+	for _, kind := range []string{"dora", "rslora"} {
+		dir := filepath.Join(e.path("training"), kind)
+		tensors, err := weights.Open(filepath.Join(dir, "expected.safetensors"))
+		if err != nil {
+			return err
+		}
+		err = e.trainedAdapter(kind, base, dir, tensors)
+		if err := errors.Join(err, tensors.Close()); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+	}
+	return nil
+}
+
+func (e *env) trainedAdapter(kind, base, dir string, tensors *weights.File) error {
+	t, err := tensors.Tensor("input_ids")
+	if err != nil {
+		return err
+	}
+	ids, err := t.Floats()
+	if err != nil {
+		return err
+	}
+	line := idsLine{}
+	for _, id := range ids {
+		line.IDs = append(line.IDs, int32(id))
+	}
+	want, err := tensorValues(tensors, "logits")
+	if err != nil {
+		return err
+	}
+	largest := 0.0
+	for _, x := range want {
+		largest = math.Max(largest, math.Abs(float64(x)))
+	}
+	adapter := filepath.Join(dir, "adapter")
+	renamed := func(string) string { return "logits" }
+	return e.logitsOf(kind+", 4-bit checkpoint", filepath.Join(base, "model-nf4"), []idsLine{line}, tensors, renamed, nil, 1e-5*largest, "--adapter", adapter)
 }
 
 func missing(path string) bool {
@@ -174,6 +221,16 @@ func form(from, to, configDir, config string) (string, error) {
 // logits compares the logits of all prompts with the golden of a kind: at all
 // positions for base, at those of others for the rest.
 func (e *env) logits(check, model string, prompts []idsLine, tensors *weights.File, kind string, others [][]int, tolerance float64, flags ...string) error {
+	if kind == "base" {
+		others = nil
+	}
+	name := func(i string) string { return "logits/" + kind + "/" + i }
+	return e.logitsOf(check, model, prompts, tensors, name, others, tolerance, flags...)
+}
+
+// logitsOf is logits with the goldens' names given, and the positions they are
+// of: nil is all.
+func (e *env) logitsOf(check, model string, prompts []idsLine, tensors *weights.File, name func(prompt string) string, positions [][]int, tolerance float64, flags ...string) error {
 	out, err := os.CreateTemp("", "logits-*.safetensors")
 	if err != nil {
 		return err
@@ -191,7 +248,7 @@ func (e *env) logits(check, model string, prompts []idsLine, tensors *weights.Fi
 	defer got.Close()
 	t := e.tally(check, fmt.Sprintf("%.0e absolute", tolerance))
 	for i := range prompts {
-		w, err := tensorValues(tensors, fmt.Sprintf("logits/%s/%d", kind, i))
+		w, err := tensorValues(tensors, name(fmt.Sprint(i)))
 		if err != nil {
 			return err
 		}
@@ -202,8 +259,8 @@ func (e *env) logits(check, model string, prompts []idsLine, tensors *weights.Fi
 		vocab := len(g) / len(prompts[i].IDs)
 		for row := range len(w) / vocab {
 			at := row
-			if kind != "base" {
-				at = others[i][row]
+			if positions != nil {
+				at = positions[i][row]
 			}
 			t.near(0, furthest(w[row*vocab:][:vocab], g[at*vocab:][:vocab]), tolerance, "prompt %d, position %d", i, at)
 		}

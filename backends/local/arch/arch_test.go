@@ -348,12 +348,61 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// A weight that is no number is named, with its place.
+func TestNotFinite(t *testing.T) {
+	dir := fixture.Tiny.WriteHF(t, 1, format.BF16)
+	path := filepath.Join(dir, "model.safetensors")
+	f, err := weights.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"model.layers.1.mlp.up_proj.weight":     "value [2, 3] is not a finite number",
+		"model.layers.0.input_layernorm.weight": "value 83 is",
+		"model.embed_tokens.weight":             "value [2, 3] is not a finite number",
+	} {
+		var all []weights.Tensor
+		for _, n := range f.Names() {
+			x, err := f.Tensor(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.Data = append([]byte(nil), x.Data...)
+			if n == name {
+				at := 2*40 + 3
+				if len(x.Shape) == 1 {
+					at, want = 7, strings.Replace(want, "83", "7", 1)
+				}
+				copy(x.Data[2*at:], []byte{0xc0, 0x7f})
+			}
+			all = append(all, x)
+		}
+		bad := filepath.Join(t.TempDir(), "model.safetensors")
+		if err := weights.WriteSafetensors(bad, all, nil); err != nil {
+			t.Fatal(err)
+		}
+		fixture.WriteConfig(t, filepath.Dir(bad), fixture.Tiny.Config())
+		_, err := arch.Load(ref.New(), bad, 0)
+		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzParseHF(f *testing.F) {
 	text, err := json.Marshal(fixture.Tiny.Config())
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(text)
+	for _, more := range []string{`"model_type":"gemma3_text","rope_parameters":{"full_attention":{"rope_type":"linear","factor":8},"sliding_attention":{"rope_theta":100}},"layer_types":["sliding_attention"]`,
+		`"model_type":"phi3","rope_scaling":{"type":"longrope","short_factor":[1],"long_factor":[2]}`, `"model_type":"phi","partial_rotary_factor":0.5`,
+		`"model_type":"gemma2","sliding_window":null,"attn_logit_softcapping":null`, `"model_type":"qwen2","use_sliding_window":true,"max_window_layers":0,"rope_scaling":{"rope_type":"yarn","factor":4}`} {
+		f.Add([]byte(`{` + more + `,"hidden_size":4,"num_hidden_layers":1,"num_attention_heads":2,"head_dim":2,"intermediate_size":3,"vocab_size":5}`))
+	}
 	f.Add([]byte(`{"model_type":"llama","eos_token_id":[1,2],"rope_parameters":{"rope_type":"llama3","factor":8}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := arch.ParseHF(text)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/nn"
+	"github.com/evalrun/evalrun/backends/local/quant"
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/format"
@@ -25,6 +26,7 @@ type loader struct {
 	gguf    bool
 	root    string // before layers. in Hugging Face's names
 	modules []Module
+	held    int64 // bytes of weights that take the place of the file's
 	err     error
 }
 
@@ -211,24 +213,67 @@ func (l *loader) tensor(name string, shape ...int) (weights.Tensor, error) {
 	return t, nil
 }
 
+// weight reads a matrix in whichever form the file has it, quantises it if it is
+// a linear layer and the options ask for that, and gives it to the device. The
+// pages of the file are let go at once, so that loading takes no more memory
+// than the model.
 func (l *loader) weight(at place, n, k int, use kernels.Use) kernels.Prepared {
 	if l.err != nil {
 		return nil
 	}
 	name := at.file + ".weight"
-	t, err := l.tensor(name, n, k)
+	w, err := quant.Load(l.file, name, n, k)
+	if errors.Is(err, weights.ErrNoTensor) {
+		err = fmt.Errorf("%w; want shape [%d %d]", err, n, k)
+	}
+	if err == nil {
+		err = finite(w)
+	}
+	if err == nil {
+		if l.options.Quant.Applies(name) && use == kernels.ForMatMul {
+			if w, err = l.options.Quant.Apply(w, l.options.DType); err == nil {
+				l.held += l.options.Quant.Bytes(n, k)
+			}
+		} else if w.Quant == nil {
+			t := l.rounded(weights.Tensor{Type: w.Type, Shape: []int{n, k}, Data: w.Data})
+			if w.Type != t.Type && use&kernels.ForEmbed != 0 {
+				l.held += int64(len(t.Data))
+			}
+			w.Type, w.Data = t.Type, t.Data
+		}
+	}
 	if err != nil {
 		l.err = err
 		return nil
 	}
-	if at := weights.NotFinite(t); at >= 0 {
-		l.err = fmt.Errorf("tensor %q: value [%d, %d] is not a finite number", name, at/k, at%k)
+	var p kernels.Prepared
+	p, l.err = l.dev.Prepare(w, use)
+	if err := l.file.Release(); l.err == nil {
+		l.err = err
+	}
+	return p
+}
+
+// finite refuses weights that are no numbers.
+func finite(w kernels.Weight) error {
+	at := -1
+	if w.Quant == nil {
+		at = weights.NotFinite(weights.Tensor{Type: w.Type, Data: w.Data})
+	} else {
+		scales := w.Quant.Absmax
+		if n := w.Quant.Nested; n != nil {
+			scales = append(slices.Clone(n.Absmax), n.Offset)
+		}
+		for _, x := range scales {
+			if x-x != 0 {
+				return fmt.Errorf("tensor %q: a scale is %g", w.Name, x)
+			}
+		}
+	}
+	if at < 0 {
 		return nil
 	}
-	t = l.rounded(t)
-	var w kernels.Prepared
-	w, l.err = l.dev.Prepare(kernels.Weight{Name: name, Type: t.Type, N: n, K: k, Data: t.Data}, use)
-	return w
+	return fmt.Errorf("tensor %q: value [%d, %d] is not a finite number", w.Name, at/w.K, at%w.K)
 }
 
 // rounded gives a tensor of floating-point numbers in the type that the options

@@ -9,6 +9,7 @@ import (
 
 	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/nn"
+	"github.com/evalrun/evalrun/backends/local/quant"
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/format"
@@ -22,6 +23,7 @@ type Model struct {
 	Modules []Module
 	dev     kernels.Device
 	file    *weights.File
+	held    int64
 }
 
 // A Module is a part of a model that an adapter may name.
@@ -93,14 +95,13 @@ type Options struct {
 	// DType is F32, F16 or BF16: weights are rounded to it before anything else,
 	// and computed with in float32 all the same.
 	DType format.Type
-	// Quant is nf4 (double quantisation, blocks of 64), int8 or empty: every
-	// linear layer but the head is quantised when it is loaded.
-	Quant string
+	// Quant quantises every linear layer but the head when it is loaded.
+	Quant quant.Policy
 }
 
 // ParseOptions reads the names that users give: a dtype or "", and a way to
 // quantise, "none" or "".
-func ParseOptions(dtype, quant string) (Options, error) {
+func ParseOptions(dtype, policy string) (Options, error) {
 	o := Options{}
 	switch dtype {
 	case "":
@@ -113,12 +114,9 @@ func ParseOptions(dtype, quant string) (Options, error) {
 	default:
 		return o, fmt.Errorf("dtype %q is not supported; supported are: f32, f16, bf16", dtype)
 	}
-	switch quant {
-	case "", "none":
-	default:
-		return o, fmt.Errorf("quant %q is not supported; supported are: none", quant)
-	}
-	return o, nil
+	var err error
+	o.Quant, err = quant.ParsePolicy(policy)
+	return o, err
 }
 
 // Build puts the model of an open checkpoint together on dev, with rotary
@@ -128,15 +126,15 @@ func Build(dev kernels.Device, c *Config, f *weights.File, context int, o Option
 	if context == 0 {
 		context = c.Context
 	}
-	if q := c.Quant; q != nil {
-		return nil, errors.Join(fmt.Errorf("load model %s: quantization_config: weights quantised by %q are not supported; use the unquantised checkpoint or a GGUF file", f.Path(), q.Method), f.Close())
+	if q := c.Quant; q != nil && q.Method != "bitsandbytes" && !q.Load4Bit && !q.Load8Bit {
+		return nil, errors.Join(fmt.Errorf("load model %s: quantization_config: weights quantised by %q are not supported; supported are those of bitsandbytes; use the unquantised checkpoint or a GGUF file", f.Path(), q.Method), f.Close())
 	}
 	l := &loader{options: o, dev: dev, file: f, config: c, context: context, gguf: f.Meta() != nil, modules: make([]Module, 1)}
 	d, err := l.build()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load model %s: %w", f.Path(), err), f.Close())
 	}
-	return &Model{Config: c, Decoder: d, Modules: l.modules, dev: dev, file: f}, nil
+	return &Model{Config: c, Decoder: d, Modules: l.modules, dev: dev, file: f, held: l.held}, nil
 }
 
 // Close unmaps the checkpoint; the device must not be used with the model
@@ -145,7 +143,7 @@ func (m *Model) Close() error { return m.file.Close() }
 
 // Bytes is the memory that the weights take beside the mapped file.
 func (m *Model) Bytes() int64 {
-	sum := m.Embed.Table.Bytes()
+	sum := m.held + m.Embed.Table.Bytes()
 	for _, l := range m.Linears() {
 		sum += l.Weight.Bytes()
 	}

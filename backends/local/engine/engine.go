@@ -94,6 +94,11 @@ type Plan struct {
 	Device       string
 }
 
+// Bytes is all that the engine holds beside the mapped checkpoint.
+func (p Plan) Bytes() int64 {
+	return p.WeightBytes + p.KVBytes + p.WorkspaceBytes + p.AdapterBytes
+}
+
 // Engine runs one model. Make it with Load; Close ends it.
 type Engine struct {
 	model  *arch.Model

@@ -8,13 +8,16 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"github.com/evalrun/evalrun/backends/local/arch"
 	"github.com/evalrun/evalrun/backends/local/internal/fixture"
+	"github.com/evalrun/evalrun/backends/local/quant"
 	"github.com/evalrun/evalrun/backends/local/sample"
 	"github.com/evalrun/evalrun/kernels/cpu"
 	"github.com/evalrun/evalrun/kernels/format"
@@ -559,5 +562,35 @@ func TestPlanRefuses(t *testing.T) {
 	}
 	if _, err := Load(t.TempDir(), Options{}); err == nil {
 		t.Error("an empty folder was loaded")
+	}
+}
+
+// What the plan says is what the heap holds once a model is loaded, quantised
+// on load or not.
+func TestPlanHolds(t *testing.T) {
+	shape := fixture.Shape{Hidden: 512, Layers: 3, Heads: 8, KVHeads: 2, MLP: 1024, Vocab: 2000, Context: 256}
+	dir := shape.WriteHF(t, 1, format.BF16)
+	for _, policy := range quant.Policies() {
+		w, err := arch.ParseOptions("", policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := func() int64 {
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			return int64(m.HeapAlloc)
+		}
+		before := held()
+		e, err := Load(dir, Options{Threads: 1, Sequences: 4, BatchRows: 64, Weights: w})
+		if err != nil {
+			t.Fatal(err)
+		}
+		took, plan := held()-before, e.Plan().Bytes()
+		if e.Close(); float64(took) > 1.05*float64(plan)+1<<20 || float64(took) < 0.9*float64(plan) {
+			t.Errorf("%s: %d bytes are held, %d planned", policy, took, plan)
+		}
+		t.Logf("%s: %.1f MiB held, %.1f planned", policy, float64(took)/(1<<20), float64(plan)/(1<<20))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/evalrun/evalrun/backends/local/engine"
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/memory"
 	"github.com/evalrun/evalrun/kernels/format"
 	"github.com/evalrun/evalrun/kernels/ref"
 )
@@ -19,6 +20,7 @@ import (
 type modelFlags struct {
 	in, model, adapter, quant, dtype, device string
 	threads                                  int
+	plan                                     bool
 }
 
 func (f *modelFlags) add(cmd *cobra.Command) {
@@ -30,6 +32,7 @@ func (f *modelFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.dtype, "dtype", "", "round the weights to f32, f16 or bf16 first (default: as the file has them)")
 	s.StringVar(&f.device, "device", "cpu", "what computes: cpu, or ref, the readable twin")
 	s.IntVar(&f.threads, "threads", 0, "threads of the cpu device (default: all)")
+	s.BoolVar(&f.plan, "plan", false, "tell on standard error how much memory was planned and taken")
 	s.Bool("exact", false, "float32 arithmetic throughout (what the engine does anyway)")
 	cmd.MarkFlagRequired("model")
 }
@@ -93,6 +96,12 @@ func each[T any](cmd *cobra.Command, f *modelFlags, answer func(*engine.Engine, 
 	}
 	s := e.NewSession()
 	err = eachLine(cmd, f.in, func(v T) (any, error) { return answer(e, s, v) })
+	if f.plan {
+		p := e.Plan()
+		const mib = 1 << 20
+		fmt.Fprintf(cmd.ErrOrStderr(), "planned: weights %d MiB, keys and values %d, workspace %d, adapters %d, together %d MiB; peak resident memory %.0f MiB\n",
+			p.WeightBytes/mib, p.KVBytes/mib, p.WorkspaceBytes/mib, p.AdapterBytes/mib, p.Bytes()/mib, memory.Peak())
+	}
 	return errors.Join(err, s.Close(), e.Close())
 }
 

@@ -1,4 +1,5 @@
-package cli
+// Package memory tells how much memory processes took at most.
+package memory
 
 import (
 	"bufio"
@@ -11,8 +12,8 @@ import (
 	"time"
 )
 
-// peakMemory gives the largest resident size of this process, in MB.
-func peakMemory() float64 {
+// Peak gives the largest resident size of this process, in MB.
+func Peak() float64 {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
 		return 0
@@ -20,11 +21,11 @@ func peakMemory() float64 {
 	return float64(u.Maxrss) / 1024
 }
 
-// watchChildren looks at this process's children until the function that it
+// WatchChildren looks at this process's children until the function that it
 // gives is called, which tells the largest resident size of one of them in MB.
 // The system's own figure for ended children counts pages of the parent, from
 // between fork and exec.
-func watchChildren() (stop func() float64) {
+func WatchChildren() (stop func() float64) {
 	var wg sync.WaitGroup
 	done := make(chan struct{})
 	peak := 0.0

@@ -1,0 +1,108 @@
+package lora
+
+import (
+	"math"
+	"testing"
+)
+
+func parse(t *testing.T, text string) *Config {
+	t.Helper()
+	c, err := ParseConfig([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Which modules an adapter is for: PEFT's rules, on paths of a Llama.
+func TestTarget(t *testing.T) {
+	paths := []string{"model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "model.layers.11.mlp.up_proj", "lm_head"}
+	for _, c := range []struct {
+		config string
+		want   [4]bool
+	}{
+		{`{"target_modules":["q_proj"]}`, [4]bool{true, true, false, false}},
+		{`{"target_modules":["self_attn.q_proj","lm_head"]}`, [4]bool{true, true, false, true}},
+		{`{"target_modules":["model.layers.1.self_attn.q_proj"]}`, [4]bool{false, true, false, false}},
+		{`{"target_modules":["proj"]}`, [4]bool{}}, // a suffix begins behind a dot
+		{`{"target_modules":"all-linear"}`, [4]bool{true, true, true, false}},
+		{`{"target_modules":".*q_proj"}`, [4]bool{true, true, false, false}},
+		{`{"target_modules":"q_proj"}`, [4]bool{}}, // an expression is of the whole path
+		{`{"target_modules":"model\\.layers\\.1.*"}`, [4]bool{false, true, true, false}},
+		{`{"target_modules":"(?P<part>model|lm).*","exclude_modules":["lm_head","up_proj"]}`, [4]bool{true, true, false, false}},
+		{`{"target_modules":["q_proj","up_proj"],"layers_to_transform":[1,11]}`, [4]bool{false, true, true, false}},
+		{`{"target_modules":["q_proj","up_proj"],"layers_to_transform":0,"layers_pattern":"layers"}`, [4]bool{true, false, false, false}},
+		{`{"target_modules":["q_proj"],"layers_to_transform":0,"layers_pattern":["blocks"]}`, [4]bool{}},
+		{`{"target_modules":["q_proj"],"layers_to_transform":null,"exclude_modules":null}`, [4]bool{true, true, false, false}},
+	} {
+		config := parse(t, c.config)
+		for i, p := range paths {
+			got, err := config.target(p)
+			if err != nil || got != c.want[i] {
+				t.Errorf("%s on %s: %v, %v", c.config, p, got, err)
+			}
+		}
+	}
+}
+
+// Ranks and scales of modules: the first pattern of the file that fits counts.
+func TestScale(t *testing.T) {
+	c := parse(t, `{"r":8,"lora_alpha":16,"rank_pattern":{"layers.0.self_attn.q_proj":2,"q_proj":4,"v_proj":3},"alpha_pattern":{".*v_proj":6}}`)
+	for path, want := range map[string]struct {
+		rank  int
+		scale float64
+	}{
+		"model.layers.0.self_attn.q_proj": {2, 8}, "model.layers.1.self_attn.q_proj": {4, 4},
+		"model.layers.1.self_attn.v_proj": {3, 2}, "model.layers.1.self_attn.o_proj": {8, 2},
+	} {
+		if r, s := c.rank(path), float64(c.scale(path)); r != want.rank || s != want.scale {
+			t.Errorf("%s: rank %d, scale %g, want %v", path, r, s, want)
+		}
+	}
+	c = parse(t, `{"r":8,"lora_alpha":8,"use_rslora":true}`)
+	if s := float64(c.scale("x")); math.Abs(s-8/math.Sqrt(8)) > 1e-6 {
+		t.Errorf("rsLoRA's scale is %g", s)
+	}
+	if c := parse(t, `{"r":null,"lora_alpha":null,"bias":null,"use_dora":null,"rank_pattern":null,"modules_to_save":null,"tomorrow":{"x":[1]}}`); c.Rank != 8 || c.Alpha != 8 || c.DoRA {
+		t.Errorf("keys that are null: %+v", c)
+	}
+}
+
+// Names of tensors, as the years have written them.
+func TestSplit(t *testing.T) {
+	for name, want := range map[string][2]string{
+		"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight":         {"model.layers.0.self_attn.q_proj", "lora_A.weight"},
+		"base_model.model.model.layers.0.self_attn.q_proj.lora_B.default.weight": {"model.layers.0.self_attn.q_proj", "lora_B.weight"},
+		"base_model.model.x.lora_magnitude_vector":                               {"x", "lora_magnitude_vector"},
+		"base_model.model.x.lora_magnitude_vector.default.weight":                {"x", "lora_magnitude_vector"},
+		"base_model.model.lm_head.modules_to_save.default.weight":                {"lm_head", "weight"},
+		"base_model.model.lm_head.modules_to_save.weight":                        {"lm_head", "weight"},
+		"base_model.model.model.norm.weight":                                     {"model.norm", "weight"},
+		"base_model.model.x.q_proj.base_layer.bias":                              {"x.q_proj", "bias"},
+		"base_model.model.model.embed_tokens.lora_embedding_A":                   {"model.embed_tokens", "lora_embedding_A"},
+		"weight": {"weight", ""},
+	} {
+		if path, what := split(name); path != want[0] || what != want[1] {
+			t.Errorf("%s: %q, %q", name, path, what)
+		}
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add([]byte(`{"peft_type":"LORA","r":8,"target_modules":["q_proj"],"rank_pattern":{"q":2},"alpha_pattern":{"(q|v)":1.5}}`))
+	f.Add([]byte(`{"target_modules":"(?P<a>q).*\\.x","exclude_modules":"all-linear","layers_to_transform":[1],"layers_pattern":"h"}`))
+	f.Add([]byte(`{"r":null,"init_lora_weights":"pissa_niter_4","modules_to_save":["lm_head"],"rank_pattern":[]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := ParseConfig(text)
+		if err != nil {
+			return
+		}
+		for _, p := range []string{"model.layers.0.self_attn.q_proj", "lm_head", ""} {
+			if r := c.rank(p); r < 1 || r > maxRank {
+				t.Fatalf("rank %d", r)
+			}
+			c.target(p)
+			c.scale(p)
+		}
+	})
+}
