@@ -27,7 +27,7 @@ func figures(s *study.Study, bounds intervals) []drawn {
 	if bounds == nil {
 		bounds = noIntervals
 	}
-	if len(s.Tuned)+len(s.Others) > 1 && len(s.Tasks) > 0 {
+	if len(s.Tuned) > 0 || len(s.Others) > 1 {
 		out = append(out, averages(s, bounds))
 	}
 	if len(s.Tuned) > 0 {

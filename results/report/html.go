@@ -70,6 +70,38 @@ func (q qualityRow) Clean() bool {
 // Single tells whether one model ran.
 func (p *page) Single() bool { return len(p.Labels) == 1 }
 
+// Title names the run, or says how many there are.
+func (p *page) Title() string {
+	switch {
+	case len(p.Runs) > 0:
+		return fmt.Sprintf("%s: %s on %s", plural(len(p.Runs), "run"), plural(len(p.Labels), "model"), plural(len(p.firstRows()), "task"))
+	case p.Tag != "":
+		return fmt.Sprintf("Run %s (%s)", p.Run, p.Tag)
+	}
+	return "Run " + p.Run
+}
+
+// Crowded tells whether there are more models than one can look at at a time;
+// then the first figure opens the page and the bars of every task are folded.
+func (p *page) Crowded() bool { return len(p.Labels) > 6 }
+
+// Opening is the figure of the first screen, nil for none; Further are the
+// others.
+func (p *page) Opening() *drawn {
+	if len(p.Figures) == 0 || !p.Crowded() {
+		return nil
+	}
+	return &p.Figures[0]
+}
+
+// Further are the figures that do not open the page.
+func (p *page) Further() []drawn {
+	if p.Opening() != nil {
+		return p.Figures[1:]
+	}
+	return p.Figures
+}
+
 // bar is a score drawn: all positions in percent of the width.
 type bar struct {
 	Score, Low, High, Baseline, GPT4          float64

@@ -157,11 +157,7 @@ func (p *page) summary() []byte {
 
 // opening is the first screen of report.md.
 func (p *page) opening(b *strings.Builder) {
-	title := "Run " + md(p.Run)
-	if p.Tag != "" {
-		title += " (" + md(p.Tag) + ")"
-	}
-	fmt.Fprintf(b, "# %s\n\n", title)
+	fmt.Fprintf(b, "# %s\n\n", md(p.Title()))
 	for _, l := range p.Lead {
 		fmt.Fprintf(b, "%s\n\n", md(l))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/evalrun/evalrun/results"
 	"github.com/evalrun/evalrun/results/compare"
@@ -25,7 +26,7 @@ type pairedLine struct {
 
 // paired compares models on the rows that they share, from the stored verdicts
 // and in closed form: of two the second with the first, of more the best with
-// each of the others.
+// each of the others, GPT-4 before the rest.
 func (p *page) paired(ctx context.Context, runs []Run) {
 	if len(p.columns) < 2 {
 		return
@@ -62,6 +63,13 @@ func (p *page) pairs() [][2]int {
 	for _, other := range order[1:] {
 		out = append(out, [2]int{other, order[0]})
 	}
+	rivalFirst := func(pair [2]int) int {
+		if namesRival(p.Labels[pair[0]]) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(out, func(a, b [2]int) int { return rivalFirst(a) - rivalFirst(b) })
 	return out
 }
 
@@ -105,3 +113,6 @@ func pairedOf(name string, l compare.Line) pairedLine {
 
 // Detailed tells whether every task of the pairs is shown.
 func (p *page) Detailed() bool { return len(p.Paired) <= fewPairs }
+
+// namesRival tells the model that fine-tuning is measured against by its label.
+func namesRival(label string) bool { return strings.Contains(strings.ToLower(label), "gpt-4") }

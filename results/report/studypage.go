@@ -18,7 +18,7 @@ const fewestForRegressions = 17
 // own scores: on the tasks that every model has, scores that are better higher.
 func (p *page) study(o Options) {
 	s, bounds := p.studyOf(o)
-	if len(s.Tasks) == 0 || len(s.Tuned)+len(s.Others) < 2 {
+	if len(s.Tasks) == 0 || len(s.Tuned) == 0 && len(s.Others) < 2 {
 		return
 	}
 	p.Figures = figures(s, bounds)
@@ -100,7 +100,7 @@ func (p *page) studyOf(o Options) (*study.Study, intervals) {
 		}
 	}
 	s.Rival = slices.IndexFunc(s.Others, func(m study.Model) bool {
-		return m.Name == o.Rival || o.Rival == "" && strings.Contains(strings.ToLower(m.Name), "gpt-4")
+		return m.Name == o.Rival || o.Rival == "" && namesRival(m.Name)
 	})
 	if s.Rival < 0 && len(s.Tuned) > 0 && len(rows) > 0 && !slices.ContainsFunc(rows, func(t taskRow) bool { return !t.GPT4.OK }) {
 		gpt4 := study.Model{Name: published, Kind: study.Instruct}
