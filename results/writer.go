@@ -2,7 +2,6 @@ package results
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"os"
@@ -31,7 +30,7 @@ type Writer struct {
 
 	mu      sync.Mutex
 	buf     *bufio.Writer
-	enc     *json.Encoder
+	line    []byte // of the record being written
 	dirty   bool
 	err     error
 	done    chan struct{}
@@ -63,8 +62,6 @@ func (f *Folder) Writer() (*Writer, error) {
 		return nil, fmt.Errorf("open %s: %w", f.Samples(), err)
 	}
 	w := &Writer{folder: f, file: file, lock: l, buf: bufio.NewWriterSize(file, 256<<10), done: make(chan struct{})}
-	w.enc = json.NewEncoder(w.buf)
-	w.enc.SetEscapeHTML(false)
 	w.stopped.Go(w.flushLoop)
 	return w, nil
 }
@@ -78,7 +75,14 @@ func (w *Writer) Append(rec *record.Record) error {
 		return w.err
 	}
 	w.dirty = true
-	if err := w.enc.Encode(rec); err != nil {
+	line, err := record.Append(w.line[:0], rec)
+	if err == nil {
+		_, err = w.buf.Write(line)
+	}
+	if w.line = line; cap(line) > 1<<20 {
+		w.line = nil // one huge answer need not stay
+	}
+	if err != nil {
 		w.err = diskError(w.folder.Samples(), err)
 	}
 	return w.err

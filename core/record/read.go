@@ -3,7 +3,6 @@ package record
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -72,7 +71,7 @@ func ReadFrom(r io.Reader, name string) iter.Seq2[Record, error] {
 // parse decodes line n of the file.
 func parse(line []byte, name string, n int) (Record, error) {
 	var rec Record
-	if err := json.Unmarshal(line, &rec); err != nil {
+	if err := decode(line, &rec); err != nil {
 		return rec, &core.UserError{Where: fmt.Sprintf("%s:%d", name, n), Message: "not a sample record", Err: err,
 			Hint: "the file was changed or damaged; remove that line, and resume the run to answer its sample again"}
 	}

@@ -210,6 +210,9 @@ func (b *judging) judge(ctx context.Context) error {
 			return fmt.Errorf("metric %s of task %s: %w", info.Name, b.job.Task.Name, err)
 		}
 		for i, s := range scores {
+			if s.Extracted == b.recs[i].Response {
+				s.Extracted = "" // the whole answer need not be stored again
+			}
 			b.recs[i].Scores = append(b.recs[i].Scores, record.Score{
 				Metric: info.Name, Profile: j.Profile, Value: record.Float(s.Value), Extracted: clip(s.Extracted),
 				Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note,

@@ -1,5 +1,7 @@
 package text
 
+import "slices"
+
 // FNV-1a, 32 bit.
 const fnvOffset, fnvPrime uint32 = 2166136261, 16777619
 
@@ -47,48 +49,73 @@ func (t *tokenTable) reset() {
 	}
 }
 
+// tokenByte maps each byte to what it is in a token: a lower-case letter, a
+// digit, or 0 where it separates.
+var tokenByte = func() (table [256]byte) {
+	for c := range table {
+		switch {
+		case c >= 'a' && c <= 'z' || c >= '0' && c <= '9':
+			table[c] = byte(c)
+		case c >= 'A' && c <= 'Z':
+			table[c] = byte(c) | 0x20
+		}
+	}
+	return table
+}()
+
 // scan appends the tokens of s to the byte buffer and hands each one's place
-// and hash to emit.
+// and hash to emit, which may shorten the buffer to the token's start.
 func (t *tokenTable) scan(s string, emit func(start, end int, hash uint32)) {
 	if t.unicode {
 		t.scanUnicode(s, emit)
 		return
 	}
-	start, hash := len(t.bytes), fnvOffset
-	flush := func() {
-		if end := len(t.bytes); end > start {
-			if t.stem && end-start > 3 {
-				stemmed := porterStem(t.bytes[start:end])
-				t.bytes = append(t.bytes[:start], stemmed...)
-				hash = fnvOffset
-				for _, c := range t.bytes[start:] {
-					hash = (hash ^ uint32(c)) * fnvPrime
-				}
-			}
-			emit(start, len(t.bytes), hash)
-			start, hash = len(t.bytes), fnvOffset
-		}
-	}
+	t.bytes = slices.Grow(t.bytes, len(s)) // no token is longer than its text
 	for i := 0; i < len(s); {
-		c := s[i]
-		width := 1
-		if c >= 0x80 {
-			c, width = asciiLower(s, i)
-		} else if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' {
-			t.bytes = append(t.bytes, c)
-			hash = (hash ^ uint32(c)) * fnvPrime
-			if width == 2 { // U+0130: the combining dot behind the i separates
-				flush()
+		if tokenByte[s[i]] == 0 {
+			if s[i] < 0x80 {
+				i++
+				continue
 			}
-		} else {
-			flush()
+			if _, width := asciiLower(s, i); width == 1 {
+				i++
+				continue
+			}
 		}
-		i += width
+		start := len(t.bytes)
+		token := t.bytes[start : start : start+len(s)-i]
+		hash := fnvOffset
+		for i < len(s) {
+			c := tokenByte[s[i]]
+			if c != 0 {
+				token = append(token, c)
+				hash = (hash ^ uint32(c)) * fnvPrime
+				i++
+				continue
+			}
+			if s[i] < 0x80 {
+				break
+			}
+			c, width := asciiLower(s, i)
+			if width == 1 {
+				break
+			}
+			token = append(token, c)
+			hash = (hash ^ uint32(c)) * fnvPrime
+			if i += width; width == 2 { // U+0130: the combining dot behind the i separates
+				break
+			}
+		}
+		if t.stem && len(token) > 3 {
+			token = append(token[:0], porterStem(token)...)
+			hash = fnvOffset
+			for _, c := range token {
+				hash = (hash ^ uint32(c)) * fnvPrime
+			}
+		}
+		t.bytes = t.bytes[:start+len(token)]
+		emit(start, len(t.bytes), hash)
 	}
-	flush()
 }
 
 // asciiLower knows the two runes beyond ASCII whose lower case is, or begins
