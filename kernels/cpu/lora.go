@@ -32,15 +32,15 @@ func (d *Device) RowNorms(dst kernels.Buffer, p kernels.Prepared, l kernels.LowR
 		a := l.A.(*weight)
 		up, rank = l.B.(*weight), a.n
 		down = make([]float32, a.n*a.k)
-		a.decode(down, 0)
+		a.decode(d.path, down, 0)
 	}
 	d.pool.do(w.n, w.n*w.k > smallWork, func(n, thread int) {
 		mem := d.work[thread].take(2*w.k + rank)
 		row, delta, b := mem[:w.k], mem[w.k:2*w.k], mem[2*w.k:]
-		w.decode(row, n*w.k)
+		w.decode(d.path, row, n*w.k)
 		if up != nil {
 			clear(delta)
-			up.decode(b, n*up.k)
+			up.decode(d.path, b, n*up.k)
 			for r, v := range b {
 				for k, a := range down[r*w.k:][:w.k] {
 					delta[k] = float32(v*a) + delta[k]

@@ -42,10 +42,11 @@ func (d *Device) multiply(out, in []float32, rows int, w *weight, e kernels.Epil
 			d.strip(out, in[row*k:], row, r, w, w.panels[col*k:], col, cols, work.take(r*wide), e, scale)
 			return
 		}
-		mem := work.take(wide*k + k + block*wide)
-		panels, line, tmp := mem[:wide*k], mem[wide*k:wide*k+k], mem[wide*k+k:]
+		const size = lanes * lineFloats
+		mem := work.take(wide*k + size + block*wide)
+		panels, lines, tmp := mem[:wide*k], mem[wide*k:wide*k+size], mem[wide*k+size:]
 		for p := range wide / lanes {
-			w.decodePanel(panels[p*lanes*k:(p+1)*lanes*k], col/lanes+p, line)
+			w.decodePanel(d.path, panels[p*lanes*k:(p+1)*lanes*k], col/lanes+p, lines)
 		}
 		for row := 0; row < rows; row += block {
 			d.strip(out, in[row*k:], row, min(block, rows-row), w, panels, col, cols, tmp, e, scale)

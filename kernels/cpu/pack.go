@@ -17,15 +17,6 @@ type weight struct {
 	use    kernels.Use
 }
 
-// decode writes values from, from+1, ... of the flattened weight to dst.
-func (w *weight) decode(dst []float32, from int) {
-	if w.values != nil {
-		copy(dst, w.values[from:])
-		return
-	}
-	w.source.Decode(dst, from)
-}
-
 func (w *weight) Shape() (n, k int) { return w.n, w.k }
 func (w *weight) Bytes() int64      { return 4 * int64(len(w.panels)) }
 
@@ -47,23 +38,8 @@ func (d *Device) Prepare(w kernels.Weight, use kernels.Use) (kernels.Prepared, e
 func (d *Device) pack(panels []float32, w *weight) {
 	count, size := (w.n+lanes-1)/lanes, w.k*lanes
 	d.pool.do(count, w.n*w.k > 1<<16, func(task, thread int) {
-		w.decodePanel(panels[task*size:(task+1)*size], task, d.work[thread].take(w.k))
+		w.decodePanel(d.path, panels[task*size:(task+1)*size], task, d.work[thread].take(lanes*lineFloats))
 	})
-}
-
-// decodePanel writes panel p, [k][16]; line holds k values on the way. Lanes
-// beyond the last output are zero.
-func (w *weight) decodePanel(panel []float32, p int, line []float32) {
-	outputs := min(lanes, w.n-p*lanes)
-	if outputs < lanes {
-		clear(panel)
-	}
-	for l := range outputs {
-		w.decode(line, (p*lanes+l)*w.k)
-		for k, v := range line {
-			panel[k*lanes+l] = v
-		}
-	}
 }
 
 func (d *Device) Embed(dst kernels.Buffer, table kernels.Prepared, ids []int32) {
@@ -76,6 +52,6 @@ func (d *Device) Embed(dst kernels.Buffer, table kernels.Prepared, ids []int32) 
 		if id < 0 || int(id) >= w.n {
 			panic(fmt.Sprintf("BUG: id %d in a table of %d", id, w.n))
 		}
-		w.decode(out[t*w.k:(t+1)*w.k], int(id)*w.k)
+		w.decode(d.path, out[t*w.k:(t+1)*w.k], int(id)*w.k)
 	}
 }

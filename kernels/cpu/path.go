@@ -26,6 +26,12 @@ type path struct {
 	scaleAdd func(acc, x []float32, scale float32)
 	// exp is x[i] = exp32(x[i] - shift).
 	exp func(x []float32, shift float32)
+	// decode4, decode8, roundBF16 and interleave are described at their twins in
+	// decode.go. roundBF16 is not given NaN.
+	decode4    func(dst []float32, codes []byte, at int, table *[16]float32, scale float32)
+	decode8    func(dst []float32, codes []byte, scale float32)
+	roundBF16  func(x []float32)
+	interleave func(dst, src []float32, stride, n int)
 
 	// For Measure: read loads x; fma does n times flops operations.
 	read  func(x []float32)
@@ -33,7 +39,7 @@ type path struct {
 	flops int
 }
 
-var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, scaleAddGo, expGo, readGo, fmaGo, 16}
+var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, scaleAddGo, expGo, decode4Go, decode8Go, roundBF16Go, interleaveGo, readGo, fmaGo, 16}
 
 // paths are those that this machine can run, the fastest first.
 func paths() []*path { return append(archPaths(), &plain) }

@@ -2,7 +2,11 @@
 
 package cpu
 
-import "golang.org/x/sys/cpu"
+import (
+	"golang.org/x/sys/cpu"
+
+	"github.com/evalrun/evalrun/kernels/format"
+)
 
 //go:generate go run gen.go
 
@@ -15,9 +19,9 @@ func archPaths() []*path {
 		return nil
 	}
 	if cpu.X86.HasAVX512F {
-		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2, readWithAVX2, fmaAVX512, 384})
+		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX512, 384})
 	}
-	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2, readWithAVX2, fmaAVX2, 192})
+	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX2, 192})
 }
 
 // tileWithAVX2 covers rows and panels with register tiles; see tileGo.
@@ -205,5 +209,60 @@ func fmaAVX512(n int)
 func readWithAVX2(x []float32) {
 	if n := len(x) &^ 63; n > 0 {
 		readAVX2(&x[0], n)
+	}
+}
+
+// The following are in decode_amd64.s.
+
+//go:noescape
+func decode4AVX2(dst *float32, codes *byte, n int, table *float32, scale float32)
+
+//go:noescape
+func decode8AVX2(dst *float32, codes *byte, n int, scale, unit float32)
+
+//go:noescape
+func roundBF16AVX2(x *float32, n int)
+
+//go:noescape
+func interleaveAVX2(dst, src *float32, stride uintptr, n int)
+
+func decode4WithAVX2(dst []float32, codes []byte, at int, table *[16]float32, scale float32) {
+	if at%2 == 1 && len(dst) > 0 { // begin with a whole byte
+		decode4Go(dst[:1], codes, at, table, scale)
+		dst, at = dst[1:], at+1
+	}
+	n := len(dst) &^ 15
+	if n > 0 {
+		in := codes[at/2:][:n/2]
+		decode4AVX2(&dst[0], &in[0], n, &table[0], scale)
+	}
+	decode4Go(dst[n:], codes, at+n, table, scale)
+}
+
+func decode8WithAVX2(dst []float32, codes []byte, scale float32) {
+	n := len(dst) &^ 7
+	if n > 0 {
+		_ = codes[n-1]
+		decode8AVX2(&dst[0], &codes[0], n, scale, format.Int8Unit)
+	}
+	decode8Go(dst[n:], codes[n:], scale)
+}
+
+func roundBF16WithAVX2(x []float32) {
+	n := len(x) &^ 7
+	if n > 0 {
+		roundBF16AVX2(&x[0], n)
+	}
+	roundBF16Go(x[n:])
+}
+
+func interleaveWithAVX2(dst, src []float32, stride, n int) {
+	eights := n &^ 7
+	if eights > 0 {
+		_, _ = dst[eights*lanes-1], src[(lanes-1)*stride+eights-1]
+		interleaveAVX2(&dst[0], &src[0], uintptr(4*stride), eights)
+	}
+	if eights < n {
+		interleaveGo(dst[eights*lanes:], src[eights:], stride, n-eights)
 	}
 }

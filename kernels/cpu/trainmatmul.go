@@ -53,7 +53,7 @@ func (d *Device) MatMulBack(dx, dy kernels.Buffer, rows int, p kernels.Prepared,
 		for from := 0; from < n; from += chunk {
 			count := min(chunk, n-from)
 			for i := range count {
-				w.decode(line[:cols], (from+i)*k+col)
+				w.decode(d.path, line[:cols], (from+i)*k+col)
 				for p := 0; p < wide; p += lanes {
 					*(*[lanes]float32)(panels[p*count+i*lanes:]) = [lanes]float32(line[p:])
 				}

@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/evalrun/evalrun/kernels/format"
 )
 
 // Each path's inner loops against their plain twins, over lengths, strides and
@@ -171,6 +173,65 @@ func TestElementwiseTwins(t *testing.T) {
 				if s := p.sumSquares(gate); math.Abs(float64(s)-sum) > 1e-5*sum {
 					t.Fatalf("sum of %d squares is %g, want %g", n, s, sum)
 				}
+			}
+		})
+	}
+}
+
+// Decoding has the bits of its twins.
+func TestDecodeTwins(t *testing.T) {
+	rng := rand.New(rand.NewPCG(14, 3))
+	codes := make([]byte, 200)
+	for i := range codes {
+		codes[i] = byte(rng.Uint32())
+	}
+	table := (*[16]float32)(format.Map4(format.NF4))
+	equal := func(t *testing.T, what string, got, want, whole []float32) {
+		t.Helper()
+		for i := range want {
+			if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+				t.Fatalf("%s: value %d is %g, want %g", what, i, got[i], want[i])
+			}
+		}
+		for i, x := range whole {
+			if x != sentinel && !within(&whole[i], got) {
+				t.Fatalf("%s wrote outside", what)
+			}
+		}
+	}
+	for _, p := range paths() {
+		t.Run(p.name, func(t *testing.T) {
+			for n := range 100 {
+				at, scale := rng.IntN(60), float32(rng.NormFloat64())
+				got, whole := guarded(rng, n)
+				want := make([]float32, n)
+				p.decode4(got, codes, at, table, scale)
+				decode4Go(want, codes, at, table, scale)
+				equal(t, fmt.Sprintf("decode4 of %d from %d", n, at), got, want, whole)
+				p.decode8(got, codes[at:], scale)
+				decode8Go(want, codes[at:], scale)
+				equal(t, fmt.Sprintf("decode8 of %d", n), got, want, whole)
+				for i := range got {
+					got[i] = math.Float32frombits(rng.Uint32())
+					if got[i] != got[i] {
+						got[i] = float32(math.Inf(1))
+					}
+				}
+				copy(want, got)
+				p.roundBF16(got)
+				roundBF16Go(want)
+				equal(t, fmt.Sprintf("roundBF16 of %d", n), got, want, whole)
+
+				stride := n + rng.IntN(20)
+				src, _ := guarded(rng, lanes*stride+1)
+				for i := range src {
+					src[i] = rng.Float32()
+				}
+				panel, whole := guarded(rng, n*lanes)
+				want = make([]float32, n*lanes)
+				p.interleave(panel, src, stride, n)
+				interleaveGo(want, src, stride, n)
+				equal(t, fmt.Sprintf("interleave of %d", n), panel, want, whole)
 			}
 		})
 	}

@@ -135,8 +135,8 @@ func (q *Quant) Bytes(n int64) int64 {
 	return codes + 4*blocks
 }
 
-// int8Unit is 1/127 as bitsandbytes multiplies with it.
-const int8Unit = 7.874015718698502e-3
+// Int8Unit is 1/127 as bitsandbytes multiplies with it.
+const Int8Unit = 7.874015718698502e-3
 
 // Decode writes values from, from+1, ... to dst.
 func (q *Quant) Decode(dst []float32, from int) {
@@ -148,7 +148,7 @@ func (q *Quant) Decode(dst []float32, from int) {
 		switch out := dst[:n]; {
 		case q.Kind == Int8:
 			for i, c := range q.Codes[at : at+n] {
-				out[i] = float32(float32(int8(c))*scale) * int8Unit
+				out[i] = float32(float32(int8(c))*scale) * Int8Unit
 			}
 			RoundTo(out, q.Round)
 		default:
