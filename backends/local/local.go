@@ -92,7 +92,7 @@ func (b *backend) load() (*engine.Engine, error) {
 		Name: Name, Version: engineVersion, Model: b.config.Model, ModelHash: hash, Family: c.Family,
 		Kinds: []core.Kind{core.Generate, core.ScoreText, core.Embed, core.Tokenize},
 		Forms: []core.Form{core.FormCompletion}, ContextLength: plan.Context, Deterministic: true,
-		InFlight: 3 * plan.Sequences, Device: plan.Device,
+		Until: !b.settings.noUntil, InFlight: 3 * plan.Sequences, Device: plan.Device,
 	}
 	for _, a := range e.Adapters() {
 		b.info.Adapters = append(b.info.Adapters, core.AdapterInfo{Name: a.Name, Hash: a.Hash})
@@ -219,6 +219,9 @@ func (o settings) translate(r core.Request) engine.Request {
 		RandomStream: stream(r), Stop: g.Stop, Logprobs: r.Logprobs, Deltas: true,
 		// A row's text is data: the name of a special token in it is text.
 		Literal: true,
+	}
+	if len(r.Until) > 0 && !o.noUntil {
+		e.Until = o.until(r.Until)
 	}
 	if r.Overflow == core.OverflowKeepTail && !o.refuseLong {
 		e.Overflow = engine.KeepTail

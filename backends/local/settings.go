@@ -9,6 +9,7 @@ import (
 	"github.com/evalrun/evalrun/backends/local/arch"
 	"github.com/evalrun/evalrun/backends/local/engine"
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/extract"
 	"github.com/evalrun/evalrun/kernels/ref"
 )
 
@@ -16,10 +17,12 @@ import (
 type settings struct {
 	engine.Options
 	refuseLong bool // an input longer than the context is an error
+	noUntil    bool // Request.Until is passed over
+	patterns   *patterns
 }
 
 func settingsOf(c core.Config) (settings, error) {
-	o := settings{}
+	o := settings{patterns: &patterns{held: map[core.Pattern]*extract.Pattern{}}}
 	switch c.Device {
 	case "", "cpu":
 	case "ref":
@@ -51,10 +54,15 @@ func settingsOf(c core.Config) (settings, error) {
 				return o, &core.UserError{Where: where, Message: "unknown", Hint: "keep_tail drops tokens at the front and counts them, error refuses the input"}
 			}
 			o.refuseLong = value == "error"
+		case "until":
+			if value != "on" && value != "off" {
+				return o, &core.UserError{Where: where, Message: "unknown", Hint: "on ends an answer once its extraction cannot change, off never does"}
+			}
+			o.noUntil = value == "off"
 		default:
 			dst := ints[name]
 			if dst == nil {
-				known := append(slices.Sorted(maps.Keys(ints)), "dtype", "quant", "overflow")
+				known := append(slices.Sorted(maps.Keys(ints)), "dtype", "quant", "overflow", "until")
 				return o, &core.UserError{Where: where, Message: "the local backend has no such setting", Hint: "settings: " + strings.Join(known, ", ")}
 			}
 			n, err := strconv.Atoi(value)

@@ -244,7 +244,7 @@ func (e *Engine) generate(q *seq, logits []float32) {
 	switch {
 	case q.answer.add(piece):
 		e.finish(q, FinishStop)
-	case piece != "" && q.job.Until != nil && q.job.Until(q.answer.final()):
+	case piece != "" && q.job.Until != nil && q.job.Until(q.answer.stable()):
 		e.finish(q, FinishUntil)
 	case len(q.tokens) >= q.limit:
 		e.finish(q, FinishLength)

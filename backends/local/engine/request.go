@@ -67,9 +67,9 @@ type Request struct {
 	// follows is part of the answer.
 	Stop []string
 	// Until, if not nil, is asked each time the text has grown, and ends the
-	// answer by saying true. It is given the whole text, which may end in what
-	// becomes a stop text; it must depend on that alone, be quick, and is called
-	// on the engine's goroutine.
+	// answer by saying true. It is given the text so far, without an end that
+	// could become a stop text; what it says must depend on that alone. It must
+	// be quick, and is called on the engine's goroutine.
 	Until func(text string) bool
 	// IgnoreEOS goes on after a token that ends a text.
 	IgnoreEOS bool

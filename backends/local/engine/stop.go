@@ -49,6 +49,13 @@ func (a *answer) final() string {
 	return a.text.String()
 }
 
+// stable is the text without an end that may yet turn out to be the beginning
+// of a stop text.
+func (a *answer) stable() string {
+	text := a.final()
+	return text[:len(text)-a.open(text)]
+}
+
 // delta gives the text that is new since the last call. Until done, it holds
 // back what could still become part of a stop text.
 func (a *answer) delta(done bool) string {
