@@ -1,54 +1,100 @@
 package cpu
 
 import (
+	"math"
+
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
 // Decoding of the formats that products read in few bits. The bits are those of
 // format.Quant.Decode, which is the twin of all that stands here.
 
+// lookup is the map of a 4-bit format: its values, and their bytes by place.
+type lookup struct {
+	values [16]float32
+	planes [64]byte // [4][16]
+}
+
+func newLookup(m []float32) *lookup {
+	t := &lookup{values: [16]float32(m)}
+	for i, v := range m {
+		for b := range 4 {
+			t.planes[b*16+i] = byte(math.Float32bits(v) >> (8 * b))
+		}
+	}
+	return t
+}
+
 // decode writes values from, from+1, ... of the flattened weight to dst.
 func (w *weight) decode(p *path, dst []float32, from int) {
-	switch {
+	switch q := w.source.Quant; {
 	case w.values != nil:
 		copy(dst, w.values[from:])
-	case w.source.Quant != nil:
-		p.decodeQuant(dst, w.source.Quant, from)
+	case q != nil:
+		w.decodeQuant(p, dst, q.First+from)
+		if q.Round != format.F32 {
+			p.round(dst, q.Round)
+		}
 	default:
 		w.source.Decode(dst, from)
 	}
 }
 
-func (p *path) decodeQuant(dst []float32, q *format.Quant, from int) {
-	for at := q.First + from; len(dst) > 0; {
+func (p *path) round(x []float32, t format.Type) {
+	if t == format.BF16 {
+		p.roundBF16(x)
+		return
+	}
+	format.RoundTo(x, t)
+}
+
+// decodeQuant decodes value at of the codes and those behind it: whole blocks
+// several at a time, parts of blocks one by one.
+func (w *weight) decodeQuant(p *path, dst []float32, at int) {
+	q := w.source.Quant
+	var scales [16]float32
+	for len(dst) > 0 {
 		block := at / q.Block
 		n := min(len(dst), (block+1)*q.Block-at)
-		scale := q.Scale(block)
 		if q.Kind == format.Int8 {
-			p.decode8(dst[:n], q.Codes[at:], scale)
-		} else {
-			p.decode4(dst[:n], q.Codes, at, (*[16]float32)(q.Map), scale)
+			p.decode8(dst[:n], q.Codes[at:], q.Scale(block))
+			dst, at = dst[n:], at+n
+			continue
 		}
-		switch {
-		case q.Round == format.F32:
-		case q.Round == format.BF16 && scale == scale:
-			p.roundBF16(dst[:n])
-		default:
-			format.RoundTo(dst[:n], q.Round)
+		if n < q.Block || at%2 == 1 || q.Block%2 == 1 {
+			decodePart(dst[:n], q.Codes, at, w.lookup, q.Scale(block))
+			dst, at = dst[n:], at+n
+			continue
 		}
+		blocks := min(len(dst)/q.Block, len(scales))
+		for i := range blocks {
+			scales[i] = q.Scale(block + i)
+		}
+		n = blocks * q.Block
+		p.decode4(dst[:n], q.Codes[at/2:], q.Block, w.lookup, scales[:blocks])
 		dst, at = dst[n:], at+n
 	}
 }
 
-// decode4Go is dst[i] = table[code at+i] * scale, two codes a byte, the first
-// in the high half.
-func decode4Go(dst []float32, codes []byte, at int, table *[16]float32, scale float32) {
+// decodePart is dst[i] = value of code at+i, times scale.
+func decodePart(dst []float32, codes []byte, at int, t *lookup, scale float32) {
 	for i := range dst {
 		c := codes[(at+i)/2]
 		if (at+i)%2 == 0 {
 			c >>= 4
 		}
-		dst[i] = table[c&15] * scale
+		dst[i] = t.values[c&15] * scale
+	}
+}
+
+// decode4Go decodes blocks of size codes, two a byte, the first in the high
+// half: dst[i] = value of code i, times the scale of its block. size is even.
+func decode4Go(dst []float32, codes []byte, size int, t *lookup, scales []float32) {
+	for b, scale := range scales {
+		out, in := dst[b*size:(b+1)*size], codes[b*size/2:]
+		for i := range size / 2 {
+			out[2*i], out[2*i+1] = t.values[in[i]>>4]*scale, t.values[in[i]&15]*scale
+		}
 	}
 }
 

@@ -2,49 +2,73 @@
 
 #include "textflag.h"
 
-// func decode4AVX2(dst *float32, codes *byte, n int, table *float32, scale float32)
+// func decode4AVX2(dst *float32, codes *byte, blocks, size int, planes *[64]byte, scales *float32)
 //
-// dst[i] = table[code i] * scale, the first code of a byte in its high half; n
-// is a multiple of 16. A lookup among sixteen is two among eight, chosen
-// between by bit 3.
-TEXT ·decode4AVX2(SB), NOSPLIT, $0-36
-	MOVQ         dst+0(FP), DI
-	MOVQ         codes+8(FP), SI
-	MOVQ         n+16(FP), CX
-	MOVQ         table+24(FP), DX
-	VBROADCASTSS scale+32(FP), Y7
-	VMOVUPS      (DX), Y8
-	VMOVUPS      32(DX), Y9
-	MOVQ         $0x0f0f0f0f0f0f0f0f, AX
-	VMOVQ        AX, X6
-	SHRQ         $4, CX
-	JZ           end4
+// For each block of size codes, a multiple of 32: dst[i] = table[code i] *
+// scale of the block, the first code of a byte in its high half. The table
+// stands in four planes: the first bytes of its sixteen values, the second
+// ones, and so on, so that a byte shuffle looks 32 codes up in a plane.
+TEXT ·decode4AVX2(SB), NOSPLIT, $0-48
+	MOVQ           dst+0(FP), DI
+	MOVQ           codes+8(FP), SI
+	MOVQ           blocks+16(FP), CX
+	MOVQ           size+24(FP), R8
+	MOVQ           planes+32(FP), DX
+	MOVQ           scales+40(FP), R9
+	VBROADCASTI128 (DX), Y8
+	VBROADCASTI128 16(DX), Y9
+	VBROADCASTI128 32(DX), Y10
+	VBROADCASTI128 48(DX), Y11
+	MOVQ           $0x0f0f0f0f0f0f0f0f, AX
+	VMOVQ          AX, X6
+	VPBROADCASTQ   X6, Y6
+	SHRQ           $5, R8
+	TESTQ          CX, CX
+	JZ             end4
+
+block4:
+	VBROADCASTSS (R9), Y7
+	MOVQ         R8, R10
 
 loop4:
-	VMOVQ      (SI), X0
-	VPSRLW     $4, X0, X1
-	VPAND      X6, X1, X1
-	VPAND      X6, X0, X0
-	VPUNPCKLBW X0, X1, X0   // sixteen codes in their order
-	VPMOVZXBD  X0, Y1
-	VPSRLDQ    $8, X0, X0
-	VPMOVZXBD  X0, Y2
-	VPERMPS    Y8, Y1, Y3
-	VPERMPS    Y9, Y1, Y4
-	VPSLLD     $28, Y1, Y1
-	VBLENDVPS  Y1, Y4, Y3, Y3
-	VMULPS     Y7, Y3, Y3
-	VMOVUPS    Y3, (DI)
-	VPERMPS    Y8, Y2, Y3
-	VPERMPS    Y9, Y2, Y4
-	VPSLLD     $28, Y2, Y2
-	VBLENDVPS  Y2, Y4, Y3, Y3
-	VMULPS     Y7, Y3, Y3
-	VMOVUPS    Y3, 32(DI)
-	ADDQ       $8, SI
-	ADDQ       $64, DI
-	DECQ       CX
-	JNZ        loop4
+	VMOVDQU     (SI), X0
+	VPSRLW      $4, X0, X1
+	VPAND       X6, X1, X1
+	VPAND       X6, X0, X0
+	VPUNPCKLBW  X0, X1, X2        // codes 0 to 15
+	VPUNPCKHBW  X0, X1, X3        // codes 16 to 31
+	VINSERTI128 $1, X3, Y2, Y0
+	VPSHUFB     Y0, Y8, Y1        // the four bytes of each value
+	VPSHUFB     Y0, Y9, Y2
+	VPSHUFB     Y0, Y10, Y3
+	VPSHUFB     Y0, Y11, Y4
+	VPUNPCKLBW  Y2, Y1, Y5        // lower halves of values 0-7 and 16-23
+	VPUNPCKHBW  Y2, Y1, Y1        // of 8-15 and 24-31
+	VPUNPCKLBW  Y4, Y3, Y2        // upper halves
+	VPUNPCKHBW  Y4, Y3, Y3
+	VPUNPCKLWD  Y2, Y5, Y0        // 0-3, 16-19
+	VPUNPCKHWD  Y2, Y5, Y5        // 4-7, 20-23
+	VPUNPCKLWD  Y3, Y1, Y2        // 8-11, 24-27
+	VPUNPCKHWD  Y3, Y1, Y1        // 12-15, 28-31
+	VPERM2F128  $0x20, Y5, Y0, Y3
+	VPERM2F128  $0x20, Y1, Y2, Y4
+	VPERM2F128  $0x31, Y5, Y0, Y0
+	VPERM2F128  $0x31, Y1, Y2, Y1
+	VMULPS      Y7, Y3, Y3
+	VMULPS      Y7, Y4, Y4
+	VMULPS      Y7, Y0, Y0
+	VMULPS      Y7, Y1, Y1
+	VMOVUPS     Y3, (DI)
+	VMOVUPS     Y4, 32(DI)
+	VMOVUPS     Y0, 64(DI)
+	VMOVUPS     Y1, 96(DI)
+	ADDQ        $16, SI
+	ADDQ        $128, DI
+	DECQ        R10
+	JNZ         loop4
+	ADDQ        $4, R9
+	DECQ        CX
+	JNZ         block4
 
 end4:
 	VZEROUPPER

@@ -14,6 +14,7 @@ type weight struct {
 	panels []float32 // [ceil(n/16)][k][16], the last panel filled up with zeros
 	source kernels.Weight
 	values []float32 // in place of source for a weight that is trained
+	lookup *lookup   // of a source in 4 bits
 	use    kernels.Use
 }
 
@@ -27,6 +28,9 @@ func (d *Device) Prepare(w kernels.Weight, use kernels.Use) (kernels.Prepared, e
 		return nil, err
 	}
 	p := &weight{n: w.N, k: w.K, source: w, use: use}
+	if w.Quant != nil && w.Quant.Kind.FourBit() {
+		p.lookup = newLookup(w.Quant.Map)
+	}
 	if use&kernels.ForMatMul != 0 && w.Quant == nil {
 		p.panels = make([]float32, (w.N+lanes-1)/lanes*lanes*w.K)
 		d.pack(p.panels, p)

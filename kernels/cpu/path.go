@@ -28,7 +28,7 @@ type path struct {
 	exp func(x []float32, shift float32)
 	// decode4, decode8, roundBF16 and interleave are described at their twins in
 	// decode.go. roundBF16 is not given NaN.
-	decode4    func(dst []float32, codes []byte, at int, table *[16]float32, scale float32)
+	decode4    func(dst []float32, codes []byte, size int, t *lookup, scales []float32)
 	decode8    func(dst []float32, codes []byte, scale float32)
 	roundBF16  func(x []float32)
 	interleave func(dst, src []float32, stride, n int)

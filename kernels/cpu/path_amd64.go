@@ -215,7 +215,7 @@ func readWithAVX2(x []float32) {
 // The following are in decode_amd64.s.
 
 //go:noescape
-func decode4AVX2(dst *float32, codes *byte, n int, table *float32, scale float32)
+func decode4AVX2(dst *float32, codes *byte, blocks, size int, planes *[64]byte, scales *float32)
 
 //go:noescape
 func decode8AVX2(dst *float32, codes *byte, n int, scale, unit float32)
@@ -226,17 +226,14 @@ func roundBF16AVX2(x *float32, n int)
 //go:noescape
 func interleaveAVX2(dst, src *float32, stride uintptr, n int)
 
-func decode4WithAVX2(dst []float32, codes []byte, at int, table *[16]float32, scale float32) {
-	if at%2 == 1 && len(dst) > 0 { // begin with a whole byte
-		decode4Go(dst[:1], codes, at, table, scale)
-		dst, at = dst[1:], at+1
+func decode4WithAVX2(dst []float32, codes []byte, size int, t *lookup, scales []float32) {
+	if size%32 != 0 || len(scales) == 0 {
+		decode4Go(dst, codes, size, t, scales)
+		return
 	}
-	n := len(dst) &^ 15
-	if n > 0 {
-		in := codes[at/2:][:n/2]
-		decode4AVX2(&dst[0], &in[0], n, &table[0], scale)
-	}
-	decode4Go(dst[n:], codes, at+n, table, scale)
+	n := len(scales) * size
+	_, _ = dst[n-1], codes[n/2-1]
+	decode4AVX2(&dst[0], &codes[0], len(scales), size, &t.planes, &scales[0])
 }
 
 func decode8WithAVX2(dst []float32, codes []byte, scale float32) {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
@@ -185,7 +186,7 @@ func TestDecodeTwins(t *testing.T) {
 	for i := range codes {
 		codes[i] = byte(rng.Uint32())
 	}
-	table := (*[16]float32)(format.Map4(format.NF4))
+	table := newLookup(format.Map4(format.NF4))
 	equal := func(t *testing.T, what string, got, want, whole []float32) {
 		t.Helper()
 		for i := range want {
@@ -203,11 +204,17 @@ func TestDecodeTwins(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			for n := range 100 {
 				at, scale := rng.IntN(60), float32(rng.NormFloat64())
-				got, whole := guarded(rng, n)
-				want := make([]float32, n)
-				p.decode4(got, codes, at, table, scale)
-				decode4Go(want, codes, at, table, scale)
-				equal(t, fmt.Sprintf("decode4 of %d from %d", n, at), got, want, whole)
+				size := 2 * (1 + n%64)
+				got, whole := guarded(rng, n%4*size)
+				want := make([]float32, len(got))
+				scales := []float32{1, -2, scale}[:n%4]
+				p.decode4(got, codes, size, table, scales)
+				for b, scale := range scales {
+					decodePart(want[b*size:(b+1)*size], codes, b*size, table, scale)
+				}
+				equal(t, fmt.Sprintf("decode4 of %d blocks of %d", len(scales), size), got, want, whole)
+				got, whole = guarded(rng, n)
+				want = make([]float32, n)
 				p.decode8(got, codes[at:], scale)
 				decode8Go(want, codes[at:], scale)
 				equal(t, fmt.Sprintf("decode8 of %d", n), got, want, whole)
@@ -234,5 +241,43 @@ func TestDecodeTwins(t *testing.T) {
 				equal(t, fmt.Sprintf("interleave of %d", n), panel, want, whole)
 			}
 		})
+	}
+}
+
+// A prepared weight decodes any run of values as its source does.
+func TestDecodeWeight(t *testing.T) {
+	rng := rand.New(rand.NewPCG(15, 3))
+	x := make([]float32, 40*50)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+	for _, p := range paths() {
+		for _, block := range []int{1, 7, 32, 50, 64, 66} {
+			for _, kind := range []format.QuantKind{format.NF4, format.FP4, format.Int8} {
+				for _, round := range []format.Type{format.F32, format.BF16, format.F16} {
+					q, err := format.Quantize(kind, block, len(x), round, func(dst []float32, from int) { copy(dst, x[from:]) })
+					if err != nil {
+						t.Fatal(err)
+					}
+					w := kernels.Weight{N: 40, K: 50, Quant: q}.Rows(3, 40)
+					prepared := &weight{n: w.N, k: w.K, source: w}
+					if kind.FourBit() {
+						prepared.lookup = newLookup(q.Map)
+					}
+					for range 30 {
+						from := rng.IntN(w.N * w.K)
+						got := make([]float32, rng.IntN(min(300, w.N*w.K-from)+1))
+						want := make([]float32, len(got))
+						prepared.decode(p, got, from)
+						w.Decode(want, from)
+						for i := range want {
+							if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+								t.Fatalf("%s, %v in blocks of %d: value %d is %g, want %g", p.name, kind, block, from+i, got[i], want[i])
+							}
+						}
+					}
+				}
+			}
+		}
 	}
 }

@@ -172,7 +172,7 @@ func parseState(text []byte) (state, error) {
 	return s, nil
 }
 
-// floats reads a small F32 tensor of n values.
+// floats reads an F32 tensor of n values, scales or a map.
 func floats(f *weights.File, name string, n int) ([]float32, error) {
 	t, err := f.Tensor(name)
 	if err != nil {
@@ -181,7 +181,13 @@ func floats(f *weights.File, name string, n int) ([]float32, error) {
 	if t.Stored != "F32" || t.Len() != n {
 		return nil, fmt.Errorf("tensor %q: %s %v, want F32 [%d]", name, t.Stored, t.Shape, n)
 	}
-	return t.Floats()
+	values, err := t.Floats()
+	for i, v := range values {
+		if v-v != 0 {
+			return nil, fmt.Errorf("tensor %q: value %d is %g", name, i, v)
+		}
+	}
+	return values, err
 }
 
 // scaleName is where the scales of an 8-bit weight lie.

@@ -114,6 +114,7 @@ func TestLoadRefuses(t *testing.T) {
 		{`"a.weight.absmax": U8 [1], want U8 [2]`, change("a.weight.absmax", func(t *weights.Tensor) { t.Data, t.Shape = t.Data[:1], []int{1} })},
 		{`"a.weight.quant_map"`, func(all map[string]weights.Tensor) { delete(all, "a.weight.quant_map") }},
 		{`"a.weight.nested_quant_map": F32 [255], want F32 [256]`, change("a.weight.nested_quant_map", func(t *weights.Tensor) { t.Data, t.Shape = t.Data[:1020], []int{255} })},
+		{`"a.weight.nested_absmax": value 0 is NaN`, change("a.weight.nested_absmax", func(t *weights.Tensor) { t.Data = []byte{0, 0, 0xc0, 0x7f} })},
 		{"belong together", func(all map[string]weights.Tensor) { delete(all, "a.weight.nested_absmax") }},
 		{"59 bytes of NF4 codes for 120 values, want 60", change("a.weight", func(t *weights.Tensor) { t.Data, t.Shape = t.Data[:59], []int{59, 1} })},
 		{"of shape [20 6], want [6 20]", text("[6, 20]", "[20, 6]")},
