@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -21,6 +20,8 @@ import (
 	"github.com/evalrun/evalrun/core/prompt"
 	"github.com/evalrun/evalrun/core/record"
 	"github.com/evalrun/evalrun/core/run"
+	"github.com/evalrun/evalrun/results"
+	"github.com/evalrun/evalrun/results/predict"
 	"github.com/evalrun/evalrun/tasks"
 )
 
@@ -43,6 +44,7 @@ func (f *measureFlags) register(fl *pflag.FlagSet) {
 
 func newComplexity() *cobra.Command {
 	f := &measureFlags{}
+	var asCSV bool
 	cmd := &cobra.Command{
 		Use:   "complexity FILES or task names…",
 		Short: "measure how complex tasks are: lengths, overlap, compressibility; no model is asked",
@@ -53,13 +55,15 @@ func newComplexity() *cobra.Command {
 		Example: "  evalrun complexity glue_cola gsm8k --data embedded\n" +
 			"  evalrun complexity tasks/*.yaml --data DIR --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runComplexity(cmd.Context(), cmd.OutOrStdout(), args, f)
+			return runComplexity(cmd.Context(), cmd.OutOrStdout(), args, f, asCSV)
 		},
 		ValidArgsFunction: completeTasks,
 	}
 	fl := cmd.Flags()
 	f.register(fl)
 	fl.BoolVar(&f.json, "json", false, "one JSON object, with every heuristic")
+	fl.BoolVar(&asCSV, "csv", false, "the columns of Table 13 as CSV")
+	cmd.MarkFlagsMutuallyExclusive("json", "csv")
 	return cmd
 }
 
@@ -72,27 +76,36 @@ type measured struct {
 	Part       string                `json:"part"`
 	Heuristics complexity.Heuristics `json:"heuristics"`
 
-	err error
+	prompt string // hash of the template
+	err    error
 }
 
-func runComplexity(ctx context.Context, w io.Writer, args []string, f *measureFlags) error {
+func runComplexity(ctx context.Context, w io.Writer, args []string, f *measureFlags, asCSV bool) error {
 	files, err := f.load(args)
 	if err != nil {
 		return err
 	}
 	all := f.measureAll(ctx, files)
-	if f.json {
-		good := []measured{}
-		for _, m := range all {
-			if m.err == nil {
-				good = append(good, m)
-			}
+	good := []measured{}
+	for _, m := range all {
+		if m.err == nil {
+			good = append(good, m)
 		}
+	}
+	switch {
+	case f.json:
 		enc := json.NewEncoder(w)
 		enc.SetEscapeHTML(false)
 		err = enc.Encode(map[string]any{"tasks": good})
-	} else {
-		printComplexity(w, all)
+	case asCSV:
+		var rows []predict.Row
+		for _, m := range good {
+			rows = append(rows, predict.Row{Task: m.Task, Rows: m.Heuristics.Rows, Part: m.Part, Prompt: m.prompt,
+				Features: predict.Features(&m.Heuristics, predict.TrainExamples(m.Task))})
+		}
+		err = predict.WriteRows(w, rows)
+	default:
+		printComplexity(w, good)
 	}
 	for _, m := range all { // what can be measured is; what cannot fails the command
 		err = errors.Join(err, m.err)
@@ -122,7 +135,7 @@ func (f *measureFlags) measureAll(ctx context.Context, files []*tasks.File) []me
 
 // measure reads a task's rows once.
 func (f *measureFlags) measure(ctx context.Context, file *tasks.File) (measured, error) {
-	m := measured{Task: file.Task.Name, Path: file.Task.Path}
+	m := measured{Task: file.Task.Name, Path: file.Task.Path, prompt: results.SHA256([]byte(file.Task.Prompt))}
 	set, err := f.rowSet(ctx, file, &m)
 	if err != nil {
 		return m, err
@@ -176,18 +189,7 @@ func (f *measureFlags) rowSet(ctx context.Context, file *tasks.File, m *measured
 }
 
 func printComplexity(w io.Writer, all []measured) {
-	t := table.NewWriter()
-	style := table.StyleLight
-	style.Options.DrawBorder = false
-	style.Options.SeparateColumns = false
-	style.Format.Header = text.FormatDefault
-	t.SetStyle(style)
-	t.AppendHeader(table.Row{"task", "rows", "prompt", "target", "both", "ROUGE-L", "zlib"})
-	var configs []table.ColumnConfig
-	for i := 2; i <= 7; i++ {
-		configs = append(configs, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight})
-	}
-	t.SetColumnConfigs(configs)
+	t := plainTable(table.Row{"task", "rows", "prompt", "target", "both", "ROUGE-L", "zlib"}, 2, 7)
 	spread := func(mean, std record.Float, digits int) string {
 		if math.IsNaN(float64(std)) { // of one row
 			return fmt.Sprintf("%.*f", digits, mean)
@@ -199,11 +201,7 @@ func printComplexity(w io.Writer, all []measured) {
 	}
 	share := func(s complexity.Summary) string { return spread(s.Mean, s.StdSample, 3) }
 	parts := map[string]int{}
-	n := 0
 	for _, m := range all {
-		if m.err != nil {
-			continue
-		}
 		h := &m.Heuristics
 		name := m.Task
 		if m.Part == "evaluation" {
@@ -211,9 +209,8 @@ func printComplexity(w io.Writer, all []measured) {
 		}
 		t.AppendRow(table.Row{name, h.Rows, whole(h.Input.Tokens), whole(h.Output.Tokens), whole(h.Example.Tokens), share(h.Rouge.F), share(h.Compressibility)})
 		parts[m.Part]++
-		n++
 	}
-	if n == 0 {
+	if len(all) == 0 {
 		return
 	}
 	fmt.Fprintln(w, t.Render())

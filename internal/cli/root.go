@@ -69,7 +69,7 @@ func newRoot() *cobra.Command {
 	f.register(root.Flags())
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newEval(), newAsk(), newReport(), newCompare(), newView(), newRescore(), newResume(),
-		newValidate(), newComplexity(), newNew(), newImport(), newLs(), newCache(), newPlugin(), newBench(), newDoctor(),
+		newValidate(), newComplexity(), newPredict(), newNew(), newImport(), newLs(), newCache(), newPlugin(), newBench(), newDoctor(),
 		debug.Command())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
