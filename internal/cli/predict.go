@@ -255,10 +255,10 @@ func printAnswer(w io.Writer, a *predict.Answer) {
 	fmt.Fprintln(w, t.Render())
 
 	fmt.Fprint(w, "\nErrors (root mean square) on tasks left out; settings, and the choice of all, are made without the task:\n")
-	t = plainTable(table.Row{"", "mean", "ridge", "nearest", "GP", "of all", "less than mean"}, 2, 7)
+	t = plainTable(table.Row{"", "mean", "ridge", "nearest", "GP", "blend", "of all", "less than mean"}, 2, 8)
 	for _, q := range a.Quantities {
 		row := table.Row{quantityWords[q.Name]}
-		for _, family := range []string{"mean", "ridge", "nearest", "gp"} {
+		for _, family := range []string{"mean", "ridge", "nearest", "gp", "blend"} {
 			row = append(row, fmt.Sprintf("%.3f", q.Families[family]))
 		}
 		gain := fmt.Sprintf("%.0f %%", 100*(1-q.LeaveOneOut/q.Mean))

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/evalrun/evalrun/core/record"
 	"github.com/evalrun/evalrun/results/reference"
@@ -160,6 +161,9 @@ func (s *Set) Predict(task string, features []float64) (*Answer, error) {
 			a.Own++
 		}
 	}
+	if beyond := outside(points, q); len(beyond) > 0 {
+		a.Notes = append(a.Notes, "beyond all known tasks: "+strings.Join(beyond, ", "))
+	}
 	trials := map[string]*trial{} // by which points have the quantity
 	for _, name := range Quantities() {
 		var at []int
@@ -203,6 +207,20 @@ func (a *Answer) Quantity(name string) (Quantity, bool) {
 		return Quantity{}, false
 	}
 	return a.Quantities[i], true
+}
+
+// outside names the features that lie outside the range of the known tasks.
+func outside(points []Point, q []float64) (names []string) {
+	for j, name := range reference.HeuristicNames() {
+		low, high := math.Inf(1), math.Inf(-1)
+		for _, p := range points {
+			low, high = min(low, p.Features[j]), max(high, p.Features[j])
+		}
+		if q[j] < low || q[j] > high {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func neighbours(points []Point, q []float64, quantities []Quantity) []Neighbour {

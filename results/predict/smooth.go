@@ -16,11 +16,12 @@ const (
 	meanFamily    = "mean"
 	ridgeFamily   = "ridge"
 	nearestFamily = "nearest"
+	blendFamily   = "blend"
 	gaussFamily   = "gp" // Gaussian process
 )
 
 // families in the order of the table of errors.
-var families = []string{meanFamily, ridgeFamily, nearestFamily, gaussFamily}
+var families = []string{meanFamily, ridgeFamily, nearestFamily, gaussFamily, blendFamily}
 
 // A smoother is a family with its settings.
 type smoother struct {
@@ -46,6 +47,16 @@ var smoothers = func() []smoother {
 				func(d *design, q []float64) []float64 { return d.gauss(q, length, noise) }})
 		}
 	}
+	out = append(out, smoother{blendFamily, "mean of ridge, nearest and GP", func(d *design, q []float64) []float64 {
+		w := d.ridge(q, 10)
+		for i, v := range d.nearest(q, 5) {
+			w[i] += v
+		}
+		for i, v := range d.gauss(q, 2, 0.3) {
+			w[i] = (w[i] + v) / 3
+		}
+		return w
+	}})
 	return out
 }()
 
@@ -79,11 +90,16 @@ func newDesign(rows [][]float64) *design {
 	return d
 }
 
+// farthest is the z-score beyond which more makes no difference: one task with
+// long tables would else outweigh all others, and one beyond all known ones would
+// be answered by extrapolation.
+const farthest = 3
+
 func (d *design) scale(row []float64) []float64 {
 	z := make([]float64, len(row))
 	for j, v := range row {
 		if d.deviations[j] > 1e-12*math.Abs(d.means[j]) {
-			z[j] = (v - d.means[j]) / d.deviations[j]
+			z[j] = clip((v-d.means[j])/d.deviations[j], -farthest, farthest)
 		}
 	}
 	return z
