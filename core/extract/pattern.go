@@ -107,11 +107,7 @@ func (p *Pattern) FindAll(text string) ([]Match, error) {
 // nil when there are not that many.
 func (p *Pattern) Select(text string, n int) (*Match, error) {
 	if n < 0 {
-		all, err := p.FindAll(text)
-		if err != nil || len(all)+n < 0 {
-			return nil, err
-		}
-		return &all[len(all)+n], nil
+		return p.fromEnd(text, -n)
 	}
 	var found *Match
 	err := p.each(text, func(m *regexp2.Match, at func(int) string) bool {
@@ -124,6 +120,32 @@ func (p *Pattern) Select(text string, n int) (*Match, error) {
 		return false
 	})
 	return found, err
+}
+
+// fromEnd finds the n-th match from the end, 1 the last, and keeps no more than
+// n of them: a long answer may hold millions.
+func (p *Pattern) fromEnd(text string, n int) (*Match, error) {
+	type found struct {
+		m  *regexp2.Match
+		at func(int) string
+	}
+	var last []found // a ring once it is full
+	count := 0
+	err := p.each(text, func(m *regexp2.Match, at func(int) string) bool {
+		if len(last) < n {
+			last = append(last, found{m, at})
+		} else {
+			last[count%n] = found{m, at}
+		}
+		count++
+		return true
+	})
+	if err != nil || count < n {
+		return nil, err
+	}
+	f := last[count%n]
+	one := p.match(f.m, f.at)
+	return &one, nil
 }
 
 // each hands the matches of text to yield, in order, until it returns false.
