@@ -210,3 +210,15 @@ func clean(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
+
+// First gives each task's line of its first metric, in the profile that
+// summaries speak of.
+func (r *Result) First() []Line {
+	var out []Line
+	for _, l := range r.Lines {
+		if l.Profile == r.Profile() && l.first {
+			out = append(out, l)
+		}
+	}
+	return out
+}

@@ -19,6 +19,10 @@ type drawn struct {
 // fine-tuning; NaN without one.
 type intervals func(model string, tuned bool) (low, high float64)
 
+// fewestForCorrelations is the number of tasks under which a rank correlation
+// says nothing: of 8 it has to be above 0.7 to be significant.
+const fewestForCorrelations = 8
+
 func noIntervals(string, bool) (float64, float64) { return math.NaN(), math.NaN() }
 
 // figures draws what the study has the figures for.
@@ -41,7 +45,7 @@ func figures(s *study.Study, bounds intervals) []drawn {
 			out = append(out, kinds(s))
 		}
 	}
-	if c := s.Correlate(); c.N > 2 {
+	if c := s.Correlate(); c.N >= fewestForCorrelations && len(s.Tuned) > 0 {
 		out = append(out, correlations(c))
 	}
 	if len(s.Tuned)+len(s.Others) > 1 && len(s.Tasks) > 1 {
