@@ -20,7 +20,7 @@ func newNew() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "new",
 		Short:   "write a file to start from",
-		Example: "  evalrun new task sentiment\n  evalrun new task drafts/sentiment",
+		Example: "  evalrun new task sentiment\n  evalrun new decide",
 		Args:    onlySubcommands,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -34,6 +34,7 @@ func newNew() *cobra.Command {
 		Args: exactlyOne("a name for the task", "evalrun new task sentiment"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runNewTask(cmd.OutOrStdout(), args[0]) },
 	})
+	cmd.AddCommand(newDecideFile())
 	return cmd
 }
 

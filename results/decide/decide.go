@@ -208,6 +208,9 @@ func Decide(a Assumptions, q Quality, o Options) Decision {
 		d.Points = append(d.Points, p)
 	}
 	for _, x := range a {
+		if x.From != fromDefault {
+			x.Why = "" // that is where the default comes from
+		}
 		d.Assumptions = append(d.Assumptions, Used{x.Key, x.Value.Low, x.Value.Likely, x.Value.High, x.Unit, x.From, x.Why})
 	}
 	d.judge(a)

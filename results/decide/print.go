@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -14,9 +15,9 @@ import (
 // traffic, and every assumption with where it comes from.
 func (d *Decision) Print(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", d.Sentence)
+	fmt.Fprintf(&b, "%s\n\n", printable(d.Sentence))
 	for _, l := range d.Why {
-		fmt.Fprintf(&b, "- %s\n", strings.ToUpper(l[:1])+l[1:])
+		fmt.Fprintf(&b, "- %s\n", printable(l))
 	}
 	b.WriteString("\n")
 	t := plain()
@@ -39,7 +40,7 @@ func (d *Decision) Print(w io.Writer) error {
 	t = plain()
 	t.AppendHeader(table.Row{"key", "value", "unit", "from", "why"})
 	for _, a := range d.Assumptions {
-		t.AppendRow(table.Row{a.Key, Range{a.Low, a.Likely, a.High}.String(), a.Unit, a.From, a.Why})
+		t.AppendRow(table.Row{a.Key, Range{a.Low, a.Likely, a.High}.String(), a.Unit, printable(a.From), a.Why})
 	}
 	fmt.Fprintf(&b, "%s\n", t.Render())
 	_, err := io.WriteString(w, b.String())
@@ -94,4 +95,14 @@ func whole(v float64) string {
 		digits = digits[:i] + "," + digits[i:]
 	}
 	return digits
+}
+
+// printable keeps names from files out of a terminal's controls.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
+			return '\uFFFD'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
 }

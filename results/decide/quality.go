@@ -27,6 +27,8 @@ type Quality struct {
 	// measured on the same rows.
 	Source   string `json:"source"`
 	Measured bool   `json:"measured"`
+	// Predicted says that nothing was trained yet.
+	Predicted bool `json:"predicted"`
 }
 
 const z95 = 1.959963984540054 // the normal 97.5 % quantile

@@ -26,8 +26,8 @@ func (d *Decision) judge(a Assumptions) {
 	good, bad := c.GoodEnough >= sure, c.GoodEnough <= 1-sure
 	cheap, dear := c.Cheaper >= sure, c.Cheaper <= 1-sure
 	traffic := fmt.Sprintf("at %s calls a day", whole(d.CallsPerDay))
-	quality := fmt.Sprintf("%s scores %.3f against %.3f of %s (%+.3f, 95 %%: %+.3f to %+.3f; better with a probability of %s)", q.Tuned, q.TunedScore, q.APIScore, q.API, q.Difference, q.Low, q.High, chance(c.Better))
-	cost := fmt.Sprintf("%s it costs %s a month against %s (cheaper with a probability of %s)", traffic, usd(d.Own.Median), usd(d.API.Median), chance(c.Cheaper))
+	quality := fmt.Sprintf("Quality: %s scores %.3f against %.3f of %s (%+.3f, 95 %%: %+.3f to %+.3f; better with a probability of %s)", q.Tuned, q.TunedScore, q.APIScore, q.API, q.Difference, q.Low, q.High, chance(c.Better))
+	cost := fmt.Sprintf("Cost: %s fine-tuning costs %s a month, the API %s (cheaper with a probability of %s)", traffic, usd(d.Own.Median), usd(d.API.Median), chance(c.Cheaper))
 	switch {
 	case good && cheap:
 		d.Verdict = FineTune
@@ -54,11 +54,11 @@ func (d *Decision) judge(a Assumptions) {
 		d.Sentence = "Not decided: " + d.missing(a, good || bad, cheap || dear)
 	}
 	d.Why = []string{quality + ".", cost + ".",
-		fmt.Sprintf("Before the first call it costs %s (90 %%: %s to %s).", usd(d.Training.Median), usd(d.Training.Low), usd(d.Training.High))}
+		fmt.Sprintf("Up front, before the first call: %s (90 %%: %s to %s).", usd(d.Training.Median), usd(d.Training.Low), usd(d.Training.High))}
 	if d.NeverPays < 1 {
-		d.Why = append(d.Why, fmt.Sprintf("It pays from about %s calls a day (90 %%: %s to %s)%s.", whole(d.BreakEven.Median), whole(d.BreakEven.Low), whole(d.BreakEven.High), d.never()))
+		d.Why = append(d.Why, fmt.Sprintf("Break-even: from about %s calls a day it pays by money alone (90 %%: %s to %s)%s.", whole(d.BreakEven.Median), whole(d.BreakEven.Low), whole(d.BreakEven.High), d.never()))
 	} else {
-		d.Why = append(d.Why, "Under these prices it never pays by money alone, at any traffic.")
+		d.Why = append(d.Why, "Break-even: under these prices it never pays by money alone, at any traffic.")
 	}
 	d.Why = append(d.Why, "Scores: "+q.Source+".")
 }
@@ -78,6 +78,9 @@ func (d *Decision) missing(a Assumptions, quality, cost bool) string {
 		text = fmt.Sprintf("whether the fine-tuned model is good enough is open (%s)", chance(d.Chances.GoodEnough))
 		if n := d.Quality.RowsNeeded(); n > d.Quality.Rows {
 			text += fmt.Sprintf("; about %s rows a model instead of %s would tell, if the difference stays", whole(float64(n)), whole(float64(d.Quality.Rows)))
+		}
+		if d.Quality.Predicted {
+			text += fmt.Sprintf("; one trial of about %s would tell", usd(d.Training.Median))
 		}
 	}
 	if !cost {

@@ -18,7 +18,9 @@ import (
 	"sync"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/stats"
 	"github.com/evalrun/evalrun/results"
+	"github.com/evalrun/evalrun/results/compare"
 )
 
 // The names of the files in a run folder.
@@ -57,6 +59,50 @@ type Report struct {
 func New(ctx context.Context, runs []Run, o Options) *Report {
 	_, s := merge(runs)
 	return &Report{runs: runs, scores: s, page: sync.OnceValue(func() *page { return newPage(ctx, runs, o) })}
+}
+
+// A Column is one model of a report.
+type Column struct {
+	Label string
+	// Tuned says that an adapter answered, or that Options say so.
+	Tuned bool
+	// Rival says that fine-tuning is measured against it.
+	Rival bool
+	// Sides are where its samples are, Lines its lines of the table.
+	Sides []compare.Side
+	Lines []results.Score
+	Model results.Model
+	Mean  float64 // of its first metrics; NaN without a score
+}
+
+// Columns gives the models with their roles.
+func (r *Report) Columns(o Options) []Column {
+	columns, s := merge(r.runs)
+	var out []Column
+	for _, c := range columns {
+		k := Column{Label: c.Label, Tuned: c.Config.Adapter != "" || o.Tuned[c.Label] != "", Model: c.Model}
+		if k.Rival = o.Rival == c.Label; o.Rival == "" {
+			k.Rival = namesRival(c.Label)
+		}
+		for _, p := range c.Parts {
+			k.Sides = append(k.Sides, compare.Side{Folder: r.runs[p.run].Folder, Model: p.label})
+		}
+		seen := map[string]bool{}
+		var scores []float64
+		for _, l := range s.Tasks {
+			if l.Model != c.Label {
+				continue
+			}
+			k.Lines = append(k.Lines, l)
+			if v := some(l.Score); v.OK && !seen[l.Task] {
+				seen[l.Task] = true
+				scores = append(scores, v.V)
+			}
+		}
+		k.Mean = stats.Mean(scores)
+		out = append(out, k)
+	}
+	return out
 }
 
 // Labels names the columns.
