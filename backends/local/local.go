@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/evalrun/evalrun/backends/local/arch"
+	"github.com/evalrun/evalrun/backends/local/chat"
 	"github.com/evalrun/evalrun/backends/local/demo"
 	"github.com/evalrun/evalrun/backends/local/engine"
 	"github.com/evalrun/evalrun/backends/local/sample"
@@ -42,6 +43,7 @@ type backend struct {
 
 	mu     sync.Mutex
 	engine *engine.Engine
+	inputs *inputs
 	info   core.Info
 	closed bool
 }
@@ -87,21 +89,34 @@ func (b *backend) load() (*engine.Engine, error) {
 		e.Close()
 		return nil, err
 	}
+	in := newInputs(path, e.Tokenizer())
+	form, err := b.settings.preferred(in)
+	if err != nil {
+		e.Close()
+		return nil, err
+	}
 	c, plan := e.Config(), e.Plan()
 	b.info = core.Info{
 		Name: Name, Version: engineVersion, Model: b.config.Model, ModelHash: hash, Family: c.Family,
 		Kinds: []core.Kind{core.Generate, core.ScoreText, core.Embed, core.Tokenize},
-		Forms: []core.Form{core.FormCompletion}, ContextLength: plan.Context, Deterministic: true,
+		Forms: []core.Form{form}, ContextLength: plan.Context, Deterministic: true,
 		Until: !b.settings.noUntil, InFlight: 3 * plan.Sequences, Device: plan.Device,
 	}
 	for _, a := range e.Adapters() {
 		b.info.Adapters = append(b.info.Adapters, core.AdapterInfo{Name: a.Name, Hash: a.Hash})
 	}
+	if in.chats() {
+		other := core.FormChat
+		if form == core.FormChat {
+			other = core.FormCompletion
+		}
+		b.info.Forms = append(b.info.Forms, other)
+	}
 	if isDemo {
 		b.info.Model = "demo"
 		b.info.Notes = []string{DemoNote}
 	}
-	b.engine = e
+	b.engine, b.inputs = e, in
 	return e, nil
 }
 
@@ -123,7 +138,7 @@ func (b *backend) Open(ctx context.Context) (core.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{inner: e.NewSession(), engine: e, settings: b.settings, model: b.info.Model, sent: map[string]time.Time{}, own: make(chan core.Event, 64), done: make(chan struct{})}
+	s := &session{inner: e.NewSession(), engine: e, settings: b.settings, inputs: b.inputs, model: b.info.Model, sent: map[string]time.Time{}, own: make(chan core.Event, 64), done: make(chan struct{})}
 	s.stop = context.AfterFunc(ctx, func() { s.Close() })
 	return s, nil
 }
@@ -146,6 +161,7 @@ type session struct {
 	inner    *engine.Session
 	engine   *engine.Engine
 	settings settings
+	inputs   *inputs
 	model    string
 	stop     func() bool
 
@@ -172,14 +188,19 @@ func (s *session) Send(r core.Request) error {
 	}
 	s.sent[r.ID] = time.Now()
 	s.mu.Unlock()
+	in, err := s.inputs.of(r)
+	if err != nil {
+		s.forget(r.ID)
+		return err
+	}
 	if r.Kind == core.Tokenize {
 		if s.engine.Tokenizer() == nil {
 			s.forget(r.ID)
 			return &core.Error{Code: core.CodeInvalid, Message: "the model has no tokenizer", Hint: "put tokenizer.json or tokenizer.model beside its weights"}
 		}
-		return s.tokenize(r)
+		return s.tokenize(r.ID, in)
 	}
-	err := s.inner.Submit(s.settings.translate(r))
+	err = s.inner.Submit(s.settings.translate(r, in))
 	if err != nil {
 		s.forget(r.ID)
 		if errors.Is(err, engine.ErrClosed) {
@@ -195,8 +216,6 @@ func check(r core.Request) error {
 		return &core.Error{Code: core.CodeInvalid, Message: message, Hint: hint}
 	}
 	switch {
-	case r.Messages != nil:
-		return invalid("the local engine takes prompts, not chat messages, in this version", "send Prompt")
 	case r.Kind == core.Generate && r.Generation.MaxTokens < 1:
 		return invalid("max_tokens must be 1 or more", "")
 	case r.Kind == core.ScoreText && len(r.Continuations) == 0:
@@ -207,18 +226,16 @@ func check(r core.Request) error {
 	return nil
 }
 
-func (o settings) translate(r core.Request) engine.Request {
+func (o settings) translate(r core.Request, in chat.Input) engine.Request {
 	kind := map[core.Kind]engine.Kind{core.Generate: engine.Generate, core.ScoreText: engine.Score, core.Embed: engine.Embed}[r.Kind]
 	g := r.Generation
 	e := engine.Request{
-		ID: r.ID, Kind: kind, Adapter: r.Adapter, Prompt: strings.ToValidUTF8(r.Prompt, "\uFFFD"), Continuations: r.Continuations, MaxTokens: g.MaxTokens,
+		ID: r.ID, Kind: kind, Adapter: r.Adapter, Prompt: in.Text, Bare: in.Bare, Literal: in.Literal, Continuations: r.Continuations, MaxTokens: g.MaxTokens,
 		Sampling: sample.Params{
 			Temperature: g.Temperature, TopK: g.TopK, TopP: g.TopP, MinP: g.MinP, Seed: g.Seed,
 			Repetition: g.RepetitionPenalty, Frequency: g.FrequencyPenalty, Presence: g.PresencePenalty,
 		},
-		RandomStream: stream(r), Stop: g.Stop, Logprobs: r.Logprobs, Deltas: true,
-		// A row's text is data: the name of a special token in it is text.
-		Literal: true,
+		RandomStream: stream(in.Text, r.Repeat), Stop: g.Stop, Logprobs: r.Logprobs, Deltas: true,
 	}
 	if len(r.Until) > 0 && !o.noUntil {
 		e.Until = o.until(r.Until)
@@ -231,16 +248,16 @@ func (o settings) translate(r core.Request) engine.Request {
 
 // stream numbers a request's random draws by what it asks, not by who asks or
 // when: the same question gets the same answer, and its repeats others.
-func stream(r core.Request) uint64 {
+func stream(text string, repeat int) uint64 {
 	h := fnv.New64a()
-	io.WriteString(h, r.Prompt)
-	fmt.Fprintf(h, "\x00%d", r.Repeat)
+	io.WriteString(h, text)
+	fmt.Fprintf(h, "\x00%d", repeat)
 	return h.Sum64()
 }
 
-func (s *session) tokenize(r core.Request) error {
-	ids, err := s.engine.Tokenizer().Encode(strings.ToValidUTF8(r.Prompt, "\uFFFD"), true, true)
-	ev := core.Event{Kind: core.EventResponse, ID: r.ID}
+func (s *session) tokenize(id string, in chat.Input) error {
+	ids, err := in.Encode(s.engine.Tokenizer())
+	ev := core.Event{Kind: core.EventResponse, ID: id}
 	if err != nil {
 		ev.Kind, ev.Err = core.EventError, requestError(err)
 	} else {
@@ -248,7 +265,7 @@ func (s *session) tokenize(r core.Request) error {
 		for i, id := range ids {
 			tokens[i] = int(id)
 		}
-		ev.Response = &core.Response{ID: r.ID, Tokens: tokens, Usage: core.Usage{Prompt: len(ids)}, Finish: core.FinishStop}
+		ev.Response = &core.Response{ID: id, Tokens: tokens, Usage: core.Usage{Prompt: len(ids)}, Finish: core.FinishStop}
 	}
 	go func() {
 		select {
@@ -374,7 +391,7 @@ func fingerprint(path string) (string, error) {
 	files := []string{path}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		files = nil
-		for _, pattern := range []string{"config.json", "tokenizer.json", "tokenizer.model", "*.safetensors", "*.gguf"} {
+		for _, pattern := range []string{"config.json", "tokenizer*.json", "tokenizer.model*", "vocab.json", "merges.txt", "chat_template.*", "*.safetensors", "*.gguf"} {
 			found, _ := filepath.Glob(filepath.Join(path, pattern))
 			files = append(files, found...)
 		}

@@ -18,6 +18,7 @@ type settings struct {
 	engine.Options
 	refuseLong bool // an input longer than the context is an error
 	noUntil    bool // Request.Until is passed over
+	chat       bool // messages are the preferred form of input
 	patterns   *patterns
 }
 
@@ -59,10 +60,15 @@ func settingsOf(c core.Config) (settings, error) {
 				return o, &core.UserError{Where: where, Message: "unknown", Hint: "on ends an answer once its extraction cannot change, off never does"}
 			}
 			o.noUntil = value == "off"
+		case "form":
+			if value != string(core.FormCompletion) && value != string(core.FormChat) {
+				return o, &core.UserError{Where: where, Message: "unknown", Hint: "completion sends a task's prompt as it is, chat through the model's chat template"}
+			}
+			o.chat = value == string(core.FormChat)
 		default:
 			dst := ints[name]
 			if dst == nil {
-				known := append(slices.Sorted(maps.Keys(ints)), "dtype", "quant", "overflow", "until")
+				known := append(slices.Sorted(maps.Keys(ints)), "dtype", "quant", "overflow", "until", "form")
 				return o, &core.UserError{Where: where, Message: "the local backend has no such setting", Hint: "settings: " + strings.Join(known, ", ")}
 			}
 			n, err := strconv.Atoi(value)
@@ -74,4 +80,18 @@ func settingsOf(c core.Config) (settings, error) {
 	}
 	o.KVBytes = int64(kvMB) << 20
 	return o, nil
+}
+
+// preferred is the form of input that a task's prompts take.
+func (o settings) preferred(in *inputs) (core.Form, error) {
+	if !o.chat {
+		return core.FormCompletion, nil
+	}
+	if in.broken != nil {
+		return "", &core.UserError{Where: "--opt form=chat", Message: "the model's chat template: " + in.broken.Error(), Hint: "leave the option out to send prompts as they are", Err: in.broken}
+	}
+	if !in.chats() {
+		return "", &core.UserError{Where: "--opt form=chat", Message: "the model has no chat template", Hint: "put chat_template.jinja into its folder, or leave the option out to send prompts as they are"}
+	}
+	return core.FormChat, nil
 }

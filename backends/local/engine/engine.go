@@ -32,6 +32,8 @@ type Tokenizer interface {
 	// BOS and EOS are the tokens around a text, false where there are none.
 	BOS() (int32, bool)
 	EOS() (int32, bool)
+	// Token is the vocabulary's own writing of an id.
+	Token(id int32) (string, bool)
 }
 
 // TextStream decodes one answer. Special tokens give no text.

@@ -46,8 +46,11 @@ func (bytewise) Encode(text string, addSpecial, literal bool) ([]int32, error) {
 	}
 }
 
-func (bytewise) BOS() (int32, bool)        { return 1, true }
-func (bytewise) EOS() (int32, bool)        { return 2, true }
+func (bytewise) BOS() (int32, bool) { return 1, true }
+func (bytewise) EOS() (int32, bool) { return 2, true }
+func (bytewise) Token(id int32) (string, bool) {
+	return map[int32]string{1: "<s>", 2: "</s>"}[id], id == 1 || id == 2
+}
 func (bytewise) Stream([]int32) TextStream { return &byteStream{} }
 
 type byteStream struct{ held []byte }

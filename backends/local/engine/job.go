@@ -115,7 +115,7 @@ func (e *Engine) newJob(s *Session, r Request) (*job, error) {
 		if len(r.Stop) > 0 && e.tok == nil {
 			return nil, invalid("stop texts need a tokenizer, and the model has none")
 		}
-		if prompt, err = e.fit(j, prompt, min(r.MaxTokens, e.plan.Context/4), 1); err != nil {
+		if prompt, err = e.fit(j, prompt, RoomFor(r.MaxTokens, e.plan.Context), 1); err != nil {
 			return nil, err
 		}
 		q.limit = min(len(prompt)+r.MaxTokens, e.plan.Context)
@@ -208,17 +208,29 @@ func (e *Engine) fit(j *job, prompt []int32, room, need int) ([]int32, error) {
 		}
 		return slices.Clip(prompt), nil
 	}
-	drop := len(prompt) + room - e.plan.Context
+	kept, drop := CutToTail(prompt, e.plan.Context-room, e.bos())
+	if drop > 0 {
+		j.response.Truncated = drop
+	}
+	return slices.Clip(kept), nil
+}
+
+// CutToTail keeps the end of a prompt that is longer than limit tokens, and the
+// bos at its beginning, and tells how many tokens it dropped.
+func CutToTail(prompt []int32, limit int, bos int32) (kept []int32, dropped int) {
+	drop := len(prompt) - limit
 	if drop <= 0 {
-		return slices.Clip(prompt), nil
+		return prompt, 0
 	}
 	keep := 0
-	if bos := e.bos(); bos >= 0 && prompt[0] == bos && len(prompt) > drop+1 {
+	if bos >= 0 && prompt[0] == bos && len(prompt) > drop+1 {
 		keep = 1
 	}
-	j.response.Truncated = drop
-	return append(slices.Clone(prompt[:keep]), prompt[keep+drop:]...), nil
+	return append(slices.Clone(prompt[:keep]), prompt[keep+drop:]...), drop
 }
+
+// RoomFor is what KeepTail leaves for an answer of at most maxTokens.
+func RoomFor(maxTokens, context int) int { return min(maxTokens, context/4) }
 
 func (e *Engine) bos() int32 {
 	if e.tok != nil {
