@@ -35,7 +35,13 @@ const (
 	Bool // one byte, 0 or 1
 	Q8_0 // GGML: 32 values, binary16 scale and 32 signed bytes
 	Q4_0 // GGML: 32 values, binary16 scale and 32 offset nibbles
+	Q4_1 // GGML: 32 values, scale, minimum and 32 nibbles
+	Q5_0 // GGML: as Q4_0 with a fifth bit
+	Q5_1 // GGML: as Q4_1 with a fifth bit
+	Q2_K // GGML: 256 values in sub-blocks of 16, 2 bits each
+	Q3_K // GGML: 256 values in sub-blocks of 16, 3 bits each
 	Q4_K // GGML: 256 values in sub-blocks of 32 with 6-bit scales and minima
+	Q5_K // GGML: as Q4_K with a fifth bit
 	Q6_K // GGML: 256 values in sub-blocks of 16 with 8-bit scales
 
 	count
@@ -63,6 +69,12 @@ var layouts = [count]layout{
 	Bool: {"BOOL", 1, 1, decodeBool, encodeBool},
 	Q8_0: {"Q8_0", 32, 34, decodeQ8_0, encodeQ8_0},
 	Q4_0: {"Q4_0", 32, 18, decodeQ4_0, encodeQ4_0},
+	Q4_1: {"Q4_1", 32, 20, decodeQ4_1, nil},
+	Q5_0: {"Q5_0", 32, 22, decodeQ5_0, nil},
+	Q5_1: {"Q5_1", 32, 24, decodeQ5_1, nil},
+	Q2_K: {"Q2_K", 256, 84, decodeQ2_K, nil},
+	Q3_K: {"Q3_K", 256, 110, decodeQ3_K, nil},
+	Q5_K: {"Q5_K", 256, 176, decodeQ5_K, nil},
 	Q4_K: {"Q4_K", 256, 144, decodeQ4_K, nil},
 	Q6_K: {"Q6_K", 256, 210, decodeQ6_K, nil},
 }
@@ -105,7 +117,8 @@ func (t Type) GGMLID() (uint32, bool) {
 
 // ggml maps enum ggml_type; gaps are types that are not known here.
 var ggml = map[uint32]Type{
-	0: F32, 1: F16, 2: Q4_0, 8: Q8_0, 12: Q4_K, 14: Q6_K,
+	0: F32, 1: F16, 2: Q4_0, 3: Q4_1, 6: Q5_0, 7: Q5_1, 8: Q8_0,
+	10: Q2_K, 11: Q3_K, 12: Q4_K, 13: Q5_K, 14: Q6_K,
 	24: I8, 25: I16, 26: I32, 27: I64, 28: F64, 30: BF16,
 }
 

@@ -77,6 +77,46 @@ func encodeQ4_0(dst []byte, src []float32) {
 	}
 }
 
+// Types that are only read. Q4_1: struct { half d, m; uint8 q[16] }, x = d·q + m;
+// Q5_0 and Q5_1 are Q4_0, with an offset of 16, and Q4_1 with the fifth bits of
+// all 32 values in four bytes before q.
+func decodeQ4_1(dst []float32, src []byte) {
+	for b := 0; b*qBlock < len(dst); b++ {
+		in, out := src[b*20:b*20+20], dst[b*qBlock:b*qBlock+qBlock]
+		d, m := F16ToF32(binary.LittleEndian.Uint16(in)), F16ToF32(binary.LittleEndian.Uint16(in[2:]))
+		for i, n := range in[4:] {
+			out[i] = float32(d*float32(n&15)) + m
+			out[i+16] = float32(d*float32(n>>4)) + m
+		}
+	}
+}
+
+func decodeQ5_0(dst []float32, src []byte) {
+	for b := 0; b*qBlock < len(dst); b++ {
+		in, out := src[b*22:b*22+22], dst[b*qBlock:b*qBlock+qBlock]
+		d := F16ToF32(binary.LittleEndian.Uint16(in))
+		for i := range out {
+			out[i] = d * float32(fiveBits(in[2:], i)-16)
+		}
+	}
+}
+
+func decodeQ5_1(dst []float32, src []byte) {
+	for b := 0; b*qBlock < len(dst); b++ {
+		in, out := src[b*24:b*24+24], dst[b*qBlock:b*qBlock+qBlock]
+		d, m := F16ToF32(binary.LittleEndian.Uint16(in)), F16ToF32(binary.LittleEndian.Uint16(in[2:]))
+		for i := range out {
+			out[i] = float32(d*float32(fiveBits(in[4:], i))) + m
+		}
+	}
+}
+
+// fiveBits is code i of four bytes of fifth bits and sixteen of nibbles.
+func fiveBits(in []byte, i int) int {
+	high := binary.LittleEndian.Uint32(in) >> i & 1
+	return int(in[4+i%16]>>(i/16*4)&15) | int(high)<<4
+}
+
 // inverse is 1/d, and 0 for the scale of a block of zeros.
 func inverse(d float32) float32 {
 	if d == 0 {

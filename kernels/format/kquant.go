@@ -60,3 +60,59 @@ func decodeQ6_K(dst []float32, src []byte) {
 		}
 	}
 }
+
+// Q5_K is Q4_K with a fifth bit: struct { half d, dmin; uint8 scales[12]; uint8
+// qh[32]; uint8 q[128] }; bit j of qh[i] belongs to value i of sub-block j.
+func decodeQ5_K(dst []float32, src []byte) {
+	for b := 0; b*kBlock < len(dst); b++ {
+		in, out := src[b*176:b*176+176], dst[b*kBlock:b*kBlock+kBlock]
+		d := F16ToF32(binary.LittleEndian.Uint16(in))
+		dmin := F16ToF32(binary.LittleEndian.Uint16(in[2:]))
+		scales, high, q := in[4:16], in[16:48], in[48:]
+		for j := range 8 {
+			s, m := scaleMin(scales, j)
+			scale, min := d*float32(s), float32(dmin*float32(m))
+			for i, h := range high {
+				c := q[j/2*32+i] >> (j % 2 * 4) & 15
+				out[j*32+i] = float32(scale*float32(c|h>>j&1<<4)) - min
+			}
+		}
+	}
+}
+
+// Q2_K: struct { uint8 scales[16]; uint8 q[64]; half d, dmin }. Sixteen
+// sub-blocks of 16 values; x = d·scale·q - dmin·min, scale and min being the
+// halves of a byte. Each half of 128 values takes 32 bytes of q, two bits at a
+// time.
+func decodeQ2_K(dst []float32, src []byte) {
+	for b := 0; b*kBlock < len(dst); b++ {
+		in, out := src[b*84:b*84+84], dst[b*kBlock:b*kBlock+kBlock]
+		d := F16ToF32(binary.LittleEndian.Uint16(in[80:]))
+		dmin := F16ToF32(binary.LittleEndian.Uint16(in[82:]))
+		for i := range out {
+			s := in[i/16]
+			q := in[16+i/128*32+i%32] >> (i / 32 % 4 * 2) & 3
+			out[i] = float32(d*float32(s&15))*float32(q) - float32(dmin*float32(s>>4))
+		}
+	}
+}
+
+// Q3_K: struct { uint8 high[32]; uint8 q[64]; uint8 scales[12]; half d }. Sixteen
+// sub-blocks of 16 values; x = d·(scale - 32)·(q - 4·(high bit not set)). The
+// low four bits of a scale stand in the halves of bytes 0-7, the high two in
+// bytes 8-11.
+func decodeQ3_K(dst []float32, src []byte) {
+	for b := 0; b*kBlock < len(dst); b++ {
+		in, out := src[b*110:b*110+110], dst[b*kBlock:b*kBlock+kBlock]
+		d := F16ToF32(binary.LittleEndian.Uint16(in[108:]))
+		for i := range out {
+			j := i / 16
+			s := int(in[96+j%8]>>(j/8*4)&15 | in[104+j%4]>>(j/4*2)&3<<4)
+			q := int(in[32+i/128*32+i%32] >> (i / 32 % 4 * 2) & 3)
+			if in[i%32]>>(i/32)&1 == 0 {
+				q -= 4
+			}
+			out[i] = float32(d*float32(s-32)) * float32(q)
+		}
+	}
+}

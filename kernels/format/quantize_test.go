@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -168,8 +169,9 @@ func TestQuantizeRefuses(t *testing.T) {
 }
 
 // The values of testdata were decoded by gguf 0.19's numpy code.
-func TestKQuants(t *testing.T) {
-	for name, typ := range map[string]Type{"q4_k": Q4_K, "q6_k": Q6_K} {
+func TestGGMLRead(t *testing.T) {
+	for _, typ := range []Type{Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K} {
+		name := strings.ToLower(typ.Name())
 		raw, err := os.ReadFile("testdata/" + name + ".bin")
 		if err != nil {
 			t.Fatal(err)

@@ -109,7 +109,8 @@ func part(f *weights.File, name string) bool {
 }
 
 // plainTypes are the formats whose scales, if any, lie with their values.
-var plainTypes = []format.Type{format.F32, format.F16, format.BF16, format.F64, format.Q8_0, format.Q4_0, format.Q4_K, format.Q6_K}
+var plainTypes = []format.Type{format.F32, format.F16, format.BF16, format.F64,
+	format.Q8_0, format.Q4_0, format.Q4_1, format.Q5_0, format.Q5_1, format.Q2_K, format.Q3_K, format.Q4_K, format.Q5_K, format.Q6_K}
 
 func plainNames() string {
 	var names []string
