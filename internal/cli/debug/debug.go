@@ -40,5 +40,7 @@ func windows() []*cobra.Command {
 		newQuantize(),
 		newDequantize(),
 		newHumaneval(),
+		newLR(),
+		newOptim(),
 	}
 }

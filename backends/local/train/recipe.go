@@ -1,0 +1,115 @@
+package train
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// A Recipe is everything that decides what a training computes, besides the
+// model and the examples. Its JSON form is kept beside the adapter.
+type Recipe struct {
+	Preset string `json:"preset"`
+
+	// The adapter (Hu et al., 2021). Targets are as PEFT reads target_modules:
+	// names or suffixes of modules, one regular expression, or "all-linear".
+	Rank    int      `json:"rank"`
+	Alpha   float64  `json:"alpha"`
+	Dropout float64  `json:"dropout"`
+	Targets []string `json:"targets"`
+	RSLoRA  bool     `json:"rslora"`
+	DoRA    bool     `json:"dora"`
+
+	// Quant is what the base is quantised to on load: nf4 (with double
+	// quantisation), int8 or none; a checkpoint that is quantised stays as it is.
+	Quant string `json:"quant"`
+	// Compute is the type inside base linears: bf16 (as bitsandbytes' Linear4bit
+	// with that compute type) or f32. All else is float32.
+	Compute string `json:"compute"`
+
+	// Steps counts micro-batches of one example; Accumulate of them make an
+	// update, each example weighing 1/Accumulate whatever its length.
+	Steps      int `json:"steps"`
+	Accumulate int `json:"accumulate"`
+	// CheckpointEvery is in micro-batches. With UpdateAtCheckpoint a window that
+	// a checkpoint cuts is applied as it is, still divided by Accumulate.
+	CheckpointEvery    int  `json:"checkpoint_every"`
+	UpdateAtCheckpoint bool `json:"update_at_checkpoint"`
+
+	Optimiser   string     `json:"optimiser"`
+	Betas       [2]float64 `json:"betas"`
+	Eps         float64    `json:"eps"`
+	WeightDecay float64    `json:"weight_decay"`
+	Clip        float64    `json:"clip"` // global norm; 0 does not clip
+
+	LR       float64 `json:"lr"`
+	Schedule string  `json:"schedule"`
+	// Warmup is in micro-batches; nil is 3 % of Steps.
+	Warmup *float64 `json:"warmup,omitempty"`
+	// Restart is the period of cosine-restarts in micro-batches.
+	Restart int `json:"restart,omitempty"`
+
+	// PromptTokens and TotalTokens bound an example; 0 is the 95th percentile
+	// of the training set for the prompt, and the model's context for both.
+	PromptTokens int `json:"prompt_tokens"`
+	TotalTokens  int `json:"total_tokens"`
+	// Keep is the end of a long prompt that is kept: head or tail.
+	Keep string `json:"keep"`
+	// TargetBOS begins the target with the tokenizer's BOS and trains on it.
+	TargetBOS bool `json:"target_bos"`
+
+	// EvalEvery is in micro-batches; training ends after Patience evaluations
+	// without a better one. 0 is never.
+	EvalEvery int `json:"eval_every"`
+	EvalRows  int `json:"eval_rows"`
+	Patience  int `json:"patience"`
+
+	Seed uint64 `json:"seed"`
+}
+
+// warmupShare is the share of the steps that both presets warm up in.
+const warmupShare = 0.03
+
+// Presets lists the names that Preset knows.
+func Presets() []string { return []string{"paper", "modern"} }
+
+// Preset gives a recipe to start from.
+//
+// paper is what Ludwig 0.10.3 made of the configuration that the report prints
+// (arXiv 2405.00732, figure 4): a step is a micro-batch, the rate restarts every
+// 1,000 of them, a prompt keeps its head and the target begins with a second
+// BOS. modern is what one would do today: one cosine, the prompt's tail kept, no
+// BOS within the sequence, every linear adapted.
+func Preset(name string) (Recipe, error) {
+	r := Recipe{
+		Preset: name,
+		Rank:   8, Alpha: 16, Dropout: 0.05, Targets: []string{"q_proj", "v_proj"},
+		Quant: "nf4", Compute: "bf16",
+		Steps: 40000, Accumulate: 16, CheckpointEvery: 1000,
+		Optimiser: PagedAdam, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 0.5,
+		LR: 2e-4, Schedule: CosineRestarts, Restart: 1000,
+		EvalEvery: 1000, EvalRows: 100, Patience: 5,
+	}
+	switch name {
+	case "paper":
+		r.UpdateAtCheckpoint, r.TargetBOS, r.Keep = true, true, "head"
+	case "modern":
+		r.Schedule, r.Restart = Cosine, 0
+		r.Optimiser, r.Clip = AdamW, 1
+		r.Targets, r.Keep = []string{"all-linear"}, "tail"
+	default:
+		return Recipe{}, fmt.Errorf("there is no such preset, only %s", strings.Join(Presets(), " and "))
+	}
+	return r, nil
+}
+
+// Rates is the recipe's schedule.
+func (r *Recipe) Rates() Schedule {
+	s := Schedule{Kind: r.Schedule, LR: r.LR, Warmup: warmupShare * float64(r.Steps), Steps: r.Steps, Restart: r.Restart}
+	if r.Warmup != nil {
+		s.Warmup = *r.Warmup
+	} else if r.Schedule != CosineRestarts {
+		s.Warmup = math.Ceil(s.Warmup) // as transformers rounds a ratio
+	}
+	return s
+}
