@@ -16,6 +16,7 @@ import (
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/nearest"
 	"github.com/evalrun/evalrun/results"
+	"github.com/evalrun/evalrun/results/predict"
 	"github.com/evalrun/evalrun/results/report"
 )
 
@@ -62,6 +63,7 @@ func newReport() *cobra.Command {
 	fl.StringVar(&f.out, "out", "runs", "folder that holds the run folders; with --reference the folder to write to")
 	fl.StringVar(&f.rival, "rival", "", "label of the model that fine-tuning has to beat (a GPT-4 among the models, else the published one)")
 	fl.StringArrayVar(&f.tuned, "finetuned", nil, "TUNED=BASE: labels of a fine-tuned model without adapter and of its base model; repeatable")
+	fl.StringVar(&f.complexity, "complexity", "", "file that evalrun complexity --csv wrote: heuristics of your tasks, for figure 8")
 	fl.BoolVar(&f.reference, "reference", false, "the LoRA Land report recomputed from its published tables, instead of a run")
 	fl.BoolVar(&f.json, "json", false, "the scores as one JSON object (the same as --format json)")
 	return cmd
@@ -70,6 +72,7 @@ func newReport() *cobra.Command {
 // reportFlags are what report takes.
 type reportFlags struct {
 	format, to, out, rival string
+	complexity             string
 	tuned                  []string
 	json, reference        bool
 }
@@ -211,6 +214,12 @@ func (f *reportFlags) options(runs []report.Run) (report.Options, error) {
 			return o, err
 		}
 	}
+	if f.complexity != "" {
+		var err error
+		if o.Heuristics, err = readHeuristics(f.complexity); err != nil {
+			return o, err
+		}
+	}
 	for _, pair := range f.tuned {
 		tuned, base, ok := strings.Cut(pair, "=")
 		if !ok {
@@ -224,6 +233,25 @@ func (f *reportFlags) options(runs []report.Run) (report.Options, error) {
 		o.Tuned[tuned] = base
 	}
 	return o, nil
+}
+
+// readHeuristics reads what evalrun complexity --csv wrote.
+func readHeuristics(path string) (map[string][]float64, error) {
+	where := "--complexity " + path
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, &core.UserError{Where: where, Message: "reading the file", Err: err, Hint: "evalrun complexity TASKS --csv > FILE writes one"}
+	}
+	defer file.Close()
+	rows, err := predict.ReadRows(file)
+	if err != nil {
+		return nil, &core.UserError{Where: where, Message: "no table of heuristics", Err: err, Hint: "evalrun complexity TASKS --csv > FILE writes one"}
+	}
+	out := map[string][]float64{}
+	for _, r := range rows {
+		out[r.Task] = r.Features
+	}
+	return out, nil
 }
 
 // reportInPlace makes the reports in a run's own folder again.

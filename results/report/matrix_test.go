@@ -109,7 +109,7 @@ func writeSamples(w *bufio.Writer, task reference.Task, label string, share floa
 
 // A whole study from runs: roles, figures, tables and words.
 func TestMatrix(t *testing.T) {
-	runs := matrix(t, 10, 31, 60)
+	runs := matrix(t, 10, 31, 25)
 	dir := t.TempDir()
 	files, err := New(context.Background(), runs, Options{}).WriteAll(dir)
 	if err != nil {

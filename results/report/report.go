@@ -42,8 +42,9 @@ type Options struct {
 	// an adapter does not tell it.
 	Tuned map[string]string
 	// Heuristics are the fourteen complexity heuristics (the order of
-	// reference.HeuristicNames) of tasks by name; where they are missing the
-	// published ones stand in for tasks of the LoRA Land report.
+	// reference.HeuristicNames) of tasks by name. Without them those of the LoRA
+	// Land report's tasks are used: the published ones where every task was asked
+	// with the published prompt, else those of evalrun's own prompts.
 	Heuristics map[string][]float64
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/evalrun/evalrun/results/predict"
 	"github.com/evalrun/evalrun/results/reference"
 	"github.com/evalrun/evalrun/results/study"
 )
@@ -17,7 +18,8 @@ const fewestForRegressions = 17
 // study draws the figures and tables of the LoRA Land report from the page's
 // own scores: on the tasks that every model has, scores that are better higher.
 func (p *page) study(o Options) {
-	s, bounds := p.studyOf(o)
+	heuristics, source := p.heuristics(o)
+	s, bounds := p.studyOf(o, heuristics)
 	if len(s.Tasks) == 0 || len(s.Tuned) == 0 && len(s.Others) < 2 {
 		return
 	}
@@ -28,17 +30,40 @@ func (p *page) study(o Options) {
 	p.Sheets = append(p.Sheets, bestSheet(s, false), modelSheet(s, false))
 	known := 0
 	for _, t := range s.Tasks {
-		if t.Heuristics != nil {
+		if t.Heuristics != nil && !slices.ContainsFunc(t.Heuristics, math.IsNaN) {
 			known++
 		}
 	}
 	if known >= fewestForRegressions {
 		t := regressionSheet(s, false)
-		if o.Heuristics == nil {
-			t.Note += " The heuristics are the published ones, of the report's own prompts."
-		}
+		t.Note += " " + source
 		p.Sheets = append(p.Sheets, t)
 	}
+	for i, f := range p.Figures {
+		if f.Name == "figure8" {
+			p.Figures[i].Caption += " " + source
+		}
+	}
+}
+
+// heuristics gives each task's complexity heuristics and says in a sentence
+// where they come from: given ones, the published ones, or those of evalrun's
+// own prompts, never two kinds together.
+func (p *page) heuristics(o Options) (map[string][]float64, string) {
+	if o.Heuristics != nil {
+		return o.Heuristics, "The heuristics are those given."
+	}
+	out := map[string][]float64{}
+	if !p.Other {
+		for _, m := range reference.Table13() {
+			out[m.Task] = m.Heuristics
+		}
+		return out, "The heuristics are the published ones, of the report's own prompts."
+	}
+	for _, r := range predict.OwnRows() {
+		out[r.Task] = r.Features
+	}
+	return out, "The heuristics are those of evalrun's own prompts."
 }
 
 // published is the name of the GPT-4 whose scores come from the LoRA Land
@@ -47,7 +72,7 @@ const published = "gpt-4 (published)"
 
 // studyOf puts the columns into their roles: base models with what was tuned
 // from them, and others.
-func (p *page) studyOf(o Options) (*study.Study, intervals) {
+func (p *page) studyOf(o Options, heuristics map[string][]float64) (*study.Study, intervals) {
 	s := &study.Study{Rival: -1}
 	var rows []taskRow
 	for _, t := range p.sharedRows() {
@@ -55,11 +80,7 @@ func (p *page) studyOf(o Options) (*study.Study, intervals) {
 			continue
 		}
 		rows = append(rows, t)
-		task := study.Task{Name: t.Task, Category: firstOf(t.Category, "other"), Metric: t.Metric, Heuristics: o.Heuristics[t.Task]}
-		if task.Heuristics == nil && t.GPT4.OK {
-			task.Heuristics = publishedHeuristics(t.Task)
-		}
-		s.Tasks = append(s.Tasks, task)
+		s.Tasks = append(s.Tasks, study.Task{Name: t.Task, Category: firstOf(t.Category, "other"), Metric: t.Metric, Heuristics: heuristics[t.Task]})
 	}
 	scores := func(i int) []float64 {
 		out := make([]float64, len(rows))
@@ -136,15 +157,6 @@ func (p *page) baseOf(i int, o Options) int {
 	return slices.IndexFunc(p.columns, func(b *tableColumn) bool {
 		return b.Config.Adapter == "" && b.Config.Backend == c.Config.Backend && b.Config.Model == c.Config.Model && b.Config.Revision == c.Config.Revision && b.Config.BaseURL == c.Config.BaseURL
 	})
-}
-
-func publishedHeuristics(task string) []float64 {
-	for _, m := range reference.Table13() {
-		if m.Task == task {
-			return m.Heuristics
-		}
-	}
-	return nil
 }
 
 // leadTuned says on the first screen what fine-tuning gave.

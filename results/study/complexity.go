@@ -70,7 +70,7 @@ type Regression struct {
 	Mean, MeanLeaveOneOut float64
 }
 
-// Regressions gives Table 6. Tasks without heuristics or without the measured
+// Regressions gives Table 6. Tasks without all heuristics or without the measured
 // score are left out; the second model is NaN for the average base score
 // itself, which would explain itself.
 func (s *Study) Regressions() []Regression {
@@ -83,7 +83,7 @@ func (s *Study) Regressions() []Regression {
 		var y []float64
 		for i, q := range s.Quality(name) {
 			h := s.Tasks[i].Heuristics
-			if h == nil || math.IsNaN(q) || math.IsNaN(base[i]) {
+			if h == nil || math.IsNaN(q) || math.IsNaN(base[i]) || slices.ContainsFunc(h, math.IsNaN) {
 				continue
 			}
 			x, y = append(x, h), append(y, q)
