@@ -70,7 +70,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newEval(), newAsk(), newReport(), newCompare(), newDecide(), newView(), newRescore(), newResume(),
 		newValidate(), newComplexity(), newPredict(), newNew(), newImport(), newLs(), newCache(), newPlugin(), newBench(), newDoctor(),
-		debug.Command())
+		debug.Command(newDebugPrompt()))
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {

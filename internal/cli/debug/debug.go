@@ -9,8 +9,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Command is the verb `debug` with all its windows.
-func Command() *cobra.Command {
+// Command is the verb `debug` with all its windows, and further ones that need
+// what only the command line knows.
+func Command(further ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "debug WINDOW",
 		Short: "windows into every subsystem: JSON lines in, JSON lines out",
@@ -21,6 +22,7 @@ func Command() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(windows()...)
+	cmd.AddCommand(further...)
 	return cmd
 }
 
