@@ -2,6 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -115,6 +119,56 @@ func checkTokens(e *env) error {
 				ok := json.Unmarshal(line, &got) == nil && got.Text == want
 				decoded.row(ok, "%v %v: got %s, want %q", r.IDs, flags, line, want)
 			}
+		}
+	}
+	return e.checkVectors()
+}
+
+// checkVectors holds `debug tokenize --literal` to llama.cpp's vectors beside the
+// tokenizers: texts in FILE.inp between lines of a mark, a line of ids each in
+// FILE.out.
+func (e *env) checkVectors() error {
+	const mark = "\n__ggml_vocab_test__\n"
+	for _, c := range []struct{ model, vectors string }{
+		{"gpt2-tokenizer/tokenizer.json", "gpt2-tokenizer/ggml-vocab-gpt-2.gguf"},
+		{"llama3-tokenizer/tokenizer.json", "llama3-tokenizer/ggml-vocab-llama-bpe.gguf"},
+		{"qwen2-tokenizer", "qwen2-tokenizer/ggml-vocab-qwen2.gguf"},
+		{"llama2-tokenizer/tokenizer.model", "llama2-tokenizer/ggml-vocab-llama-spm.gguf"},
+		{"llama2-tokenizer/ggml-vocab-llama-spm.gguf", "llama2-tokenizer/ggml-vocab-llama-spm.gguf"},
+		{"llama-2-tiny-random/llama-2-tiny-random.gguf", "llama2-tokenizer/ggml-vocab-llama-spm.gguf"},
+		{"phi-3-tokenizer/ggml-vocab-phi-3.gguf", "phi-3-tokenizer/ggml-vocab-phi-3.gguf"},
+	} {
+		at := func(name string) string { return filepath.Join(e.dir, "..", "models", filepath.FromSlash(name)) }
+		in, err := os.ReadFile(at(c.vectors + ".inp"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		out, err := os.ReadFile(at(c.vectors + ".out"))
+		if err != nil {
+			return err
+		}
+		texts := strings.Split(string(in), mark)
+		lines := strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+		texts = texts[:min(len(texts), len(lines))]
+		asked := make([]map[string]string, len(texts))
+		for i, text := range texts {
+			asked[i] = map[string]string{"text": text}
+		}
+		got, err := ask(e, asked, "tokenize", "--model", at(c.model), "--no-special", "--literal")
+		if err != nil {
+			return err
+		}
+		t := e.tally("vectors: "+strings.ReplaceAll(c.model, "-tokenizer", ""), "equal")
+		for i, line := range got {
+			var answer struct {
+				IDs []int `json:"ids"`
+			}
+			err := json.Unmarshal(line, &answer)
+			ids := strings.Trim(fmt.Sprint(answer.IDs), "[]")
+			t.row(err == nil && ids == strings.Join(strings.Fields(lines[i]), " "), "%q: got %s, want %s", texts[i], ids, lines[i])
 		}
 	}
 	return nil
