@@ -40,6 +40,10 @@ type MetricInfo struct {
 	Needs []string
 	// Notes are sentences that belong beside the number (isolation layers …).
 	Notes []string
+	// Parts names the parts of a score that Aggregate needs, for a number that
+	// is no mean of items (the sums of a corpus metric). These are stored with
+	// each sample; other parts are for the eye.
+	Parts []string
 }
 
 // An Item is one answer with what it takes to judge it.

@@ -21,6 +21,7 @@ func metricInfoToPB(i core.MetricInfo) *pb.MetricInfo {
 		Binary:         i.Binary,
 		Needs:          same(i.Needs),
 		Notes:          same(i.Notes),
+		Parts:          same(i.Parts),
 	}
 }
 
@@ -34,6 +35,7 @@ func metricInfoFromPB(i *pb.MetricInfo) core.MetricInfo {
 		Binary:         i.GetBinary(),
 		Needs:          same(i.GetNeeds()),
 		Notes:          same(i.GetNotes()),
+		Parts:          same(i.GetParts()),
 	}
 }
 

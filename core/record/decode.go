@@ -457,8 +457,24 @@ func (d *decoder) score(s *Score) bool {
 			return 7, d.text(&s.Warning)
 		case "note":
 			return 8, d.text(&s.Note)
+		case "parts":
+			s.Parts = map[string]float64{}
+			return 9, d.numbers(s.Parts)
 		}
 		return 0, false
+	})
+}
+
+// numbers reads an object of numbers; of a name that comes twice the last
+// counts, as in encoding/json.
+func (d *decoder) numbers(to map[string]float64) bool {
+	n := -1
+	return d.object(func(key string) (int, bool) {
+		var v float64
+		ok := d.float(&v)
+		to[key] = v
+		n++
+		return n, ok && n < 64
 	})
 }
 

@@ -3,7 +3,9 @@ package record
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -192,6 +194,23 @@ func (e *encoder) score(s Score) {
 	e.textUnlessEmpty("skipped", s.Skipped)
 	e.textUnlessEmpty("warning", s.Warning)
 	e.textUnlessEmpty("note", s.Note)
+	if len(s.Parts) > 0 {
+		e.key("parts")
+		e.b = append(e.b, '{')
+		for _, name := range slices.Sorted(maps.Keys(s.Parts)) {
+			if e.b[len(e.b)-1] != '{' {
+				e.b = append(e.b, ',')
+			}
+			e.b = append(appendText(e.b, name), ':')
+			v := s.Parts[name]
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				_, e.err = json.Marshal(v)
+				v = 0
+			}
+			e.b = appendFloat(e.b, v)
+		}
+		e.b = append(e.b, '}')
+	}
 	e.b = append(e.b, '}')
 }
 

@@ -75,6 +75,8 @@ type Score struct {
 	Skipped   string       `json:"skipped,omitempty"`
 	Warning   string       `json:"warning,omitempty"`
 	Note      string       `json:"note,omitempty"`
+	// Parts are those that the metric needs to sum the samples up.
+	Parts map[string]float64 `json:"parts,omitempty"`
 }
 
 // Error is a request's failure as stored.

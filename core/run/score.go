@@ -215,7 +215,7 @@ func (b *judging) judge(ctx context.Context) error {
 			}
 			b.recs[i].Scores = append(b.recs[i].Scores, record.Score{
 				Metric: info.Name, Profile: j.Profile, Value: record.Float(s.Value), Extracted: clip(s.Extracted),
-				Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note,
+				Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note, Parts: only(s.Parts, info.Parts),
 			})
 		}
 	}
@@ -299,10 +299,24 @@ func (b *judging) judged(ctx context.Context, j Judge, scores []core.Score, befo
 func kept(before []record.Score, j Judge) core.Score {
 	for _, s := range before {
 		if s.Metric == j.Metric.Info().Name && s.Profile == j.Profile {
-			return core.Score{Value: float64(s.Value), Extracted: s.Extracted, Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note}
+			return core.Score{Value: float64(s.Value), Extracted: s.Extracted, Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note, Parts: s.Parts}
 		}
 	}
 	return core.Score{Skipped: "it needs the judgement of a model, and none is asked here"}
+}
+
+// only takes the named parts.
+func only(parts map[string]float64, names []string) map[string]float64 {
+	if len(names) == 0 || len(parts) == 0 {
+		return nil
+	}
+	out := make(map[string]float64, len(names))
+	for _, name := range names {
+		if v, ok := parts[name]; ok {
+			out[name] = v
+		}
+	}
+	return out
 }
 
 // clip keeps a stored extraction readable; the whole answer is stored anyway.

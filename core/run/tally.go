@@ -15,9 +15,10 @@ type Tally struct {
 	model  string
 	judges []Judge
 
-	verdicts [][]verdict // by judge, in the order in which they came
-	skips    []string    // the reasons that verdicts name by number
-	warnings [][]Warning // by judge, in the order in which they first came
+	verdicts [][]verdict                    // by judge, in the order in which they came
+	skips    []string                       // the reasons that verdicts name by number
+	parts    []map[int32]map[string]float64 // by judge and place, where a metric needs them
+	warnings [][]Warning                    // by judge, in the order in which they first came
 	repeats  int
 	targets  []Target
 	stride   int
@@ -62,7 +63,7 @@ const maxTargets = 4096
 // NewTally starts at nothing.
 func NewTally(task *core.Task, model string, judges []Judge, repeats int) *Tally {
 	return &Tally{task: task, model: model, judges: judges, repeats: max(repeats, 1), stride: 1,
-		verdicts: make([][]verdict, len(judges)), warnings: make([][]Warning, len(judges))}
+		verdicts: make([][]verdict, len(judges)), warnings: make([][]Warning, len(judges)), parts: make([]map[int32]map[string]float64, len(judges))}
 }
 
 // Add counts a record. Callers pass each sample once: its answer where there is
@@ -97,6 +98,12 @@ func (t *Tally) Add(r *record.Record) {
 		for _, s := range r.Scores {
 			if s.Metric == j.Metric.Info().Name && s.Profile == j.Profile {
 				t.verdicts[i] = append(t.verdicts[i], verdict{place: int32(place), value: float64(s.Value), failed: s.Failed, dropped: s.Dropped, skip: t.reason(s.Skipped)})
+				if len(s.Parts) > 0 {
+					if t.parts[i] == nil {
+						t.parts[i] = map[int32]map[string]float64{}
+					}
+					t.parts[i][int32(place)] = s.Parts
+				}
 				if s.Warning != "" {
 					t.warn(i, s.Warning)
 				}
@@ -179,7 +186,7 @@ func (t *Tally) scores(judge int, buf []core.Score) []core.Score {
 	}
 	out = out[:len(t.verdicts[judge])]
 	for i, v := range t.verdicts[judge] {
-		out[i] = core.Score{Value: v.value, Failed: v.failed, Dropped: v.dropped}
+		out[i] = core.Score{Value: v.value, Failed: v.failed, Dropped: v.dropped, Parts: t.parts[judge][v.place]}
 		if v.skip > 0 {
 			out[i].Skipped = t.skips[v.skip-1]
 		}

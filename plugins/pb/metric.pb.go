@@ -561,8 +561,10 @@ type MetricInfo struct {
 	Binary         bool                   `protobuf:"varint,6,opt,name=binary" json:"binary,omitempty"`
 	Needs          []string               `protobuf:"bytes,7,rep,name=needs" json:"needs,omitempty"`
 	Notes          []string               `protobuf:"bytes,8,rep,name=notes" json:"notes,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The parts of a score that Aggregate needs; they are stored.
+	Parts         []string `protobuf:"bytes,9,rep,name=parts" json:"parts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MetricInfo) Reset() {
@@ -647,6 +649,13 @@ func (x *MetricInfo) GetNeeds() []string {
 func (x *MetricInfo) GetNotes() []string {
 	if x != nil {
 		return x.Notes
+	}
+	return nil
+}
+
+func (x *MetricInfo) GetParts() []string {
+	if x != nil {
+		return x.Parts
 	}
 	return nil
 }
@@ -2097,7 +2106,7 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x0eAggregateReply\x125\n" +
 	"\taggregate\x18\x01 \x01(\v2\x15.evalrun.v1.AggregateH\x00R\taggregate\x12/\n" +
 	"\afailure\x18\x02 \x01(\v2\x13.evalrun.v1.FailureH\x00R\afailureB\b\n" +
-	"\x06result\"\xce\x01\n" +
+	"\x06result\"\xe4\x01\n" +
 	"\n" +
 	"MetricInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -2107,7 +2116,8 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x10higher_is_better\x18\x05 \x01(\bR\x0ehigherIsBetter\x12\x16\n" +
 	"\x06binary\x18\x06 \x01(\bR\x06binary\x12\x14\n" +
 	"\x05needs\x18\a \x03(\tR\x05needs\x12\x14\n" +
-	"\x05notes\x18\b \x03(\tR\x05notes\"\x8b\x03\n" +
+	"\x05notes\x18\b \x03(\tR\x05notes\x12\x14\n" +
+	"\x05parts\x18\t \x03(\tR\x05parts\"\x8b\x03\n" +
 	"\x04Item\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04task\x18\x02 \x01(\x03R\x04task\x124\n" +
