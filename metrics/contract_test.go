@@ -39,6 +39,10 @@ func examples(name string) metrictest.Options {
 	case "label_and_explanation":
 		return pair(answer(`{"label": 1, "explanation": "a b"}`, `{"label": 1, "explanation": "a b"}`),
 			answer(`{"label": 2, "explanation": "a b"}`, `{"label": 1, "explanation": "a b"}`))
+	case "chrf":
+		return pair(answer("kitchen", "kitchen"), answer("a row", "kitchen"))
+	case "bleu":
+		return pair(answer("a b c d e", "a b c d e"), answer("v w x y z", "a b c d e"))
 	case "rouge2", "rouge3", "rouge4", "rouge5", "rouge6", "rouge7", "rouge8", "rouge9":
 		return pair(answer("a b c d e f g h i", "a b c d e f g h i"), answer("i h g f e d c b a", "a b c d e f g h i"))
 	case "acc", "acc_norm":

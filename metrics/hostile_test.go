@@ -52,7 +52,7 @@ func TestHostileAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 			answers := small
-			if slices.Contains([]string{"mmlu_accuracy", "gsm8k_regex", "stsb", "rouge"}, factory.Name) && !testing.Short() {
+			if slices.Contains([]string{"mmlu_accuracy", "gsm8k_regex", "stsb", "rouge", "bleu", "chrf"}, factory.Name) && !testing.Short() {
 				answers = maps.Clone(small)
 				maps.Copy(answers, huge)
 			}

@@ -103,6 +103,31 @@ func (p *Pattern) FindAll(text string) ([]Match, error) {
 	return all, err
 }
 
+// Remove takes every match out of text, as re.sub(pattern, "", text) does.
+func (p *Pattern) Remove(text string) (string, error) {
+	var b strings.Builder
+	rest := 0 // of text, in bytes
+	at, offset := 0, 0
+	err := p.each(text, func(m *regexp2.Match, _ func(int) string) bool {
+		for ; at < m.Index; at++ { // matches come in order, so one walk is enough
+			_, width := utf8.DecodeRuneInString(text[offset:])
+			offset += width
+		}
+		b.WriteString(text[rest:offset])
+		for ; at < m.Index+m.Length; at++ {
+			_, width := utf8.DecodeRuneInString(text[offset:])
+			offset += width
+		}
+		rest = offset
+		return true
+	})
+	if err != nil {
+		return "", err
+	}
+	b.WriteString(text[rest:])
+	return b.String(), nil
+}
+
 // Select finds match number n: from 0, or from the end with -1 the last. It is
 // nil when there are not that many.
 func (p *Pattern) Select(text string, n int) (*Match, error) {

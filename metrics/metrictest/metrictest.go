@@ -201,10 +201,27 @@ func testAggregate(t *testing.T, m core.Metric, o Options) {
 	if math.IsInf(high, 0) {
 		high = low + 1
 	}
+	right, wrong := core.Score{Value: high}, core.Score{Value: low}
+	if len(info.Parts) > 0 { // a number of sums, which only judged items have
+		real := score(t, m, o.Right, o.Wrong)
+		right, wrong = real[0], real[1]
+	}
 	scores := []core.Score{{Value: high}, {Value: low}, {Value: high}, {Value: high, Dropped: true}, {Value: low, Skipped: "no reason"},
 		{Value: math.NaN()}, {Value: math.Inf(-1)}, {Value: low, Failed: true}, {Value: high}}
+	for i := range scores {
+		switch {
+		case scores[i].Value == high:
+			scores[i].Parts = right.Parts
+		case scores[i].Value == low:
+			scores[i].Parts = wrong.Parts
+		}
+	}
 	a := m.Aggregate(scores)
-	if want := low + 0.6*(high-low); math.Abs(a.Score-want) > 1e-9 {
+	if len(info.Parts) > 0 {
+		if !(info.Low < a.Score && a.Score < info.High) {
+			t.Errorf("score %v of right and wrong answers", a.Score)
+		}
+	} else if want := low + 0.6*(high-low); math.Abs(a.Score-want) > 1e-9 {
 		t.Errorf("score %v, want %v", a.Score, want)
 	}
 	if a.N != 5 || a.Dropped != 1 || a.Skipped != 1 || a.NonFinite != 2 || a.Failed != 1 || a.Skip != "" {
@@ -219,7 +236,7 @@ func testAggregate(t *testing.T, m core.Metric, o Options) {
 	if b := m.Aggregate(scores); math.Abs(a.Score-b.Score) > 1e-12 {
 		t.Errorf("in another order the score is %v, not %v", b.Score, a.Score)
 	}
-	one := m.Aggregate([]core.Score{{Value: high}})
+	one := m.Aggregate([]core.Score{{Value: high, Parts: right.Parts}})
 	if one.N != 1 || one.Score != high {
 		t.Errorf("one item: %+v", one)
 	}
