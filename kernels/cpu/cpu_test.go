@@ -113,34 +113,6 @@ func TestChoosePath(t *testing.T) {
 	}
 }
 
-func BenchmarkMatMul(b *testing.B) {
-	rng := rand.New(rand.NewPCG(1, 1))
-	for _, p := range Paths() {
-		for _, s := range []struct{ m, n, k int }{{1, 768, 256}, {8, 768, 256}, {256, 768, 256}, {256, 2048, 2048}, {1, 2048, 2048}} {
-			for _, threads := range []int{1, 2} {
-				b.Run(fmt.Sprintf("%s/%dx%dx%d/%d", p, s.m, s.n, s.k, threads), func(b *testing.B) {
-					d := open(b, threads, p)
-					defer d.Close()
-					data := make([]byte, 4*s.n*s.k)
-					x, dst := make(kernels.Floats, s.m*s.k), make(kernels.Floats, s.m*s.n)
-					for i := range x {
-						x[i] = rng.Float32()
-					}
-					w, err := d.Prepare(kernels.Weight{Type: format.F32, N: s.n, K: s.k, Data: data}, kernels.ForMatMul)
-					if err != nil {
-						b.Fatal(err)
-					}
-					for b.Loop() {
-						d.MatMul(dst, x, s.m, w, kernels.Store)
-					}
-					flop := 2 * float64(s.m) * float64(s.n) * float64(s.k) * float64(b.N)
-					b.ReportMetric(flop/b.Elapsed().Seconds()/1e9, "GFLOP/s")
-				})
-			}
-		}
-	}
-}
-
 func ExampleNew() {
 	d, err := New(Options{Threads: 1, Path: "go"})
 	if err != nil {

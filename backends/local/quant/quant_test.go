@@ -235,35 +235,41 @@ func TestPythonFloat(t *testing.T) {
 	}
 }
 
+// Whatever stands in a description, what is accepted is consistent, and with
+// arrays as long as it says can be read.
 func FuzzState(f *testing.F) {
-	f.Add([]byte(`{"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [6, 20], "nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": 0.03}`), 60, 2)
-	f.Add([]byte(`{"quant_type": "fp4", "blocksize": 1, "dtype": "float32", "shape": [1099511627776]}`), 1, 1)
-	f.Fuzz(func(t *testing.T, text []byte, codes, scales int) {
-		if codes < 0 || codes > 1<<12 || scales < 0 || scales > 1<<10 || len(text) == 0 {
-			return
-		}
-		path := filepath.Join(t.TempDir(), "m.safetensors")
-		all := []weights.Tensor{
-			u8("w", make([]byte, codes), codes), u8("w.absmax", make([]byte, scales), scales), u8("w.quant_state.bitsandbytes__nf4", text, len(text)),
-			weights.Float32s("w.quant_map", make([]float32, 16), 16), weights.Float32s("w.nested_quant_map", make([]float32, 256), 256),
-			weights.Float32s("w.nested_absmax", make([]float32, 1), 1),
-		}
-		if err := weights.WriteSafetensors(path, all, nil); err != nil {
-			t.Fatal(err)
-		}
-		file, err := weights.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		q, shape, err := Find(file, "w")
+	f.Add([]byte(`{"quant_type": "nf4", "blocksize": 64, "dtype": "bfloat16", "shape": [6, 20], "nested_blocksize": 256, "nested_dtype": "float32", "nested_offset": 0.03}`))
+	f.Add([]byte(`{"quant_type": "fp4", "blocksize": 1, "dtype": "float32", "shape": [1099511627776]}`))
+	f.Add([]byte(`{"shape": [3, -1, 1e9], "blocksize": 1e400}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := parseState(text)
 		if err != nil {
 			return
 		}
 		n := 1
-		for _, d := range shape {
+		for _, d := range s.Shape {
 			n *= d
 		}
-		q.Decode(make([]float32, n), 0) // what was accepted can be read
+		if n <= 0 || n > 1<<40 || s.Block <= 0 {
+			t.Fatalf("accepted %q: %d values in blocks of %d", text, n, s.Block)
+		}
+		if n > 1<<16 {
+			return
+		}
+		blocks := (n + s.Block - 1) / s.Block
+		q := &format.Quant{Kind: kinds[s.QuantType], Codes: make([]byte, (n+1)/2), Block: s.Block, Map: make([]float32, 16), Round: dtypes[s.DType]}
+		if s.Offset == nil {
+			q.Absmax = make([]float32, blocks)
+		} else {
+			q.Nested = &format.Nested{Codes: make([]byte, blocks), Map: make([]float32, 256), Block: s.NestedBlock,
+				Absmax: make([]float32, (blocks+s.NestedBlock-1)/s.NestedBlock), Offset: float32(*s.Offset)}
+		}
+		if err := q.Check(int64(n)); err != nil {
+			t.Fatalf("accepted %q: %v", text, err)
+		}
+		q.Decode(make([]float32, n), 0)
+		if _, err := Store("w", s.Shape, q); err != nil {
+			t.Fatalf("accepted %q, cannot be stored: %v", text, err)
+		}
 	})
 }
