@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"math"
 	"os"
-	"strconv"
-	"unicode/utf8"
+	"slices"
+	"strings"
+	"unsafe"
 )
 
 // A Verdict is what a report or a comparison needs of a record: its place and
@@ -23,12 +23,12 @@ type Verdict struct {
 	Index, Repeat       int
 	// Failed says that an error stands in place of an answer.
 	Failed bool
-	Scores []Score // without Extracted and Note
+	Scores []Score // without Extracted, Warning and Note
 
-	Prompt, Messages, Continuations, Targets []byte
+	Prompt, Messages, Continuations, Targets string
 }
 
-// Skim streams the verdicts of a samples.jsonl, ten times as fast as [Read]
+// Skim streams the verdicts of a samples.jsonl, several times as fast as [Read]
 // and by the same rules: a half-written last line is left out, a newer format
 // and a damaged line end the stream with an error. Within what it does not
 // need (texts, usage, fields) it looks for the end of the value only, so that
@@ -88,311 +88,179 @@ func SkimFrom(r io.Reader, name string) iter.Seq2[*Verdict, error] {
 func verdictOf(r *Record) Verdict {
 	v := Verdict{Task: r.Task, Model: r.Model, Sample: r.Sample, Index: r.Index, Repeat: r.Repeat, Failed: r.Error != nil}
 	for _, s := range r.Scores {
-		s.Extracted, s.Note = "", ""
+		s.Extracted, s.Warning, s.Note = "", "", ""
 		v.Scores = append(v.Scores, s)
 	}
-	text := func(x any, empty bool) []byte {
+	text := func(x any, empty bool) string {
 		if empty {
-			return nil
+			return ""
 		}
 		b, err := json.Marshal(x)
 		if err != nil {
 			panic("BUG: a record's text is not JSON: " + err.Error())
 		}
-		return b
+		return string(b)
 	}
 	v.Prompt, v.Messages = text(r.Prompt, r.Prompt == ""), text(r.Messages, r.Messages == nil)
 	v.Continuations, v.Targets = text(r.Continuations, r.Continuations == nil), text(r.Targets, r.Targets == nil)
 	return v
 }
 
-// A skimmer walks one line. Its methods report false for anything that is not
-// plainly what they expect.
+// A skimmer is a [decoder] that jumps over what a verdict does not need.
 type skimmer struct {
-	b     []byte
-	at    int
+	decoder
 	names map[string]string // each task, model and metric is one string
 }
 
+// record reads a line. Its bytes are looked at in place: what the verdict keeps
+// beyond the next line is copied.
 func (s *skimmer) record(line []byte, v *Verdict) bool {
 	*v = Verdict{Scores: v.Scores[:0]}
-	s.b, s.at = line, 0
+	s.decoder = decoder{s: unsafe.String(unsafe.SliceData(line), len(line))}
 	version := 0
-	whole := s.object(func(key []byte) bool {
-		switch string(key) {
+	whole := s.object(func(key string) (int, bool) {
+		switch key {
 		case "v":
-			return s.int(&version)
+			return 0, s.int(&version)
 		case "task":
-			return s.name(&v.Task)
+			return 1, s.name(&v.Task)
 		case "model":
-			return s.name(&v.Model)
+			return 2, s.name(&v.Model)
 		case "sample":
-			return s.text(&v.Sample)
+			ok := s.text(&v.Sample)
+			v.Sample = strings.Clone(v.Sample)
+			return 3, ok
 		case "index":
-			return s.int(&v.Index)
+			return 4, s.int(&v.Index)
 		case "repeat":
-			return s.int(&v.Repeat)
+			return 5, s.int(&v.Repeat)
 		case "scores":
-			v.Scores = v.Scores[:0]
-			return s.scores(&v.Scores)
+			return 6, s.array(func() bool {
+				v.Scores = append(v.Scores, Score{})
+				return s.verdict(&v.Scores[len(v.Scores)-1])
+			})
 		case "error":
-			raw, ok := s.raw()
-			v.Failed = string(raw) != "null"
-			return ok
+			v.Failed = !s.word("null")
+			return 7, !v.Failed || s.skip()
 		case "prompt":
-			return s.keep(&v.Prompt)
+			return 8, s.keep(&v.Prompt)
 		case "messages":
-			return s.keep(&v.Messages)
+			return 9, s.keep(&v.Messages)
 		case "continuations":
-			return s.keep(&v.Continuations)
+			return 10, s.keep(&v.Continuations)
 		case "targets":
-			return s.keep(&v.Targets)
+			return 11, s.keep(&v.Targets)
 		}
-		return s.skip()
+		at := slices.Index(jumped, key)
+		return 12 + max(at, 0), at >= 0 && s.skip()
 	})
 	s.space()
-	return whole && s.at == len(s.b) && version <= Version
+	return whole && s.i == len(s.s) && version <= Version
 }
 
-// object walks {"key": value, …}; each reads the value of a key.
-func (s *skimmer) object(each func(key []byte) bool) bool {
-	if !s.sign('{') {
+// jumped are the keys of a record that a verdict does not need.
+var jumped = []string{"generation", "response", "finish", "usage", "seconds", "fields", "extracted", "extract_failed", "likelihoods", "truncated", "cost_usd", "cached", "attempts"}
+
+func (s *skimmer) verdict(to *Score) bool {
+	return s.object(func(key string) (int, bool) {
+		switch key {
+		case "metric":
+			return 0, s.name(&to.Metric)
+		case "profile":
+			return 1, s.name((*string)(&to.Profile))
+		case "value":
+			return 2, s.wide(&to.Value)
+		case "extracted":
+			return 3, s.skip()
+		case "failed":
+			return 4, s.bool(&to.Failed)
+		case "dropped":
+			return 5, s.bool(&to.Dropped)
+		case "skipped":
+			ok := s.text(&to.Skipped)
+			to.Skipped = strings.Clone(to.Skipped)
+			return 6, ok
+		case "warning":
+			return 7, s.skip()
+		case "note":
+			return 8, s.skip()
+		}
+		return 0, false
+	})
+}
+
+// name reads a text of which there are few.
+func (s *skimmer) name(to *string) bool {
+	if !s.text(to) {
 		return false
 	}
-	if s.sign('}') {
-		return true
+	have, known := s.names[*to]
+	if !known {
+		have = strings.Clone(*to)
+		s.names[have] = have
 	}
-	for {
-		s.space()
-		key, ok := s.raw()
-		if !ok || len(key) < 2 || key[0] != '"' || bytes.IndexByte(key, '\\') >= 0 || !s.sign(':') {
-			return false
-		}
-		s.space()
-		if !each(key[1 : len(key)-1]) {
-			return false
-		}
-		if s.sign('}') {
-			return true
-		}
-		if !s.sign(',') {
-			return false
-		}
-	}
-}
-
-func (s *skimmer) scores(out *[]Score) bool {
-	if s.word("null") {
-		return true
-	}
-	if !s.sign('[') {
-		return false
-	}
-	if s.sign(']') {
-		return true
-	}
-	for {
-		var score Score
-		if !s.object(func(key []byte) bool { return s.score(key, &score) }) {
-			return false
-		}
-		*out = append(*out, score)
-		if s.sign(']') {
-			return true
-		}
-		if !s.sign(',') {
-			return false
-		}
-	}
-}
-
-func (s *skimmer) score(key []byte, out *Score) bool {
-	switch string(key) {
-	case "metric":
-		return s.name(&out.Metric)
-	case "profile":
-		return s.name((*string)(&out.Profile))
-	case "value":
-		raw, ok := s.raw()
-		if !ok {
-			return false
-		}
-		switch string(raw) {
-		case "0":
-			out.Value = 0
-		case "1":
-			out.Value = 1
-		case `"NaN"`:
-			out.Value = Float(math.NaN())
-		case `"Infinity"`:
-			out.Value = Float(math.Inf(1))
-		case `"-Infinity"`:
-			out.Value = Float(math.Inf(-1))
-		default:
-			if c := raw[0]; c != '-' && (c < '0' || c > '9') {
-				return false
-			}
-			x, err := strconv.ParseFloat(string(raw), 64)
-			out.Value = Float(x)
-			return err == nil
-		}
-		return true
-	case "skipped":
-		return s.text(&out.Skipped)
-	case "failed":
-		return s.bool(&out.Failed)
-	case "dropped":
-		return s.bool(&out.Dropped)
-	}
-	return s.skip()
-}
-
-func (s *skimmer) bool(out *bool) bool {
-	*out = s.word("true")
-	return *out || s.word("false")
-}
-
-func (s *skimmer) int(out *int) bool {
-	raw, ok := s.raw()
-	if !ok || len(raw) == 0 || raw[0] == '+' {
-		return false
-	}
-	n, err := strconv.Atoi(string(raw))
-	*out = n
-	return err == nil
-}
-
-// text decodes a string.
-func (s *skimmer) text(out *string) bool {
-	raw, ok := s.raw()
-	if !ok || len(raw) < 2 || raw[0] != '"' {
-		return false
-	}
-	if inner := raw[1 : len(raw)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
-		*out = string(inner)
-		return true
-	}
-	return json.Unmarshal(raw, out) == nil
-}
-
-// name is text of which there are few.
-func (s *skimmer) name(out *string) bool {
-	raw, ok := s.raw()
-	if !ok {
-		return false
-	}
-	if have, known := s.names[string(raw)]; known { // no copy is made of raw for this
-		*out = have
-		return true
-	}
-	if len(raw) < 2 || raw[0] != '"' || json.Unmarshal(raw, out) != nil {
-		return false
-	}
-	s.names[string(raw)] = *out
+	*to = have
 	return true
 }
 
 // keep takes a value as it stands; null is none.
-func (s *skimmer) keep(out *[]byte) bool {
-	raw, ok := s.raw()
-	*out = raw
-	if string(raw) == "null" {
-		*out = nil
+func (s *skimmer) keep(to *string) bool {
+	s.space()
+	from := s.i
+	ok := s.skip()
+	if *to = s.s[from:s.i]; *to == "null" {
+		*to = ""
 	}
 	return ok
 }
 
-func (s *skimmer) raw() ([]byte, bool) {
-	from := s.at
-	ok := s.skip()
-	return s.b[from:s.at], ok && s.at > from
-}
-
-// skip goes to the end of a value.
-func (s *skimmer) skip() bool {
-	if s.at >= len(s.b) {
-		return false
-	}
-	switch s.b[s.at] {
-	case '"':
-		return s.skipString()
-	case '{', '[':
-		depth := 0
-		for s.at < len(s.b) {
-			switch s.b[s.at] {
-			case '"':
-				if !s.skipString() {
-					return false
-				}
-				continue
-			case '{', '[':
-				depth++
-			case '}', ']':
-				depth--
+// skip passes over a value of any kind. Of texts only the end is looked for.
+func (d *decoder) skip() bool {
+	d.space()
+	depth := 0
+	for d.i < len(d.s) {
+		switch c := d.s[d.i]; {
+		case c == '"':
+			if !d.skipText() {
+				return false
 			}
-			s.at++
-			if depth == 0 {
-				return true
+		case c == '{' || c == '[':
+			depth++
+			d.i++
+		case c == '}' || c == ']':
+			depth--
+			d.i++
+		case depth > 0:
+			d.i++
+		default:
+			if _, ok := d.number(); !ok && !d.word("true") && !d.word("false") && !d.word("null") {
+				return false
 			}
 		}
-		return false
-	}
-	for s.at < len(s.b) {
-		switch s.b[s.at] {
-		case ',', '}', ']', ' ', '\t', '\n', '\r':
-			return true
+		if depth <= 0 {
+			return depth == 0
 		}
-		s.at++
 	}
-	return true
+	return false
 }
 
-func (s *skimmer) skipString() bool {
-	from := s.at + 1
+// skipText passes over a text by the next quote that is not escaped.
+func (d *decoder) skipText() bool {
+	from := d.i + 1
 	for i := from; ; {
-		j := bytes.IndexByte(s.b[i:], '"')
+		j := strings.IndexByte(d.s[i:], '"')
 		if j < 0 {
 			return false
 		}
 		i += j
 		slashes := 0
-		for k := i - 1; k >= from && s.b[k] == '\\'; k-- {
+		for k := i - 1; k >= from && d.s[k] == '\\'; k-- {
 			slashes++
 		}
 		i++
 		if slashes%2 == 0 {
-			s.at = i
+			d.i = i
 			return true
 		}
 	}
-}
-
-func (s *skimmer) space() {
-	for s.at < len(s.b) {
-		switch s.b[s.at] {
-		case ' ', '\t', '\n', '\r':
-			s.at++
-		default:
-			return
-		}
-	}
-}
-
-// sign takes one sign of punctuation with the space around it.
-func (s *skimmer) sign(c byte) bool {
-	s.space()
-	if s.at < len(s.b) && s.b[s.at] == c {
-		s.at++
-		s.space()
-		return true
-	}
-	return false
-}
-
-func (s *skimmer) word(w string) bool {
-	if bytes.HasPrefix(s.b[s.at:], []byte(w)) {
-		s.at += len(w)
-		return true
-	}
-	return false
 }

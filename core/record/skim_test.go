@@ -20,8 +20,8 @@ func skimAll(text string) (out []Verdict, err error) {
 		}
 		c := *v
 		c.Scores = append([]Score(nil), v.Scores...)
-		for _, b := range []*[]byte{&c.Prompt, &c.Messages, &c.Continuations, &c.Targets} {
-			*b = bytes.Clone(*b)
+		for _, text := range []*string{&c.Prompt, &c.Messages, &c.Continuations, &c.Targets} {
+			*text = strings.Clone(*text)
 		}
 		out = append(out, c)
 	}
@@ -48,10 +48,10 @@ func same(a, b []Verdict) bool {
 			for _, c := range v.Scores {
 				fmt.Fprintf(&s, " %q %q %x %v %v %q\n", c.Metric, c.Profile, math.Float64bits(float64(c.Value)), c.Failed, c.Dropped, c.Skipped)
 			}
-			for _, raw := range [][]byte{v.Prompt, v.Messages, v.Continuations, v.Targets} {
+			for _, raw := range []string{v.Prompt, v.Messages, v.Continuations, v.Targets} {
 				var x any
 				if len(raw) > 0 {
-					if err := json.Unmarshal(raw, &x); err != nil {
+					if err := json.Unmarshal([]byte(raw), &x); err != nil {
 						fmt.Fprintf(&s, " not JSON: %s\n", raw)
 					}
 				}
@@ -90,7 +90,7 @@ func randomRecord(r *rand.Rand) Record {
 	for range r.IntN(4) {
 		values := []float64{0, 1, math.NaN(), math.Inf(1), math.Inf(-1), r.Float64(), -r.ExpFloat64() * 1e300, 5e-324, -0.0}
 		rec.Scores = append(rec.Scores, Score{Metric: word(), Profile: core.Profile(word()), Value: Float(values[r.IntN(len(values))]),
-			Failed: r.IntN(2) == 0, Dropped: r.IntN(2) == 0, Skipped: word(), Extracted: word(), Note: word()})
+			Failed: r.IntN(2) == 0, Dropped: r.IntN(2) == 0, Skipped: word(), Extracted: word(), Note: word(), Warning: word()})
 	}
 	return rec
 }

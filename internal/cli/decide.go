@@ -136,7 +136,16 @@ func (f *decideFlags) quality(ctx context.Context, a decide.Assumptions, args []
 		return decide.Quality{}, err
 	}
 	takeMeasured(a, tuned, api)
-	demonstration := func(q decide.Quality) decide.Quality {
+	adapters := 0
+	for _, c := range columns {
+		if c.Tuned {
+			adapters++
+		}
+	}
+	remarks := func(q decide.Quality) decide.Quality {
+		if adapters > 1 && f.finetuned == "" {
+			q.Source += fmt.Sprintf("; it is the best of %d fine-tuned models on these very rows, so that a little less is to be expected of it", adapters)
+		}
 		if slices.ContainsFunc(runs, func(r report.Run) bool { return r.Scores.Demonstration || r.Folder.Manifest.Demonstration }) {
 			q.Source += "; this is a demonstration: the embedded model or rows were used, and the scores say nothing of a real model"
 		}
@@ -144,13 +153,13 @@ func (f *decideFlags) quality(ctx context.Context, a decide.Assumptions, args []
 	}
 	if api != nil {
 		q, err := decide.FromRuns(ctx, tuned.Label, api.Label, tuned.Sides, api.Sides)
-		return demonstration(q), err
+		return remarks(q), err
 	}
 	q, ok := decide.FromPublishedGPT4(tuned.Label, tuned.Lines)
 	if !ok {
 		return q, &core.UserError{Where: tuned.Label, Message: "nothing to weigh it against: the runs hold no other model, and no GPT-4 score is published for their tasks", Hint: "name a second run, or evaluate with --against openai:gpt-4-0613"}
 	}
-	return demonstration(q), nil
+	return remarks(q), nil
 }
 
 // roles picks the fine-tuned model and the one that it would take the place of;

@@ -190,7 +190,7 @@ func (s *side) add(rec *record.Verdict, seed maphash.Seed) {
 		s.tasks[rec.Task] = t
 		s.order = append(s.order, rec.Task)
 	}
-	v := verdicts{place: place{rec.Sample, rec.Repeat}, index: rec.Index, failed: rec.Failed, chat: rec.Messages != nil,
+	v := verdicts{place: place{rec.Sample, rec.Repeat}, index: rec.Index, failed: rec.Failed, chat: rec.Messages != "",
 		prompt: fingerprint(seed, rec.Prompt, rec.Messages, rec.Continuations), target: fingerprint(seed, rec.Targets)}
 	for _, sc := range rec.Scores {
 		m := measure{sc.Metric, sc.Profile}
@@ -265,14 +265,14 @@ func (v *verdicts) value(column int) float64 {
 // fingerprint tells whether two records asked the same, by the texts as they
 // stand in the file. Lengths go in first, so that texts cannot run into each
 // other.
-func fingerprint(seed maphash.Seed, texts ...[]byte) uint64 {
+func fingerprint(seed maphash.Seed, texts ...string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
 	for _, text := range texts {
 		var n [8]byte
 		binary.LittleEndian.PutUint64(n[:], uint64(len(text)))
 		h.Write(n[:])
-		h.Write(text)
+		h.WriteString(text)
 	}
 	return h.Sum64()
 }

@@ -194,12 +194,9 @@ var measures = withServing(map[string]measure{
 	},
 	"warmup_steps":    func(*tables, []string) value { return number(0.03 * 40000) },
 	"effective_batch": func(*tables, []string) value { return number(1 * 16) },
-	"wikisql_cost": func(*tables, []string) value {
-		rows := reference.Table13()
-		m := rows[slices.IndexFunc(rows, func(m reference.Measured) bool { return m.Task == "wikisql" })]
-		h := reference.HeuristicNames()
-		in, out := m.Heuristics[slices.Index(h, "input_len_mean")], m.Heuristics[slices.Index(h, "output_len_mean")]
-		return number(15878 * (in*30 + out*60) / 1e6)
+	"wikisql_tokens":  func(_ *tables, args []string) value { return number(wikisql(args[0] + "_len_mean")) },
+	"wikisql_cost": func(*tables, []string) value { // 15,878 rows at $30 and $60 a million tokens
+		return number(15878 * (wikisql("input_len_mean")*30 + wikisql("output_len_mean")*60) / 1e6)
 	},
 
 	"worse_gemma": func(s *tables, _ []string) value {
@@ -228,6 +225,21 @@ var measures = withServing(map[string]measure{
 			}
 		}
 		slices.Sort(names)
+		return value{names: names}
+	},
+	"tied": func(s *tables, _ []string) value {
+		all := append(slices.Clone(s.Others), s.Tuned...)
+		var names []string
+		for t, task := range s.Tasks {
+			finals := make([]float64, len(all))
+			for i, m := range all {
+				finals[i] = m.final(t)
+			}
+			top, first := best(finals)
+			if slices.Contains(finals[first+1:], top) {
+				names = append(names, task.Name)
+			}
+		}
 		return value{names: names}
 	},
 	"perfect": func(s *tables, args []string) value {
@@ -357,6 +369,13 @@ var measures = withServing(map[string]measure{
 // betweenSizes parts the report's "2B" models from its "7B" ones, in billions
 // of parameters.
 const betweenSizes = 5
+
+// wikisql is a heuristic of that task.
+func wikisql(heuristic string) float64 {
+	rows := reference.Table13()
+	m := rows[slices.IndexFunc(rows, func(m reference.Measured) bool { return m.Task == "wikisql" })]
+	return m.Heuristics[slices.Index(reference.HeuristicNames(), heuristic)]
+}
 
 func count(word string) int {
 	n, err := strconv.Atoi(word)
