@@ -1,0 +1,195 @@
+package nn
+
+import (
+	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
+)
+
+// rowsOf are rows that go through a linear layer: how many, the dropout
+// counters of each, and whether BF16 applies (it does within blocks).
+type rowsOf struct {
+	n     int
+	keys  []uint64
+	seed  uint64
+	block bool
+}
+
+// linear computes y = x·Wᵀ + b with what is trained beside it.
+//
+// With DoRA y = (x·Wᵀ + s·(x·Aᵀ)·Bᵀ) ∘ c + b. Where there is dropout, PEFT lets
+// W see the dropped input x' in the part that DoRA changes:
+//
+//	y = x·Wᵀ - x'·Wᵀ + (x'·Wᵀ + s·(x'·Aᵀ)·Bᵀ) ∘ c + b
+func (p *Pass) linear(l *Linear, y, x kernels.Buffer, r rowsOf) {
+	dev, t := p.dev, p.t.Linears[l]
+	n, _ := l.Weight.Shape()
+	if t == nil || t.Pair.A == nil {
+		p.base(l, y, x, r, true)
+		return
+	}
+	dropped := p.dropped(l, t, x, r)
+	if t.Magnitude == nil {
+		p.base(l, y, x, r, true)
+		dev.LoRA(y, dropped, []kernels.Segment{{N: r.n, LowRank: t.Pair}})
+		return
+	}
+	p.scaled(l, t, y, dropped, r)
+	dev.ScaleColumns(y, t.Columns, r.n)
+	if t.Dropout != 0 {
+		p.base(l, p.dz, dropped, r, false)
+		dev.Scale(p.dz, p.dz, r.n*n, -1)
+		dev.Add(y, p.dz, r.n*n)
+		p.base(l, p.dz, x, r, false)
+		dev.Add(y, p.dz, r.n*n)
+	}
+	if l.Bias != nil {
+		dev.AddBias(y, l.Bias, r.n)
+	}
+}
+
+// scaled is what DoRA scales: z = x·Wᵀ + s·(x·Aᵀ)·Bᵀ.
+func (p *Pass) scaled(l *Linear, t *TrainedLinear, z, x kernels.Buffer, r rowsOf) {
+	p.base(l, z, x, r, false)
+	p.dev.LoRA(z, x, []kernels.Segment{{N: r.n, LowRank: t.Pair}})
+}
+
+// base computes the layer alone, rounding a copy of its input and its output
+// where BF16 applies.
+func (p *Pass) base(l *Linear, y, x kernels.Buffer, r rowsOf, bias bool) {
+	n, k := l.Weight.Shape()
+	round := r.block && p.o.BF16
+	if round {
+		p.dev.Round(p.round, x, r.n*k, format.BF16)
+		x = p.round
+	}
+	p.dev.MatMul(y, x, r.n, l.Weight, kernels.Store)
+	if bias && l.Bias != nil {
+		p.dev.AddBias(y, l.Bias, r.n)
+	}
+	if round {
+		p.dev.Round(y, y, r.n*n, format.BF16)
+	}
+}
+
+// baseBack stores dy·W in dx, or adds it.
+func (p *Pass) baseBack(l *Linear, dx, dy kernels.Buffer, r rowsOf, e kernels.Epilogue) {
+	n, k := l.Weight.Shape()
+	if !r.block || !p.o.BF16 {
+		p.dev.MatMulBack(dx, dy, r.n, l.Weight, e)
+		return
+	}
+	p.dev.Round(p.round, dy, r.n*n, format.BF16)
+	to := dx
+	if e == kernels.Add {
+		to = p.dround
+	}
+	p.dev.MatMulBack(to, p.round, r.n, l.Weight, kernels.Store)
+	p.dev.Round(to, to, r.n*k, format.BF16)
+	if e == kernels.Add {
+		p.dev.Add(dx, p.dround, r.n*k)
+	}
+}
+
+// dropped is the input of A: x, or a copy with values dropped.
+func (p *Pass) dropped(l *Linear, t *TrainedLinear, x kernels.Buffer, r rowsOf) kernels.Buffer {
+	if t.Dropout == 0 {
+		return x
+	}
+	_, k := l.Weight.Shape()
+	p.dev.Dropout(p.drop, x, k, p.dropping(t, r), kernels.Store)
+	return p.drop
+}
+
+func (p *Pass) dropping(t *TrainedLinear, r rowsOf) kernels.Dropping {
+	return kernels.Dropping{P: t.Dropout, Seed: r.seed, Stream: t.Stream, Rows: r.keys}
+}
+
+// linearBack adds the gradients of what is trained of a layer whose input was
+// x and whose output's gradient is dy, and stores in dx or adds to it the
+// gradient of x. dx nil is not asked for.
+func (p *Pass) linearBack(l *Linear, dx, dy, x kernels.Buffer, r rowsOf, e kernels.Epilogue) {
+	dev, t := p.dev, p.t.Linears[l]
+	n, k := l.Weight.Shape()
+	if t != nil && t.GradWeight != nil {
+		dev.WeightGrad(t.GradWeight, dy, x, r.n, n, k)
+	}
+	if t != nil && t.GradBias != nil {
+		dev.ColumnDots(t.GradBias, dy, nil, r.n)
+	}
+	dz := dy
+	if t != nil && t.Magnitude != nil {
+		dz = p.magnitudeBack(l, t, dy, x, r)
+	}
+	if dx != nil {
+		through := dz
+		if t != nil && t.Dropout != 0 {
+			through = dy // of x itself; the rest comes through x'
+		}
+		p.baseBack(l, dx, through, r, e)
+	}
+	if t == nil || t.Pair.A == nil {
+		return
+	}
+	p.pairBack(l, t, dx, dz, p.dropped(l, t, x, r), r)
+	if dx != nil && t.Magnitude != nil && t.Dropout != 0 {
+		dev.Scale(p.z, dy, r.n*n, -1)
+		dev.Add(p.z, dz, r.n*n)
+		p.baseBack(l, p.drop, p.z, r, kernels.Store)
+		dev.Dropout(dx, p.drop, k, p.dropping(t, r), kernels.Add)
+	}
+}
+
+// magnitudeBack adds the gradient of DoRA's magnitude m, and gives that of
+// what the columns scale: with y = z ∘ (m / norm),
+//
+//	dm = (Σ_t dy ∘ z) / norm    dz = dy ∘ (m / norm)
+func (p *Pass) magnitudeBack(l *Linear, t *TrainedLinear, dy, x kernels.Buffer, r rowsOf) kernels.Buffer {
+	dev := p.dev
+	n, _ := l.Weight.Shape()
+	p.scaled(l, t, p.z, p.dropped(l, t, x, r), r)
+	column := p.column.Slice(0, n)
+	dev.Fill(column, n, 0)
+	dev.ColumnDots(column, dy, p.z, r.n)
+	dev.Divide(column, column, t.Norms, n)
+	dev.Add(t.GradMagnitude, column, n)
+	dev.Scale(p.dz, dy, r.n*n, 1)
+	dev.ScaleColumns(p.dz, t.Columns, r.n)
+	return p.dz
+}
+
+// pairBack adds the gradients of A and B, whose input was x, and of x to dx:
+//
+//	dB = s·dyᵀ·(x·Aᵀ)    dA = (s·dy·B)ᵀ·x    dx += mask ∘ (s·dy·B)·A / (1 - p)
+func (p *Pass) pairBack(l *Linear, t *TrainedLinear, dx, dy, x kernels.Buffer, r rowsOf) {
+	dev := p.dev
+	n, k := l.Weight.Shape()
+	rank, _ := t.Pair.A.Shape()
+	dev.MatMul(p.low, x, r.n, t.Pair.A, kernels.Store)
+	dev.Scale(p.low, p.low, r.n*rank, t.Pair.Scale)
+	dev.WeightGrad(t.GradB, dy, p.low, r.n, n, rank)
+	dev.MatMulBack(p.dlow, dy, r.n, t.Pair.B, kernels.Store)
+	dev.Scale(p.dlow, p.dlow, r.n*rank, t.Pair.Scale)
+	dev.WeightGrad(t.GradA, p.dlow, x, r.n, rank, k)
+	switch {
+	case dx == nil:
+	case t.Dropout == 0:
+		dev.MatMulBack(dx, p.dlow, r.n, t.Pair.A, kernels.Add)
+	default:
+		dev.MatMulBack(p.drop, p.dlow, r.n, t.Pair.A, kernels.Store)
+		dev.Dropout(dx, p.drop, k, p.dropping(t, r), kernels.Add)
+	}
+}
+
+// normBack adds the gradients of a norm's values where they are trained, and
+// stores in dx or adds to it the gradient of x. dx may be dy.
+func (p *Pass) normBack(n *Norm, dx, dy, x kernels.Buffer, rows int, e kernels.Epilogue) {
+	var dw, db kernels.Buffer
+	if t := p.t.Norms[n]; t != nil {
+		dw, db = t.GradWeight, t.GradBias
+	}
+	if n.Bias != nil {
+		p.dev.LayerNormBack(dx, dw, db, dy, x, n.Weight, rows, n.Eps, e)
+		return
+	}
+	p.dev.RMSNormBack(dx, dw, dy, x, n.Weight, rows, n.Eps, e)
+}
