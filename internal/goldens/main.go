@@ -38,6 +38,7 @@ func parts() []part {
 		{"models", "models", checkModels},
 		{"adapters", "training/dora", checkAdapters},
 		{"nf4", "training/nf4/meta.json", checkNF4},
+		{"gradients", "models", checkGradients},
 		{"lr", "training/lr/meta.json", checkLR},
 		{"optim", "training/adam/meta.json", checkOptim},
 		{"humaneval", "scoring/humaneval.jsonl", checkHumaneval},

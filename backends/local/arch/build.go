@@ -60,7 +60,7 @@ func (l *loader) build() (*nn.Decoder, error) {
 	if c.Tied {
 		uses |= kernels.ForMatMul
 	}
-	d.Embed = nn.Embedding{Table: l.weight(embed, c.Vocab, c.Hidden, uses), Module: l.module(Module{Module: lora.Module{Path: embed.path, Kind: lora.Embedding, N: c.Vocab, K: c.Hidden}})}
+	d.Embed = nn.Embedding{Table: l.weight(embed, c.Vocab, c.Hidden, uses), Module: l.module(Module{Module: lora.Module{Path: embed.path, Kind: lora.Embedding, N: c.Vocab, K: c.Hidden}, file: embed.file})}
 	d.Blocks = make([]nn.Block, c.Layers)
 	for i := range d.Blocks {
 		if l.block(&d.Blocks[i], i, n, ropes[c.RopeOf[i]]); l.err != nil {
@@ -68,6 +68,7 @@ func (l *loader) build() (*nn.Decoder, error) {
 		}
 	}
 	d.Norm = l.norm(l.whole(n.norm.hf, n.norm.gguf), c.Hidden)
+	l.modules[d.Norm.Module].Norm = &d.Norm
 	head := l.whole("lm_head", "output")
 	head.path = "lm_head"
 	if !l.gguf {
@@ -77,7 +78,7 @@ func (l *loader) build() (*nn.Decoder, error) {
 		}
 	}
 	if c.Tied {
-		d.Head = nn.Linear{Weight: d.Embed.Table, Module: l.module(Module{Module: lora.Module{Path: head.path, N: c.Vocab, K: c.Hidden, Bias: c.HeadBias}, Linear: &d.Head})}
+		d.Head = nn.Linear{Weight: d.Embed.Table, Module: l.module(Module{Module: lora.Module{Path: head.path, N: c.Vocab, K: c.Hidden, Bias: c.HeadBias}, Linear: &d.Head, file: head.file})}
 		if c.HeadBias {
 			d.Head.Bias = l.vector(head.file+".bias", c.Vocab, false)
 		}
@@ -117,7 +118,7 @@ func (l *loader) block(b *nn.Block, i int, n *names, rope *nn.Rope) {
 		a.V = l.linear(at(n.v), kv, c.Hidden, c.QKVBias, 0)
 	}
 	if c.QKNorm {
-		a.QNorm, a.KNorm = l.headNorm(at(n.qNorm)), l.headNorm(at(n.kNorm))
+		a.QNorm, a.KNorm = l.norm(at(n.qNorm), c.HeadDim), l.norm(at(n.kNorm), c.HeadDim)
 	}
 	a.O = l.linear(at(n.o), c.Hidden, q, c.OutBias, 0)
 	if n.postAttention != (name{}) {
@@ -147,6 +148,11 @@ func (l *loader) block(b *nn.Block, i int, n *names, rope *nn.Rope) {
 	for _, x := range []*nn.Linear{&a.Q, &a.K, &a.V, &a.QKV, &a.O, &m.Gate, &m.Up, &m.GateUp, &m.Down} {
 		if x.Weight != nil {
 			l.modules[x.Module].Linear = x
+		}
+	}
+	for _, x := range []*nn.Norm{&b.AttentionNorm, &a.QNorm, &a.KNorm, &b.PostAttention, &b.MLPNorm, &b.PostMLP} {
+		if x.Weight != nil {
+			l.modules[x.Module].Norm = x
 		}
 	}
 }
@@ -299,7 +305,7 @@ func (l *loader) linear(at place, n, k int, bias bool, paired int) nn.Linear {
 	if bias {
 		x.Bias = l.vector(at.file+".bias", n, false)
 	}
-	x.Module = l.module(Module{Module: lora.Module{Path: at.path, N: n, K: k, Bias: bias}, PairedHeads: paired})
+	x.Module = l.module(Module{Module: lora.Module{Path: at.path, N: n, K: k, Bias: bias}, PairedHeads: paired, file: at.file})
 	return x
 }
 
@@ -342,12 +348,6 @@ func (l *loader) norm(at place, width int) nn.Norm {
 	if c.LayerNorm {
 		n.Bias = l.vector(at.file+".bias", width, false)
 	}
-	n.Module = l.module(Module{Module: lora.Module{Path: at.path, Kind: lora.Norm, N: width, Bias: c.LayerNorm}, Plus1: c.NormPlus1})
-	return n
-}
-
-// headNorm is a norm of each head; no adapter changes it.
-func (l *loader) headNorm(at place) nn.Norm {
-	n := l.norm(place{at.file, ""}, l.config.HeadDim)
+	n.Module = l.module(Module{Module: lora.Module{Path: at.path, Kind: lora.Norm, N: width, Bias: c.LayerNorm}, Plus1: c.NormPlus1, file: at.file})
 	return n
 }

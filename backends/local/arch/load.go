@@ -29,12 +29,15 @@ type Model struct {
 // A Module is a part of a model that an adapter may name.
 type Module struct {
 	lora.Module
-	// Linear is the layer of a linear module. PairedHeads, where it is not 0, is
-	// the size of heads whose rows the file keeps in pairs, not halves.
-	Linear      *nn.Linear
+	// Linear is the layer of a linear module, Norm that of a norm.
+	Linear *nn.Linear
+	Norm   *nn.Norm
+	// PairedHeads, where it is not 0, is the size of heads whose rows the file
+	// keeps in pairs, not halves.
 	PairedHeads int
 	// Plus1 says that the file's values are w of 1 + w.
 	Plus1 bool
+	file  string // its tensors' name in the file, without .weight
 }
 
 // Open opens the checkpoint at path, a Hugging Face folder or a GGUF file, and
@@ -135,6 +138,19 @@ func Build(dev kernels.Device, c *Config, f *weights.File, context int, o Option
 		return nil, errors.Join(fmt.Errorf("load model %s: %w", f.Path(), err), f.Close())
 	}
 	return &Model{Config: c, Decoder: d, Modules: l.modules, dev: dev, file: f, held: l.held}, nil
+}
+
+// Values are a matrix of the model as float32 [N, K], decoded if it is quantised.
+func (m *Model) Values(module int) ([]float32, error) {
+	x := m.Modules[module]
+	values, _, err := quant.Values(m.file, x.file+".weight")
+	if err != nil {
+		return nil, err
+	}
+	if len(values) != x.N*x.K {
+		return nil, fmt.Errorf("tensor %q: %d values, want %d", x.file+".weight", len(values), x.N*x.K)
+	}
+	return values, nil
 }
 
 // Close unmaps the checkpoint; the device must not be used with the model

@@ -32,8 +32,8 @@ func (a *Attention) Forward(dev kernels.Device, w *Workspace, b *Batch, cache ke
 		a.V.Forward(dev, w, w.v, w.h, rows, uses)
 	}
 	if a.QNorm.Weight != nil {
-		a.QNorm.run(dev, w.q, w.q, rows*a.Heads)
-		a.KNorm.run(dev, w.k, w.k, rows*a.KVHeads)
+		a.QNorm.forward(dev, w.q, w.q, rows, a.Heads, uses)
+		a.KNorm.forward(dev, w.k, w.k, rows, a.KVHeads, uses)
 	}
 	a.Rope.Forward(dev, w.q, a.Heads, a.Dim, b.Pos)
 	a.Rope.Forward(dev, w.k, a.KVHeads, a.Dim, b.Pos)

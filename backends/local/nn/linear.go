@@ -81,11 +81,16 @@ type Norm struct {
 
 // Forward normalises rows rows of x, each as wide as the weight; y may be x.
 func (n *Norm) Forward(dev kernels.Device, y, x kernels.Buffer, rows int, uses []Use) {
+	n.forward(dev, y, x, rows, 1, uses)
+}
+
+// forward normalises each of the heads of each row on its own.
+func (n *Norm) forward(dev kernels.Device, y, x kernels.Buffer, rows, heads int, uses []Use) {
 	if !changes(uses, n.Module) {
-		n.run(dev, y, x, rows)
+		n.run(dev, y, x, rows*heads)
 		return
 	}
-	width := n.Weight.Len()
+	width := n.Weight.Len() * heads
 	runs(uses, n.Module, rows, func(row, count int, p *Part) {
 		m := *n
 		if p != nil {
@@ -94,7 +99,7 @@ func (n *Norm) Forward(dev kernels.Device, y, x kernels.Buffer, rows int, uses [
 				m.Bias = p.Bias
 			}
 		}
-		m.run(dev, y.Slice(row*width, (row+count)*width), x.Slice(row*width, (row+count)*width), count)
+		m.run(dev, y.Slice(row*width, (row+count)*width), x.Slice(row*width, (row+count)*width), count*heads)
 	})
 }
 

@@ -42,6 +42,7 @@ func windows() []*cobra.Command {
 		newQuantize(),
 		newDequantize(),
 		newHumaneval(),
+		newGrad(),
 		newLR(),
 		newOptim(),
 	}
