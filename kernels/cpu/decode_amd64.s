@@ -103,8 +103,8 @@ end8:
 
 // func roundBF16AVX2(x *float32, n int)
 //
-// Rounds to the upper half of the bits, ties to even; n is a multiple of 8, no
-// value is NaN.
+// Rounds to the upper half of the bits, ties to even; NaN stays a quiet NaN. n
+// is a multiple of 8.
 TEXT ·roundBF16AVX2(SB), NOSPLIT, $0-16
 	MOVQ         x+0(FP), DI
 	MOVQ         n+8(FP), CX
@@ -114,6 +114,9 @@ TEXT ·roundBF16AVX2(SB), NOSPLIT, $0-16
 	MOVL         $0x7fff, AX
 	VMOVD        AX, X6
 	VPBROADCASTD X6, Y6
+	MOVL         $0x400000, AX
+	VMOVD        AX, X4
+	VPBROADCASTD X4, Y4
 	SHRQ         $3, CX
 	JZ           endround
 
@@ -121,8 +124,11 @@ loopround:
 	VMOVDQU (DI), Y0
 	VPSRLD  $16, Y0, Y1
 	VPAND   Y5, Y1, Y1
-	VPADDD  Y6, Y0, Y0
-	VPADDD  Y1, Y0, Y0
+	VPADDD  Y6, Y1, Y1
+	VPADDD  Y1, Y0, Y1
+	VCMPPS  $3, Y0, Y0, Y2 // all ones where NaN
+	VPOR    Y4, Y0, Y0
+	VBLENDVPS Y2, Y0, Y1, Y0
 	VPSRLD  $16, Y0, Y0
 	VPSLLD  $16, Y0, Y0
 	VMOVDQU Y0, (DI)

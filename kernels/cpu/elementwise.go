@@ -49,8 +49,19 @@ func (d *Device) LayerNorm(dst, x, weight, bias kernels.Buffer, rows int, eps fl
 // sum adds in the eight lanes of sumSquaresGo.
 func sum(x []float32) float32 {
 	var s [8]float32
+	for ; len(x) >= 8; x = x[8:] {
+		v := (*[8]float32)(x)
+		s[0] += v[0]
+		s[1] += v[1]
+		s[2] += v[2]
+		s[3] += v[3]
+		s[4] += v[4]
+		s[5] += v[5]
+		s[6] += v[6]
+		s[7] += v[7]
+	}
 	for i, v := range x {
-		s[i%8] += v
+		s[i] += v
 	}
 	return sum8(&s)
 }

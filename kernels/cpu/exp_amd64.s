@@ -229,3 +229,42 @@ more:
 out:
 	VZEROUPPER
 	RET
+
+// func slopesAVX2(y, slope, x, z, dz *float32, n int)
+//
+// s = 1 / (1 + exp(-z[i])), y[i] = x[i]·s, slope[i] = s + y[i]·(1-s)·dz[i]; n is
+// a multiple of 8.
+TEXT ·slopesAVX2(SB), NOSPLIT, $0-48
+	MOVQ y+0(FP), DI
+	MOVQ slope+8(FP), R9
+	MOVQ x+16(FP), SI
+	MOVQ z+24(FP), R8
+	MOVQ dz+32(FP), DX
+	MOVQ n+40(FP), CX
+	SHRQ $3, CX
+	JZ   last
+
+step:
+	VMOVUPS      (R8), Y1
+	VBROADCASTSS expk<>+52(SB), Y2
+	VXORPS       Y1, Y2, Y1       // -z
+	EXP(Y1, Y2, Y3, Y4)
+	VADDPS       t0, Y1, Y1       // 1 + exp
+	VDIVPS       Y1, t0, Y1       // s
+	VMULPS       (SI), Y1, Y2     // y
+	VSUBPS       Y1, t0, Y3       // 1 - s
+	VMULPS       Y2, Y3, Y3
+	VMOVUPS      Y2, (DI)
+	VFMADD231PS  (DX), Y3, Y1     // s + y·(1-s)·dz
+	VMOVUPS      Y1, (R9)
+	ADDQ         $32, DI
+	ADDQ         $32, R9
+	ADDQ         $32, SI
+	ADDQ         $32, R8
+	ADDQ         $32, DX
+	DECQ         CX
+	JNZ          step
+
+last:
+	VZEROUPPER
+	RET

@@ -48,7 +48,7 @@ func (d *Device) Round(dst, x kernels.Buffer, n int, t format.Type) {
 	out, in := kernels.Host(dst, n, "dst"), kernels.Host(x, n, "x")
 	d.each(n, func(from, to int) {
 		copy(out[from:to], in[from:to])
-		format.RoundTo(out[from:to], t)
+		d.path.round(out[from:to], t)
 	})
 }
 

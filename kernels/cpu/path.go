@@ -21,13 +21,15 @@ type path struct {
 	sumSquares func(x []float32) float32
 	// gate is described at gateGo.
 	gate func(dst, x, z, up []float32)
+	// slopes is described at slopesGo.
+	slopes func(y, slope, x, z, dz []float32)
 	// scaleAdd is acc[i] = acc[i]*scale + x[i]; unless scale is 1, the length is
 	// a multiple of 8.
 	scaleAdd func(acc, x []float32, scale float32)
 	// exp is x[i] = exp32(x[i] - shift).
 	exp func(x []float32, shift float32)
 	// decode4, decode8, roundBF16 and interleave are described at their twins in
-	// decode.go. roundBF16 is not given NaN.
+	// decode.go.
 	decode4    func(dst []float32, codes []byte, size int, t *lookup, scales []float32)
 	decode8    func(dst []float32, codes []byte, scale float32)
 	roundBF16  func(x []float32)
@@ -39,7 +41,7 @@ type path struct {
 	flops int
 }
 
-var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, scaleAddGo, expGo, decode4Go, decode8Go, roundBF16Go, interleaveGo, readGo, fmaGo, 16}
+var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, slopesGo, scaleAddGo, expGo, decode4Go, decode8Go, roundBF16Go, interleaveGo, readGo, fmaGo, 16}
 
 // paths are those that this machine can run, the fastest first.
 func paths() []*path { return append(archPaths(), &plain) }

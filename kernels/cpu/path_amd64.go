@@ -19,9 +19,9 @@ func archPaths() []*path {
 		return nil
 	}
 	if cpu.X86.HasAVX512F {
-		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX512, 384})
+		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, slopesWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX512, 384})
 	}
-	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX2, 192})
+	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, slopesWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX2, 192})
 }
 
 // tileWithAVX2 covers rows and panels with register tiles; see tileGo.
@@ -133,10 +133,13 @@ func checkTile(c []float32, ldc int, a []float32, lda, rows int, b []float32, st
 	return true
 }
 
-// gateAVX2, softmaxAVX2, scaleAddAVX2 and expAVX2 are in exp_amd64.s.
+// gateAVX2, slopesAVX2, softmaxAVX2, scaleAddAVX2 and expAVX2 are in exp_amd64.s.
 
 //go:noescape
 func gateAVX2(dst, x, z, up *float32, n int)
+
+//go:noescape
+func slopesAVX2(y, slope, x, z, dz *float32, n int)
 
 //go:noescape
 func softmaxAVX2(s *float32, count int, top, total *float32) (shrink float32)
@@ -187,6 +190,24 @@ func gateWithAVX2(dst, x, z, up []float32) {
 		copy(c[:], up[n:])
 		gateAVX2(&a[0], &a[0], &b[0], &c[0], 8)
 		copy(dst[n:], a[:])
+	}
+}
+
+// slopesWithAVX2 fills the last eight up as well.
+func slopesWithAVX2(y, slope, x, z, dz []float32) {
+	n := len(x) &^ 7
+	if n > 0 {
+		_, _, _, _ = y[n-1], slope[n-1], z[n-1], dz[n-1]
+		slopesAVX2(&y[0], &slope[0], &x[0], &z[0], &dz[0], n)
+	}
+	if n < len(x) {
+		var a, b, c, d, e [8]float32
+		copy(c[:], x[n:])
+		copy(d[:], z[n:])
+		copy(e[:], dz[n:])
+		slopesAVX2(&a[0], &b[0], &c[0], &d[0], &e[0], 8)
+		copy(y[n:], a[:len(x)-n])
+		copy(slope[n:], b[:len(x)-n])
 	}
 }
 

@@ -103,28 +103,21 @@ func (d *Device) RopeBack(dx kernels.Buffer, heads, dim int, cos, sin kernels.Bu
 	d.rotate(dx, heads, dim, cos, sin, half, pos, style, true)
 }
 
-// slopes gives a(x) and a'(x) of up to activationFloats values.
-func (p *path) slopes(y, slope, x []float32, a kernels.Activation) {
+// slope gives a(x) and a'(x) of up to activationFloats values. SiLU and GELU's
+// approximation are x·s with s = 1/(1 + exp(-z)), see Activate: the derivative
+// is s + x·s·(1-s)·z'.
+func (p *path) slope(y, slope, x []float32, a kernels.Activation) {
 	switch a {
-	case kernels.SiLU, kernels.GELUTanh:
-		// y = x·s with s = 1/(1 + exp(-z)): y' = s + x·s·(1-s)·z'.
+	case kernels.SiLU:
+		p.slopes(y, slope, x, x, ones[:len(x)])
+	case kernels.GELUTanh:
+		var z, dz [activationFloats]float32
 		for i, v := range x {
-			if a == kernels.SiLU {
-				y[i] = -v
-			} else {
-				y[i] = -geluTwice * float32(v+float32(geluCube*float32(v*float32(v*v))))
-			}
+			square := float32(v * v)
+			z[i] = geluTwice * float32(v+float32(geluCube*float32(v*square)))
+			dz[i] = geluTwice * (1 + float32(3*geluCube*square))
 		}
-		p.exp(y[:len(x)], 0)
-		for i, v := range x {
-			s := 1 / (1 + y[i])
-			dz := float32(1)
-			if a == kernels.GELUTanh {
-				dz = geluTwice * (1 + float32(3*geluCube*float32(v*v)))
-			}
-			y[i] = v * s
-			slope[i] = s + float32(float32(y[i]*(1-s))*dz)
-		}
+		p.slopes(y, slope, x, z[:len(x)], dz[:len(x)])
 	case kernels.GELUErf:
 		for i, v := range x {
 			x := float64(v)
@@ -137,11 +130,22 @@ func (p *path) slopes(y, slope, x []float32, a kernels.Activation) {
 	}
 }
 
+// slopesGo: s = 1 / (1 + exp(-z[i])), y[i] = x[i]·s, slope[i] = s +
+// y[i]·(1-s)·dz[i].
+func slopesGo(y, slope, x, z, dz []float32) {
+	for i, v := range x {
+		s := 1 / (1 + exp32(-z[i]))
+		w := v * s
+		y[i] = w
+		slope[i] = s + float32(float32(w*(1-s))*dz[i])
+	}
+}
+
 func (d *Device) ActivateBack(dx, dy, x kernels.Buffer, n int, a kernels.Activation) {
 	out, g, in := kernels.Host(dx, n, "dx"), kernels.Host(dy, n, "dy"), kernels.Host(x, n, "x")
 	d.eachPart(n, func(from, to int) {
 		var y, slope [activationFloats]float32
-		d.path.slopes(y[:], slope[:], in[from:to], a)
+		d.path.slope(y[:], slope[:], in[from:to], a)
 		for i, v := range g[from:to] {
 			out[from+i] = v * slope[i]
 		}
@@ -153,11 +157,12 @@ func (d *Device) GateBack(dgate, dup, dy, gate, up kernels.Buffer, n int, a kern
 	g, x, u := kernels.Host(dy, n, "dy"), kernels.Host(gate, n, "gate"), kernels.Host(up, n, "up")
 	d.eachPart(n, func(from, to int) {
 		var y, slope [activationFloats]float32
-		d.path.slopes(y[:], slope[:], x[from:to], a)
-		for i := from; i < to; i++ {
-			v, w := g[i], u[i]
-			outG[i] = float32(v*w) * slope[i-from]
-			outU[i] = v * y[i-from]
+		d.path.slope(y[:], slope[:], x[from:to], a)
+		g, u, outG, outU := g[from:to], u[from:to], outG[from:to], outU[from:to]
+		for i, v := range g {
+			w := u[i]
+			outG[i] = float32(v*w) * slope[i]
+			outU[i] = v * y[i]
 		}
 	})
 }

@@ -157,6 +157,27 @@ func TestElementwiseTwins(t *testing.T) {
 						t.Fatalf("scaled sum of %d: value %d is %g, want %g", n, i, x, w)
 					}
 				}
+				dz, _ := guarded(rng, n)
+				for i := range dz {
+					dz[i] = float32(rng.NormFloat64())
+				}
+				slope, slopes := guarded(rng, n)
+				wantSlope := make([]float32, n)
+				p.slopes(got, slope, gate, z, dz)
+				slopesGo(want, wantSlope, gate, z, dz)
+				for i := range got {
+					if d := math.Abs(float64(got[i] - want[i])); !(d <= 2e-6*(1e-3+math.Abs(float64(want[i])))) {
+						t.Fatalf("slopes of %d: y %d is %g, want %g", n, i, got[i], want[i])
+					}
+					if d := math.Abs(float64(slope[i] - wantSlope[i])); !(d <= 3e-6*(1+math.Abs(float64(want[i])))) {
+						t.Fatalf("slopes of %d: slope %d is %g, want %g", n, i, slope[i], wantSlope[i])
+					}
+				}
+				for i, x := range slopes {
+					if x != sentinel && !within(&slopes[i], slope) {
+						t.Fatalf("slopes of %d wrote outside", n)
+					}
+				}
 				for i := range z {
 					want[i] = z[i]
 				}
@@ -220,8 +241,8 @@ func TestDecodeTwins(t *testing.T) {
 				equal(t, fmt.Sprintf("decode8 of %d", n), got, want, whole)
 				for i := range got {
 					got[i] = math.Float32frombits(rng.Uint32())
-					if got[i] != got[i] {
-						got[i] = float32(math.Inf(1))
+					if rng.IntN(8) == 0 { // infinities and NaN of all kinds
+						got[i] = math.Float32frombits(math.Float32bits(got[i]) | 0x7f800000)
 					}
 				}
 				copy(want, got)
