@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"fmt"
 	"math"
 	"strings"
 
@@ -45,12 +46,23 @@ func bleuFactory() Factory {
 				}
 				return tokens13a(s)
 			}
-			info := core.MetricInfo{Name: "bleu", Profile: profile, Low: 0, High: 100, HigherIsBetter: true, Parts: partNames(2 + 2*bleuOrder)}
+			info := core.MetricInfo{Name: "bleu", Profile: profile, Low: 0, High: 100, HigherIsBetter: true, Parts: bleuParts()}
 			return &corpusMetric{info,
 				func(it *core.Item) []float64 { return bleuSums(words(it.Text), it.Targets, words) },
 				func(sums []float64, item bool) float64 { return bleu(sums, smooth, item) },
 			}, nil
 		}}
+}
+
+// bleuParts names the sums.
+func bleuParts() []string {
+	names := []string{"words", "reference_words"}
+	for _, what := range []string{"hits", "runs"} {
+		for n := 1; n <= bleuOrder; n++ {
+			names = append(names, fmt.Sprintf("%s_%d", what, n))
+		}
+	}
+	return names
 }
 
 // bleuSums gives the lengths of answer and closest reference, then the clipped

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/evalrun/evalrun/core"
@@ -36,7 +37,7 @@ func chrfFactory() Factory {
 				}
 				return newChrfText(s, words > 0)
 			}
-			info := core.MetricInfo{Name: "chrf", Profile: profile, Low: 0, High: 100, HigherIsBetter: true, Parts: partNames(3 * (chars + words))}
+			info := core.MetricInfo{Name: "chrf", Profile: profile, Low: 0, High: 100, HigherIsBetter: true, Parts: chrfParts(chars, words)}
 			return &corpusMetric{info, func(it *core.Item) []float64 {
 				answer := cut(it.Text)
 				var best []float64
@@ -50,6 +51,20 @@ func chrfFactory() Factory {
 				return best
 			}, func(sums []float64, _ bool) float64 { return chrf(sums, beta) }}, nil
 		}}
+}
+
+// chrfParts names the sums.
+func chrfParts(chars, words int) (names []string) {
+	for n := range chars + words {
+		unit, order := "characters", n+1
+		if n >= chars {
+			unit, order = "words", n-chars+1
+		}
+		for _, what := range []string{"answer", "reference", "common"} {
+			names = append(names, fmt.Sprintf("%s_%s_%d", what, unit, order))
+		}
+	}
+	return names
 }
 
 // chrfText is a text cut for chrF: its characters without white space, and its

@@ -19,15 +19,6 @@ type corpusMetric struct {
 	combine func(sums []float64, item bool) float64
 }
 
-// partNames numbers the sums of a corpus metric, "s0" and so on.
-func partNames(n int) []string {
-	names := make([]string, n)
-	for i := range names {
-		names[i] = fmt.Sprintf("s%d", i)
-	}
-	return names
-}
-
 // Info describes the metric.
 func (m *corpusMetric) Info() core.MetricInfo { return m.info }
 

@@ -50,7 +50,7 @@ func anyRecord(r *rand.Rand) *Record {
 	}
 	if some() {
 		s := anyText(r)
-		rec.Extracted, rec.Finish, rec.ExtractFailed = &s, core.FinishStop, some()
+		rec.Extracted, rec.Finish, rec.ExtractFailed, rec.ExtractError = &s, core.FinishStop, some(), anyText(r)
 	}
 	for range r.IntN(3) {
 		v := Float([]float64{number(), math.NaN(), math.Inf(1), math.Inf(-1)}[r.IntN(4)])

@@ -381,6 +381,8 @@ func (d *decoder) record(r *Record) bool {
 			return 16, d.text(r.Extracted)
 		case "extract_failed":
 			return 17, d.bool(&r.ExtractFailed)
+		case "extract_error":
+			return 25, d.text(&r.ExtractError)
 		case "scores":
 			r.Scores = make([]Score, 0, 2)
 			return 18, d.array(func() bool {

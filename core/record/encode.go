@@ -54,6 +54,7 @@ func Append(dst []byte, r *Record) ([]byte, error) {
 		e.text("extracted", *r.Extracted)
 	}
 	e.ifTrue("extract_failed", r.ExtractFailed)
+	e.textUnlessEmpty("extract_error", r.ExtractError)
 	if len(r.Scores) > 0 {
 		e.key("scores")
 		list(&e, r.Scores, e.score)

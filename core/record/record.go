@@ -39,6 +39,7 @@ type Record struct {
 	Likelihoods   []core.Likelihood `json:"likelihoods,omitempty"`
 	Extracted     *string           `json:"extracted,omitempty"` // what the task's pipeline found, when it has one
 	ExtractFailed bool              `json:"extract_failed,omitempty"`
+	ExtractError  string            `json:"extract_error,omitempty"` // why, where it is more than nothing found: a pattern's time limit
 	Scores        []Score           `json:"scores,omitempty"`
 
 	Usage     core.Usage `json:"usage"`

@@ -155,14 +155,24 @@ func (r *runner) record(ctx context.Context, job *Job, a answered) *record.Recor
 	rec.Response, rec.Finish, rec.Likelihoods = p.Text, p.Finish, p.Scores
 	rec.Usage, rec.Truncated, rec.Seconds = p.Usage, p.Truncated, p.Seconds
 	rec.CostUSD, rec.Cached, rec.Attempts = p.CostUSD, p.Cached, p.Attempts
-	if job.pipeline != nil {
-		text, ok := job.pipeline.Apply(p.Text)
-		if ok {
-			rec.Extracted = &text
-		}
-		rec.ExtractFailed = !ok
-	}
+	job.extract(rec)
 	return rec
+}
+
+// extract runs the task's pipeline on a record's answer.
+func (j *Job) extract(rec *record.Record) {
+	rec.Extracted, rec.ExtractFailed, rec.ExtractError = nil, false, ""
+	if j.pipeline == nil {
+		return
+	}
+	o := j.pipeline.Run(rec.Response)
+	if o.OK {
+		rec.Extracted = &o.Text
+	}
+	rec.ExtractFailed = !o.OK
+	if o.Err != nil {
+		rec.ExtractError = o.Err.Error()
+	}
 }
 
 // itemOf is what a metric judges of a record.
@@ -344,15 +354,7 @@ func Rescore(ctx context.Context, job *Job, recs []*record.Record) error {
 	}
 	items := make([]core.Item, len(recs))
 	for i, rec := range recs {
-		if job.pipeline != nil {
-			text, ok := job.pipeline.Apply(rec.Response)
-			rec.Extracted, rec.ExtractFailed = nil, !ok
-			if ok {
-				rec.Extracted = &text
-			}
-		} else {
-			rec.Extracted, rec.ExtractFailed = nil, false
-		}
+		job.extract(rec)
 		items[i] = itemOf(job, rec, rec.FieldMap())
 	}
 	b := judging{job: job, mu: new(sync.Mutex), recs: recs, items: items}

@@ -49,3 +49,26 @@ func TestBakeoffProfile(t *testing.T) {
 	refuses(t, "unknown profile", newEval(), "long.yaml", "--backend", "echo", "--profile", "loose")
 	refuses(t, "takes none", newEval(), "long.yaml", "--backend", "echo", "--profile", "bakeoff", "--fewshot", "2")
 }
+
+// A pattern that backtracks for ever fails its sample and says so; references
+// without words that ROUGE counts are told beside the score.
+func TestRunawayPatternAndWarning(t *testing.T) {
+	workIn(t)
+	write(t, "w.jsonl", `{"q":"1","a":"今天"}`+"\n"+`{"q":"2","a":"today"}`+"\n")
+	write(t, "w.yaml", "task: w\ndataset: w.jsonl\nprompt: '{q}'\ntarget: a\nmetrics: [rouge]\n")
+	wants(t, must(t, newEval(), "w.yaml", "--backend", "echo", "--opt", "mode=constant:today"), "50 % references hold no word that ROUGE counts")
+	write(t, "run.yaml", "task: run\ndataset: w.jsonl\nprompt: '{q}'\ntarget: a\nextract:\n  - regex: '(a+)+$'\nmetrics: [accuracy]\n")
+	wants(t, must(t, newEval(), "run.yaml", "--backend", "echo", "--opt", "mode=constant:"+strings.Repeat("a", 40)+"!"), "100 % no answer found")
+	folder, err := results.Open("runs", "latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := folder.Stored(func(r *record.Record) bool {
+		if !r.ExtractFailed || !strings.Contains(r.ExtractError, "time limit") {
+			t.Errorf("extraction %v %q", r.ExtractFailed, r.ExtractError)
+		}
+		return true
+	}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -75,7 +76,7 @@ func answered(b *strings.Builder, rec *record.Record, o Options) {
 	case rec.Extracted != nil && *rec.Extracted != rec.Response:
 		field(b, "extracted", *rec.Extracted, o.Full, answerHead, answerTail)
 	case rec.ExtractFailed:
-		field(b, "extracted", "(nothing found)", true, 0, 0)
+		field(b, "extracted", "("+cmp.Or(rec.ExtractError, "nothing found")+")", true, 0, 0)
 	}
 	for _, s := range rec.Scores {
 		field(b, "score", scoreText(s), o.Full, answerHead, answerTail)

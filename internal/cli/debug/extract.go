@@ -44,7 +44,7 @@ func newExtract() *cobra.Command {
 		}
 		p, err := extract.Compile(pattern, flags, limit)
 		if err != nil {
-			return &core.UserError{Where: "--pattern " + pattern, Message: err.Error(), Hint: "patterns are those of Python's re, version 3.11", Err: err}
+			return &core.UserError{Where: "--pattern " + pattern, Message: err.Error(), Hint: "patterns are those of Python's re, version 3.11"}
 		}
 		return eachLine(cmd, *in, func(l struct {
 			Text *string `json:"text"`

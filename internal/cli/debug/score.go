@@ -96,6 +96,9 @@ func newScoreWindow(metric, profile, variant string, params, labels []string) (*
 	if variant != "" {
 		w.params["variant"] = variant
 	}
+	if own && variant == string(text.Torchmetrics) {
+		delete(w.params, "variant") // it is the one that they call
+	}
 	if metrics.IsPublished(metric) && w.profile == core.Bakeoff && len(w.params) == 0 {
 		return w, nil
 	}
