@@ -3,6 +3,7 @@ package report
 import (
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,5 +101,43 @@ func TestRolesByOption(t *testing.T) {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("%q is not in\n%s", want, b)
 		}
+	}
+}
+
+// Names of models and tasks are other people's texts in figures and tables, too.
+func TestHostileNamesOfManyRuns(t *testing.T) {
+	tasks := []string{"a" + hostile, "b"}
+	runs := []Run{small(t, hostile, "local:base"+hostile, "", 0.3, tasks...), small(t, "", "local:base+x"+hostile, "x"+hostile, 0.8, tasks...), small(t, "", "openai:gpt-4"+hostile, "", 0.6, tasks...)}
+	runs[2].Folder.Manifest.Config.Models[0].Backend = "openai"
+	dir := t.TempDir()
+	r := New(context.Background(), runs, Options{})
+	files, err := r.WriteAll(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 10 {
+		t.Errorf("only %v", files)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _, _ := strings.Cut(string(b), "```sh") // there all text is code
+		if strings.HasSuffix(f, ".csv") || strings.HasSuffix(f, ".json") {
+			continue
+		}
+		if strings.Contains(text, "<script") || strings.ContainsAny(text, "\x00\x1b") {
+			t.Errorf("%s: markup or control characters got through", f)
+		}
+		if strings.HasSuffix(f, ".svg") {
+			wellFormed(t, f, b)
+		}
+	}
+	if text := string(r.Summary()); strings.ContainsAny(text, "\x00\x1b") {
+		t.Errorf("%q", text)
+	}
+	if !slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(f, "figure5.svg") }) {
+		t.Errorf("no figure 5: %v", files)
 	}
 }
