@@ -10,6 +10,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/evalrun/evalrun/core"
+	plaintext "github.com/evalrun/evalrun/core/text"
 )
 
 // Print writes the comparison for a terminal: warnings first, then the macro
@@ -19,7 +20,7 @@ func (r *Result) Print(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "A  %s\nB  %s\n", r.A.title(), r.B.title())
 	for _, warning := range r.Warnings {
-		fmt.Fprintf(&b, "WARNING  %s\n", clean(warning))
+		fmt.Fprintf(&b, "WARNING  %s\n", plaintext.Printable(warning))
 	}
 	for _, m := range r.OnlyA {
 		fmt.Fprintf(&b, "only in A  %s\n", m)
@@ -52,9 +53,9 @@ func (r *Result) Print(w io.Writer) error {
 }
 
 func (n Name) title() string {
-	s := clean(n.Model) + "  (run " + clean(n.Run)
+	s := plaintext.Printable(n.Model) + "  (run " + plaintext.Printable(n.Run)
 	if n.Tag != "" {
-		s += ", " + clean(n.Tag)
+		s += ", " + plaintext.Printable(n.Tag)
 	}
 	return s + ")"
 }
@@ -65,7 +66,7 @@ func (m Missing) String() string {
 	if m.N > len(m.Samples) {
 		more = ", …"
 	}
-	return fmt.Sprintf("%s: %d samples (%s%s)", clean(m.Task), m.N, clean(strings.Join(m.Samples, ", ")), more)
+	return fmt.Sprintf("%s: %d samples (%s%s)", plaintext.Printable(m.Task), m.N, plaintext.Printable(strings.Join(m.Samples, ", ")), more)
 }
 
 func (r *Result) has(p core.Profile) bool {
@@ -150,9 +151,9 @@ func render(w io.Writer, lines []Line, macro bool) {
 	}
 	t.SetColumnConfigs(configs)
 	for _, l := range lines {
-		name, metric := clean(l.Task), clean(l.Metric)
+		name, metric := plaintext.Printable(l.Task), plaintext.Printable(l.Metric)
 		if macro {
-			if name = clean(l.Category); name == "" {
+			if name = plaintext.Printable(l.Category); name == "" {
 				name = "all tasks"
 			}
 		}
@@ -199,16 +200,6 @@ func PText(p float64) string {
 		return "<0.001"
 	}
 	return fmt.Sprintf("%.3f", p)
-}
-
-// clean keeps control characters of names from files out of a terminal.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return '\uFFFD'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
 // First gives each task's line of its first metric, in the profile that

@@ -5,19 +5,20 @@ import (
 	"io"
 	"math"
 	"strings"
-	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
+
+	plaintext "github.com/evalrun/evalrun/core/text"
 )
 
 // Print writes the decision for a terminal: the sentence, why, the costs by
 // traffic, and every assumption with where it comes from.
 func (d *Decision) Print(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", printable(d.Sentence))
+	fmt.Fprintf(&b, "%s\n\n", plaintext.Printable(d.Sentence))
 	for _, l := range d.Why {
-		fmt.Fprintf(&b, "- %s\n", printable(l))
+		fmt.Fprintf(&b, "- %s\n", plaintext.Printable(l))
 	}
 	b.WriteString("\n")
 	t := plain()
@@ -40,7 +41,7 @@ func (d *Decision) Print(w io.Writer) error {
 	t = plain()
 	t.AppendHeader(table.Row{"key", "value", "unit", "from", "why"})
 	for _, a := range d.Assumptions {
-		t.AppendRow(table.Row{a.Key, Range{a.Low, a.Likely, a.High}.String(), a.Unit, printable(a.From), a.Why})
+		t.AppendRow(table.Row{a.Key, Range{a.Low, a.Likely, a.High}.String(), a.Unit, plaintext.Printable(a.From), a.Why})
 	}
 	fmt.Fprintf(&b, "%s\n", t.Render())
 	_, err := io.WriteString(w, b.String())
@@ -95,14 +96,4 @@ func whole(v float64) string {
 		digits = digits[:i] + "," + digits[i:]
 	}
 	return digits
-}
-
-// printable keeps names from files out of a terminal's controls.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 {
-			return '\uFFFD'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
 }

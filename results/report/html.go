@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"html/template"
 	"math"
-	"unicode"
 
+	"github.com/evalrun/evalrun/core/text"
 	"github.com/evalrun/evalrun/results/report/figure"
 )
 
@@ -46,7 +46,7 @@ func execute(t *template.Template, data any) ([]byte, error) {
 	// The template escapes markup; control characters and broken UTF-8 it lets
 	// through.
 	return bytes.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' || isBidi(r) {
+		if text.Controls(r) && r != '\n' {
 			return '\uFFFD'
 		}
 		return r

@@ -3,7 +3,8 @@ package report
 import (
 	"fmt"
 	"strings"
-	"unicode"
+
+	"github.com/evalrun/evalrun/core/text"
 )
 
 // markdown is report.md; figures is the folder of the drawings as seen from the
@@ -145,11 +146,11 @@ func writeFigures(b *strings.Builder, list []drawn, folder string) {
 func (p *page) summary() []byte {
 	var b strings.Builder
 	for _, l := range p.Lead {
-		fmt.Fprintf(&b, "%s\n\n", printable(l))
+		fmt.Fprintf(&b, "%s\n\n", text.Printable(l))
 	}
 	lines := [][]string{{"model", "mean [95 %]", "tasks", "above baseline", "above GPT-4*", "cost", "time an answer"}}
 	for _, m := range p.Ranked() {
-		lines = append(lines, []string{printable(m.Label), strings.TrimSpace(m.Mean.String() + " " + m.Interval()), fmt.Sprint(m.Tasks), ofText(m.AboveBaseline, m.Baselines), ofText(m.AboveGPT4, m.GPT4s), m.Cost(), m.Time()})
+		lines = append(lines, []string{text.Printable(m.Label), strings.TrimSpace(m.Mean.String() + " " + m.Interval()), fmt.Sprint(m.Tasks), ofText(m.AboveBaseline, m.Baselines), ofText(m.AboveGPT4, m.GPT4s), m.Cost(), m.Time()})
 	}
 	aligned(&b, lines, map[int]bool{0: true})
 	return []byte(b.String())
@@ -275,7 +276,7 @@ func md(s string) string {
 			r == ']' && i+1 < len(s) && strings.IndexByte("([:", s[i+1]) >= 0:
 			b.WriteByte('\\')
 			b.WriteRune(r)
-		case unicode.IsControl(r) || isBidi(r):
+		case text.Controls(r):
 			b.WriteRune('\uFFFD')
 		default:
 			b.WriteRune(r)
@@ -288,20 +289,5 @@ func isWord(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
-// isBidi are signs that turn the direction of what follows.
-func isBidi(r rune) bool {
-	return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x2028 || r == 0x2029
-}
-
-// printable keeps a text on its line and its signs from controlling anything.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || isBidi(r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-}
-
 // fenced keeps a command within its fence and on its line.
-func fenced(s string) string { return strings.ReplaceAll(printable(s), "```", "` ` `") }
+func fenced(s string) string { return strings.ReplaceAll(text.Printable(s), "```", "` ` `") }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
+	plaintext "github.com/evalrun/evalrun/core/text"
 )
 
 // How much of a text is shown without Full: a prompt's end matters more than
@@ -207,7 +208,7 @@ func Escape(s string) string {
 			b.WriteString(`\r`)
 		case unicode.IsControl(r) && r < 0x80:
 			fmt.Fprintf(&b, `\x%02x`, r)
-		case unicode.IsControl(r) || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x2028 || r == 0x2029 || r == 0x200e || r == 0x200f:
+		case plaintext.Controls(r):
 			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
 			b.WriteString(s[i : i+w])

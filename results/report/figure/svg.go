@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/evalrun/evalrun/core/text"
 )
 
 // CSS styles drawings; a page that holds some has it once. A drawing on its own
@@ -124,12 +126,11 @@ func clip(s string, n int) string {
 // escape makes a text safe within XML.
 func escape(s string) string {
 	return html.EscapeString(strings.Map(func(r rune) rune {
-		switch {
-		case r == utf8.RuneError, r < 0x20, r >= 0x7f && r < 0xa0, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0x2028, r == 0x2029, r == 0xfffe, r == 0xffff:
+		if r == 0xfffe || r == 0xffff {
 			return '\uFFFD'
 		}
 		return r
-	}, strings.ToValidUTF8(s, "\uFFFD")))
+	}, text.Printable(s)))
 }
 
 // An axis maps values to x.
