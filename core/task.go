@@ -21,6 +21,9 @@ type Task struct {
 	Chat   Chat
 	// Target names the column that holds the right answer.
 	Target string
+	// Cluster names a column whose equal values make rows depend on each other,
+	// such as the passage that several questions are about; empty is none.
+	Cluster string
 	// Labels lists the possible answers where there is a closed list.
 	Labels []string
 

@@ -22,6 +22,7 @@ func (d *decoder) task(root *yaml.Node, t *core.Task) {
 		{"prompt", d.text("prompt", &t.Prompt), true},
 		{"chat", func(n *yaml.Node) { d.chat(n, &t.Chat) }, false},
 		{"target", d.text("target", &t.Target), true},
+		{"cluster", d.text("cluster", &t.Cluster), false},
 		{"labels", d.texts("labels", &t.Labels), false},
 		{"generation", func(n *yaml.Node) { d.generation(n, &t.Generation) }, false},
 		{"extract", func(n *yaml.Node) { d.extract(n, &t.Extract) }, false},

@@ -36,7 +36,7 @@ func anyRecord(r *rand.Rand) *Record {
 	number := func() float64 {
 		return []float64{0, 1, 0.1, -2.5, 1e-7, 3e21, 1e-300, r.Float64(), math.Exp(r.NormFloat64() * 30)}[r.IntN(9)]
 	}
-	rec := &Record{V: 1, Task: anyText(r), Model: "m", Sample: anyText(r), Index: r.IntN(1e6), Repeat: r.IntN(2), Prompt: anyText(r), Targets: []string{anyText(r)},
+	rec := &Record{V: 1, Task: anyText(r), Model: "m", Sample: anyText(r), Index: r.IntN(1e6), Repeat: r.IntN(2), Cluster: []string{"", "0a1b"}[r.IntN(2)], Prompt: anyText(r), Targets: []string{anyText(r)},
 		Response: anyText(r), Usage: core.Usage{Prompt: r.IntN(9), Shared: r.IntN(2)}, Seconds: number(), CostUSD: number(), Cached: some(), Attempts: r.IntN(3), Truncated: r.IntN(2), PromptCut: r.IntN(2)}
 	if some() {
 		rec.Messages = []core.Message{{Role: "system", Content: anyText(r)}, {Role: "user", Content: anyText(r)}}

@@ -403,6 +403,8 @@ func (d *decoder) record(r *Record) bool {
 			return 23, d.bool(&r.Cached)
 		case "attempts":
 			return 24, d.int(&r.Attempts)
+		case "cluster":
+			return 25, d.text(&r.Cluster)
 		}
 		return 0, false // an error of the service, or what this version does not know
 	})

@@ -23,6 +23,7 @@ func Append(dst []byte, r *Record) ([]byte, error) {
 	e.text("sample", r.Sample)
 	e.int("index", r.Index)
 	e.intUnless0("repeat", r.Repeat)
+	e.textUnlessEmpty("cluster", r.Cluster)
 	e.textUnlessEmpty("prompt", r.Prompt)
 	if len(r.Messages) > 0 {
 		e.key("messages")

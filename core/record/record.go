@@ -25,6 +25,8 @@ type Record struct {
 	Sample string `json:"sample"`
 	Index  int    `json:"index"`
 	Repeat int    `json:"repeat,omitempty"`
+	// Cluster is equal for samples that depend on each other; empty is none.
+	Cluster string `json:"cluster,omitempty"`
 
 	Prompt        string          `json:"prompt,omitempty"`
 	Messages      []core.Message  `json:"messages,omitempty"`

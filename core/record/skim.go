@@ -21,6 +21,7 @@ import (
 type Verdict struct {
 	Task, Model, Sample string
 	Index, Repeat       int
+	Cluster             string
 	// Failed says that an error stands in place of an answer.
 	Failed bool
 	Scores []Score // without Extracted, Warning and Note
@@ -86,7 +87,7 @@ func SkimFrom(r io.Reader, name string) iter.Seq2[*Verdict, error] {
 
 // verdictOf is the slow road to a verdict.
 func verdictOf(r *Record) Verdict {
-	v := Verdict{Task: r.Task, Model: r.Model, Sample: r.Sample, Index: r.Index, Repeat: r.Repeat, Failed: r.Error != nil}
+	v := Verdict{Task: r.Task, Model: r.Model, Sample: r.Sample, Index: r.Index, Repeat: r.Repeat, Cluster: r.Cluster, Failed: r.Error != nil}
 	for _, s := range r.Scores {
 		s.Extracted, s.Warning, s.Note = "", "", ""
 		v.Scores = append(v.Scores, s)
@@ -134,6 +135,10 @@ func (s *skimmer) record(line []byte, v *Verdict) bool {
 			return 4, s.int(&v.Index)
 		case "repeat":
 			return 5, s.int(&v.Repeat)
+		case "cluster":
+			ok := s.text(&v.Cluster)
+			v.Cluster = strings.Clone(v.Cluster)
+			return 12, ok
 		case "scores":
 			return 6, s.array(func() bool {
 				v.Scores = append(v.Scores, Score{})
@@ -152,7 +157,7 @@ func (s *skimmer) record(line []byte, v *Verdict) bool {
 			return 11, s.keep(&v.Targets)
 		}
 		at := slices.Index(jumped, key)
-		return 12 + max(at, 0), at >= 0 && s.skip()
+		return 13 + max(at, 0), at >= 0 && s.skip()
 	})
 	s.space()
 	return whole && s.i == len(s.s) && version <= Version

@@ -44,7 +44,7 @@ func same(a, b []Verdict) bool {
 	text := func(v []Verdict) string {
 		var s strings.Builder
 		for _, v := range v {
-			fmt.Fprintf(&s, "%q %q %q %d %d %v\n", v.Task, v.Model, v.Sample, v.Index, v.Repeat, v.Failed)
+			fmt.Fprintf(&s, "%q %q %q %d %d %q %v\n", v.Task, v.Model, v.Sample, v.Index, v.Repeat, v.Cluster, v.Failed)
 			for _, c := range v.Scores {
 				fmt.Fprintf(&s, " %q %q %x %v %v %q\n", c.Metric, c.Profile, math.Float64bits(float64(c.Value)), c.Failed, c.Dropped, c.Skipped)
 			}
@@ -76,7 +76,7 @@ func randomRecord(r *rand.Rand) Record {
 		}
 		return out
 	}
-	rec := Record{V: r.IntN(2), Task: word(), Model: word(), Sample: word(), Index: r.IntN(1e6) - 10, Repeat: r.IntN(3), Prompt: word(), Continuations: list(),
+	rec := Record{V: r.IntN(2), Task: word(), Model: word(), Sample: word(), Index: r.IntN(1e6) - 10, Repeat: r.IntN(3), Cluster: word(), Prompt: word(), Continuations: list(),
 		Targets: list(), Response: word() + word(), Seconds: r.Float64()}
 	if r.IntN(3) == 0 {
 		rec.Messages = []core.Message{{Role: word(), Content: word()}}

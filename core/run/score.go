@@ -2,6 +2,8 @@ package run
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
+	"github.com/evalrun/evalrun/core/text"
 )
 
 // scorerCount goroutines extract and judge; a metric itself is used by one at
@@ -144,7 +147,7 @@ func (r *runner) record(ctx context.Context, job *Job, a answered) *record.Recor
 		V: record.Version, Task: job.Task.Name, Model: r.o.Model, Sample: s.ID, Index: s.Index, Repeat: a.ask.repeat, PromptCut: s.Cut,
 		Prompt: a.ask.req.Prompt, Messages: a.ask.req.Messages, Continuations: a.ask.req.Continuations,
 		Generation: record.FromGeneration(a.ask.req.Generation), Targets: s.Targets,
-		Fields: fieldsOf(s.Fields, job.keep),
+		Fields: fieldsOf(s.Fields, job.keep), Cluster: clusterOf(job.Task, s.Fields),
 	}
 	if a.err != nil {
 		rec.Error = storedError(a.err)
@@ -173,6 +176,16 @@ func (j *Job) extract(rec *record.Record) {
 	if o.Err != nil {
 		rec.ExtractError = o.Err.Error()
 	}
+}
+
+// clusterOf is a fingerprint of the value that the row shares with others.
+func clusterOf(t *core.Task, fields map[string]any) string {
+	v, ok := fields[t.Cluster]
+	if t.Cluster == "" || !ok {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(text.Str(v)))
+	return hex.EncodeToString(sum[:8])
 }
 
 // itemOf is what a metric judges of a record.

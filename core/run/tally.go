@@ -22,6 +22,8 @@ type Tally struct {
 	repeats  int
 	targets  []Target
 	stride   int
+	clusters map[int]int    // of each row's index, where rows share a cluster
+	named    map[string]int // clusters by name
 
 	counts Counts
 }
@@ -110,6 +112,9 @@ func (t *Tally) Add(r *record.Record) {
 				break
 			}
 		}
+	}
+	if r.Cluster != "" {
+		t.addCluster(r.Index, r.Cluster)
 	}
 	if r.Repeat == 0 {
 		t.addTarget(r.Index, r.Targets)
@@ -236,6 +241,7 @@ func (t *Tally) Sum(baseline BaselineFunc) Summary {
 	for i, j := range t.judges {
 		buf = t.scores(i, buf)
 		r := Result{Metric: j.Metric.Info(), Profile: j.Profile, Aggregate: j.Metric.Aggregate(buf), Warnings: slices.Clone(t.warnings[i])}
+		t.widen(i, r.Metric, buf, &r.Aggregate)
 		slices.SortFunc(r.Warnings, func(a, b Warning) int {
 			return cmp.Or(cmp.Compare(b.Samples, a.Samples), cmp.Compare(a.Text, b.Text))
 		})

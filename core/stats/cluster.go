@@ -45,6 +45,12 @@ func ClusteredStudentT(values []float64, clusters []int, level float64) Interval
 	return Interval{mean - t*stderr, mean + t*stderr}
 }
 
+// ClusteredStudentP is StudentP with ClusteredStderr and G−1 degrees of freedom.
+func ClusteredStudentP(values []float64, clusters []int) float64 {
+	mean, stderr, groups := ClusteredStderr(values, clusters)
+	return studentP(mean, stderr, groups)
+}
+
 // ClusteredInterval is ClusteredStudentT clipped to [low, high]. Where the
 // clusters show no spread, it is MeanInterval of one value a cluster.
 func ClusteredInterval(values []float64, clusters []int, low, high, level float64) Interval {

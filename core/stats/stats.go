@@ -88,6 +88,10 @@ func StudentT(values []float64, level float64) Interval {
 // value alone gives NaN.
 func StudentP(values []float64) float64 {
 	mean, stderr := MeanStderr(values)
+	return studentP(mean, stderr, len(values))
+}
+
+func studentP(mean, stderr float64, n int) float64 {
 	switch {
 	case math.IsNaN(stderr):
 		return math.NaN()
@@ -96,7 +100,7 @@ func StudentP(values []float64) float64 {
 	case stderr == 0:
 		return 0
 	}
-	return 2 * distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(len(values) - 1)}.Survival(math.Abs(mean)/stderr)
+	return 2 * distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}.Survival(math.Abs(mean)/stderr)
 }
 
 // MeanInterval is StudentT clipped to [low, high], the range that a value can

@@ -298,6 +298,9 @@ func (s *rowSet) checkColumns(p dataset.Picked) error {
 			problems = append(problems, s.file.Problem("prompt", c.Offset, fmt.Sprintf("the prompt takes column %q, which the rows of %s lack", c.Name, s.Source), hint(c.Name)))
 		}
 	}
+	if _, ok := p.Fields[t.Cluster]; !ok && t.Cluster != "" {
+		problems = append(problems, s.file.Problem("cluster", -1, fmt.Sprintf("the cluster column %q is not in the rows of %s", t.Cluster, s.Source), hint(t.Cluster)))
+	}
 	if _, ok := p.Fields[t.Target]; !ok {
 		problems = append(problems, s.file.Problem("target", -1, fmt.Sprintf("the target column %q is not in the rows of %s", t.Target, s.Source), hint(t.Target)))
 	}

@@ -109,7 +109,10 @@ type Line struct {
 	Metric   string       `json:"metric,omitempty"` // empty in Macro
 	Profile  core.Profile `json:"profile"`
 	// N is the number of paired rows, and of tasks in Macro.
-	N          int             `json:"n"`
+	N int `json:"n"`
+	// Clusters is the number of groups of rows that depend on each other; 0
+	// where each row stands alone.
+	Clusters   int             `json:"clusters,omitempty"`
 	A          record.Float    `json:"a"`
 	B          record.Float    `json:"b"`
 	Difference record.Float    `json:"difference"`
@@ -209,7 +212,8 @@ func (o Options) method() string {
 		graded = "Student's t on the differences, and its interval; no p below 2^(1-m) for m rows that differ (evalrun compare draws a bootstrap instead)"
 	}
 	return "Paired by task, sample and repeat; repeats of a row are averaged first. Right-or-wrong metrics: McNemar's exact test, Newcombe's paired interval. " +
-		"Graded metrics: " + graded + ". p values adjusted by Holm's method over all lines of a profile. Macro rows: mean over tasks, normal interval, tasks independent."
+		"Graded metrics: " + graded + ". Rows that share a cluster (cluster: in the task) are drawn together, and a t has the standard error of clusters, right-or-wrong metrics too. " +
+		"p values adjusted by Holm's method over all lines of a profile, and over its macro rows by themselves. Macro rows: mean over tasks, normal interval, tasks independent."
 }
 
 func nameOf(s Side) Name {
@@ -230,6 +234,8 @@ type pairing struct {
 	a, b      []float64
 	low, high float64
 	binary    bool
+	// clusters numbers the cluster of each pair; nil where no two share one.
+	clusters []int
 }
 
 // tasks pairs the rows of every task and measure.
@@ -368,6 +374,7 @@ func (c *comparison) line(task string, m measure, ta, tb *taskTable, shared [][2
 	}
 	p.a, p.b = make([]float64, 0, len(shared)), make([]float64, 0, len(shared))
 	count, row := 0, "" // repeats of the present row
+	var clusters clusterNumbers
 	for _, at := range shared {
 		sample := ta.list[at[0]].sample
 		va, vb := ta.list[at[0]].value(columnA), tb.list[at[1]].value(columnB)
@@ -384,6 +391,11 @@ func (c *comparison) line(task string, m measure, ta, tb *taskTable, shared [][2
 			continue
 		}
 		p.a, p.b, count, row = append(p.a, va), append(p.b, vb), 1, sample
+		clusters.add(ta.list[at[0]].cluster, tb.list[at[1]].cluster)
+	}
+	p.clusters = clusters.list()
+	if p.clusters != nil {
+		l.Clusters = clusters.n
 	}
 	if len(p.a) == 0 {
 		c.warn("%s: %s (%s) has no pair with a verdict on both sides", task, m.Metric, m.Profile)
@@ -435,7 +447,7 @@ func (c *comparison) twin(i int) int {
 	for j := i - 1; j >= 0 && c.result.Lines[j].Task == l.Task; j-- {
 		q := c.pairs[j]
 		if q.binary == p.binary && q.low == p.low && q.high == p.high && c.result.Lines[j].Direction == l.Direction &&
-			slices.Equal(p.a, q.a) && slices.Equal(p.b, q.b) {
+			slices.Equal(p.a, q.a) && slices.Equal(p.b, q.b) && slices.Equal(p.clusters, q.clusters) {
 			return j
 		}
 	}

@@ -384,3 +384,60 @@ func TestClosedFormAgainstBootstrap(t *testing.T) {
 		t.Errorf("three rows that differ give p %v", few.P)
 	}
 }
+
+// Rows of one cluster are drawn together: of 30 passages with 5 questions each
+// there are 30 facts.
+func TestClusters(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	make2 := func(clustered bool) (a, b []record.Record) {
+		for i := range 150 {
+			passage := i / 5
+			va, vb := 0.0, 0.0
+			if passage%3 == 0 {
+				va = 1
+			}
+			if passage%2 == 0 {
+				vb = 1
+			}
+			ra, rb := rec("x", "t", i, va), rec("y", "t", i, vb)
+			if clustered {
+				ra.Cluster, rb.Cluster = fmt.Sprint(passage), fmt.Sprint(passage)
+			}
+			a, b = append(a, ra), append(b, rb)
+		}
+		rng.Shuffle(len(b), func(i, j int) { b[i], b[j] = b[j], b[i] })
+		return a, b
+	}
+	a, b := make2(false)
+	plain := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "y"}, Options{}).Lines[0]
+	if plain.Test != "McNemar exact" || plain.Clusters != 0 {
+		t.Errorf("%+v", plain)
+	}
+	a, b = make2(true)
+	fa, fb := store(t, nil, a...), store(t, nil, b...)
+	r := run(t, Side{fa, "x"}, Side{fb, "y"}, Options{})
+	l := r.Lines[0]
+	if l.Test != "clustered bootstrap" || l.Clusters != 30 || l.N != 150 || l.Difference != plain.Difference {
+		t.Errorf("%+v", l)
+	}
+	wide, narrow := l.Interval[1]-l.Interval[0], plain.Interval[1]-plain.Interval[0]
+	if ratio := float64(wide / narrow); ratio < 1.7 || ratio > 2.7 { // √5 = 2.24
+		t.Errorf("the interval is %.2f times as wide", ratio)
+	}
+	if l.P <= plain.P {
+		t.Errorf("p %v with clusters, %v without", l.P, plain.P)
+	}
+	closed := run(t, Side{fa, "x"}, Side{fb, "y"}, Options{ClosedForm: true}).Lines[0]
+	if closed.Test != "clustered t" || math.Abs(float64(closed.Interval[0]-l.Interval[0])) > 0.03 || math.Abs(float64(closed.P-l.P)) > 0.05 {
+		t.Errorf("closed form %+v, bootstrap %+v", closed, l)
+	}
+	var out bytes.Buffer
+	if err := r.Print(&out); err != nil || !strings.Contains(out.String(), "150 in 30") || !strings.Contains(out.String(), "drawn together") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	// A run from before the task named a cluster takes the other's.
+	a, _ = make2(false)
+	if l := run(t, Side{store(t, nil, a...), "x"}, Side{fb, "y"}, Options{}).Lines[0]; l.Clusters != 30 {
+		t.Errorf("one side only: %+v", l)
+	}
+}

@@ -36,6 +36,7 @@ type verdicts struct {
 	place
 	index          int
 	prompt, target uint64
+	cluster        uint64 // 0 is none
 	chat           bool
 	failed         bool // an API error
 	values         []float64
@@ -192,6 +193,9 @@ func (s *side) add(rec *record.Verdict, seed maphash.Seed) {
 	}
 	v := verdicts{place: place{rec.Sample, rec.Repeat}, index: rec.Index, failed: rec.Failed, chat: rec.Messages != "",
 		prompt: fingerprint(seed, rec.Prompt, rec.Messages, rec.Continuations), target: fingerprint(seed, rec.Targets)}
+	if rec.Cluster != "" {
+		v.cluster = fingerprint(seed, rec.Cluster)
+	}
 	for _, sc := range rec.Scores {
 		m := measure{sc.Metric, sc.Profile}
 		at := t.column(m)

@@ -29,9 +29,16 @@ func (l *Line) fill(p pairing, o Options) {
 		}
 	}
 	mean, stderr := stats.MeanStderr(differences)
+	if p.clusters != nil {
+		mean, stderr, _ = stats.ClusteredStderr(differences, p.clusters)
+	}
 	l.Difference = record.Float(mean)
 	if l.variance = stderr * stderr; math.IsNaN(l.variance) {
 		l.variance = 0
+	}
+	if p.clusters != nil {
+		l.fillClustered(p, o, differences)
+		return
 	}
 	if p.binary && p.high > p.low {
 		var both, onlyA, onlyB, neither int
@@ -71,7 +78,40 @@ func (l *Line) fill(p pairing, o Options) {
 	}
 	b := stats.PairedBootstrap(p.a, p.b, o.Resamples, o.Seed)
 	l.Interval = [2]record.Float{record.Float(b.Percentile95.Low), record.Float(b.Percentile95.High)}
-	l.P = record.Float(bootstrapP(b.Replicates, differing))
+	l.P = record.Float(bootstrapP(b, differing))
+}
+
+// fillClustered computes a line whose rows depend on each other. McNemar's test
+// takes rows for independent, so that right-or-wrong metrics are drawn as graded
+// ones are: whole clusters at a time.
+func (l *Line) fillClustered(p pairing, o Options, differences []float64) {
+	sums := make([]float64, slices.Max(p.clusters)+1)
+	for i, c := range p.clusters {
+		sums[c] += differences[i]
+	}
+	differing := 0 // clusters
+	for _, s := range sums {
+		if math.Abs(s) > 1e-12 {
+			differing++
+		}
+	}
+	l.Test = "clustered bootstrap"
+	if o.ClosedForm {
+		l.Test = "clustered t"
+	}
+	switch {
+	case differing == 0:
+		l.P = 1
+		l.Interval = [2]record.Float{l.Difference, l.Difference}
+	case o.ClosedForm:
+		i := stats.ClusteredStudentT(differences, p.clusters, 0.95)
+		l.Interval = [2]record.Float{record.Float(i.Low), record.Float(i.High)}
+		l.P = record.Float(max(stats.ClusteredStudentP(differences, p.clusters), fewest(differing)))
+	default:
+		b := stats.PairedBootstrapClustered(p.a, p.b, p.clusters, o.Resamples, o.Seed)
+		l.Interval = [2]record.Float{record.Float(b.Percentile95.Low), record.Float(b.Percentile95.High)}
+		l.P = record.Float(bootstrapP(b, differing))
+	}
 }
 
 // take gives the line the numbers of one with the same pairs.
@@ -88,17 +128,9 @@ func fewest(differing int) float64 { return math.Exp2(float64(1 - differing)) }
 // bootstrapP is the two-sided p of a paired bootstrap: twice the smaller share
 // of replicates at or beyond zero, counted with one more in favour of no
 // difference, and not below what so few rows can say.
-func bootstrapP(replicates []float64, differing int) float64 {
-	below, above := 0, 0
-	for _, r := range replicates {
-		if r <= 0 {
-			below++
-		}
-		if r >= 0 {
-			above++
-		}
-	}
-	p := 2 * float64(min(below, above)+1) / float64(len(replicates)+1)
+func bootstrapP(b stats.Paired, differing int) float64 {
+	n := float64(len(b.Replicates))
+	p := 2 * (math.Round(n*min(b.ShareAtOrBelow0, b.ShareAtOrAbove0)) + 1) / (n + 1)
 	return min(1, max(p, fewest(differing)))
 }
 

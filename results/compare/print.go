@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strconv"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -167,7 +168,11 @@ func render(w io.Writer, lines []Line, macro bool) {
 		if l.Unjudged > 0 {
 			note += fmt.Sprintf(", %d without verdict", l.Unjudged)
 		}
-		t.AppendRow(table.Row{name, metric, l.N, number(float64(l.A)), number(float64(l.B)),
+		rows := strconv.Itoa(l.N)
+		if l.Clusters > 0 {
+			rows += fmt.Sprintf(" in %d", l.Clusters)
+		}
+		t.AppendRow(table.Row{name, metric, rows, number(float64(l.A)), number(float64(l.B)),
 			signed(float64(l.Difference)) + " [" + signed(float64(l.Interval[0])) + ", " + signed(float64(l.Interval[1])) + "]",
 			PText(float64(l.Adjusted)), fmt.Sprintf("%d/%d", l.Better, l.Worse), note})
 	}

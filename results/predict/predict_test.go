@@ -36,7 +36,7 @@ func TestWeightsSumToOne(t *testing.T) {
 		rows[i][4] = 7 // does not vary
 	}
 	question := randomRows(rng, 1, 5)[0]
-	for s, w := range weigh(rows, question) {
+	for s, w := range weigh(newDesign(rows), question) {
 		var sum float64
 		for _, v := range w {
 			sum += v

@@ -66,14 +66,17 @@ type design struct {
 	means, deviations []float64
 
 	gram    *mat.SymDense // of the columns, made when asked for
-	between *mat.SymDense // mean squared distances of the rows
+	between *mat.SymDense // distances of the rows
+	// factors of what is solved, by the smoother's settings, for several questions.
+	ridges   map[float64]*mat.Cholesky
+	gaussian map[[2]float64]*mat.Cholesky
 }
 
 // newDesign takes means and deviations (population) from the rows themselves. A
 // column that does not vary counts for nothing.
 func newDesign(rows [][]float64) *design {
 	columns := len(rows[0])
-	d := &design{means: make([]float64, columns), deviations: make([]float64, columns)}
+	d := &design{means: make([]float64, columns), deviations: make([]float64, columns), ridges: map[float64]*mat.Cholesky{}, gaussian: map[[2]float64]*mat.Cholesky{}}
 	n := float64(len(rows))
 	for j := range columns {
 		for _, r := range rows {
@@ -154,12 +157,15 @@ func (d *design) ridge(q []float64, lambda float64) []float64 {
 			}
 		}
 	}
-	penalised := mat.NewSymDense(k, nil)
-	penalised.CopySym(d.gram)
-	for i := range k {
-		penalised.SetSym(i, i, penalised.At(i, i)+lambda)
+	if d.ridges[lambda] == nil {
+		penalised := mat.NewSymDense(k, nil)
+		penalised.CopySym(d.gram)
+		for i := range k {
+			penalised.SetSym(i, i, penalised.At(i, i)+lambda)
+		}
+		d.ridges[lambda] = factor(penalised)
 	}
-	solved := solve(penalised, q)
+	solved := solve(d.ridges[lambda], q)
 	w := d.mean(q)
 	for i, z := range d.z {
 		for j, v := range z {
@@ -183,16 +189,22 @@ func (d *design) gauss(q []float64, length, noise float64) []float64 {
 			}
 		}
 	}
-	cov := mat.NewSymDense(n, nil)
+	key := [2]float64{length, noise}
+	if d.gaussian[key] == nil {
+		cov := mat.NewSymDense(n, nil)
+		for i := range n {
+			cov.SetSym(i, i, 1+noise)
+			for j := i + 1; j < n; j++ {
+				cov.SetSym(i, j, kernel(d.between.At(i, j)))
+			}
+		}
+		d.gaussian[key] = factor(cov)
+	}
 	near := make([]float64, n)
 	for i := range n {
 		near[i] = kernel(distance(d.z[i], q))
-		cov.SetSym(i, i, 1+noise)
-		for j := i + 1; j < n; j++ {
-			cov.SetSym(i, j, kernel(d.between.At(i, j)))
-		}
 	}
-	w := solve(cov, near)
+	w := solve(d.gaussian[key], near)
 	var sum float64
 	for _, v := range w {
 		sum += v
@@ -203,12 +215,19 @@ func (d *design) gauss(q []float64, length, noise float64) []float64 {
 	return w
 }
 
-// solve gives A⁻¹b for a positive definite A.
-func solve(a *mat.SymDense, b []float64) []float64 {
-	var factor mat.Cholesky
-	var x mat.VecDense
-	if !factor.Factorize(a) || factor.SolveVecTo(&x, mat.NewVecDense(len(b), slices.Clone(b))) != nil {
+func factor(a *mat.SymDense) *mat.Cholesky {
+	var f mat.Cholesky
+	if !f.Factorize(a) {
 		panic("BUG: a penalised matrix is not positive definite") // features are checked to be finite
+	}
+	return &f
+}
+
+// solve gives A⁻¹b.
+func solve(f *mat.Cholesky, b []float64) []float64 {
+	var x mat.VecDense
+	if err := f.SolveVecTo(&x, mat.NewVecDense(len(b), slices.Clone(b))); err != nil {
+		panic("BUG: " + err.Error())
 	}
 	return x.RawVector().Data
 }

@@ -20,25 +20,22 @@ type trial struct {
 
 func newTrial(rows [][]float64, question []float64) *trial {
 	n := len(rows)
-	t := &trial{n: n, asked: weigh(rows, question), without: make([][][]float64, n), pair: make([][][][]float64, n)}
+	t := &trial{n: n, asked: weigh(newDesign(rows), question), without: make([][][]float64, n), pair: make([][][][]float64, n)}
 	for i := range n {
-		kept := leave(rows, i)
-		t.without[i] = weigh(kept, rows[i])
+		t.without[i] = weigh(newDesign(leave(rows, i)), rows[i])
 		t.pair[i] = make([][][]float64, n)
-		for j := range kept {
-			at := j
-			if j >= i {
-				at++
-			}
-			t.pair[i][at] = weigh(leave(kept, j), kept[j])
+	}
+	for i := range n {
+		for j := range i {
+			d := newDesign(leave(leave(rows, i), j)) // without both, it serves both
+			t.pair[i][j], t.pair[j][i] = weigh(d, rows[j]), weigh(d, rows[i])
 		}
 	}
 	return t
 }
 
 // weigh asks every smoother.
-func weigh(rows [][]float64, question []float64) [][]float64 {
-	d := newDesign(rows)
+func weigh(d *design, question []float64) [][]float64 {
 	z := d.scale(question)
 	out := make([][]float64, len(smoothers))
 	for s := range smoothers {
