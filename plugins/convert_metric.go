@@ -178,6 +178,7 @@ func taskToPB(t *core.Task) (*pb.Task, error) {
 		Prompt:     t.Prompt,
 		Chat:       &pb.ChatForms{System: t.Chat.System, User: t.Chat.User},
 		Target:     t.Target,
+		Cluster:    t.Cluster,
 		Labels:     same(t.Labels),
 		Generation: generationToPB(t.Generation),
 		Extract: each(t.Extract, func(s core.Step) *pb.Step {
@@ -236,6 +237,7 @@ func taskFromPB(t *pb.Task) *core.Task {
 		Prompt:     t.GetPrompt(),
 		Chat:       core.Chat{System: t.GetChat().GetSystem(), User: t.GetChat().GetUser()},
 		Target:     t.GetTarget(),
+		Cluster:    t.GetCluster(),
 		Labels:     same(t.GetLabels()),
 		Generation: generationFromPB(t.GetGeneration()),
 		Extract: each(t.GetExtract(), func(s *pb.Step) core.Step {

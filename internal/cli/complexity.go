@@ -53,7 +53,7 @@ func newComplexity() *cobra.Command {
 			"target; and the size of prompt and target together under zlib at level 6, over their bytes.\n" +
 			"They depend on the prompt's words: figures for one prompt say little of another.",
 		Example: "  evalrun complexity glue_cola gsm8k --data embedded\n" +
-			"  evalrun complexity tasks/*.yaml --data DIR --json",
+			"  evalrun complexity drop --data embedded --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runComplexity(cmd.Context(), cmd.OutOrStdout(), args, f, asCSV)
 		},

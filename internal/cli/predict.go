@@ -42,7 +42,7 @@ func newPredict() *cobra.Command {
 			"Features depend on the words of the prompt. Those of evalrun's own prompts are used, or for\n" +
 			"a task with one of the report's prompts those of Table 13; the two are never mixed.",
 		Example: "  evalrun predict glue_cola --data embedded\n" +
-			"  evalrun predict mine.yaml --base mistral-7b --with runs/latest",
+			"  evalrun predict drop --data embedded --base mistral-7b --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runPredict(cmd.Context(), cmd.OutOrStdout(), args, f)
 		},

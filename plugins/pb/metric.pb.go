@@ -1358,6 +1358,7 @@ type Task struct {
 	Paper         *Paper                 `protobuf:"bytes,15,opt,name=paper" json:"paper,omitempty"`
 	Path          string                 `protobuf:"bytes,16,opt,name=path" json:"path,omitempty"`
 	Source        []byte                 `protobuf:"bytes,17,opt,name=source" json:"source,omitempty"`
+	Cluster       string                 `protobuf:"bytes,18,opt,name=cluster" json:"cluster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1509,6 +1510,13 @@ func (x *Task) GetSource() []byte {
 		return x.Source
 	}
 	return nil
+}
+
+func (x *Task) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
 }
 
 type Dataset struct {
@@ -2184,7 +2192,7 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x06params\x18\x02 \x03(\v2\".evalrun.v1.MetricSpec.ParamsEntryR\x06params\x1aL\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\xe7\x04\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\x81\x05\n" +
 	"\x04Task\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1a\n" +
@@ -2205,7 +2213,8 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\afewshot\x18\x0e \x01(\v2\x13.evalrun.v1.FewshotR\afewshot\x12'\n" +
 	"\x05paper\x18\x0f \x01(\v2\x11.evalrun.v1.PaperR\x05paper\x12\x12\n" +
 	"\x04path\x18\x10 \x01(\tR\x04path\x12\x16\n" +
-	"\x06source\x18\x11 \x01(\fR\x06source\"\xe9\x01\n" +
+	"\x06source\x18\x11 \x01(\fR\x06source\x12\x18\n" +
+	"\acluster\x18\x12 \x01(\tR\acluster\"\xe9\x01\n" +
 	"\aDataset\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06config\x18\x02 \x01(\tR\x06config\x12\x1a\n" +

@@ -16,7 +16,9 @@ func newComplexity() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "complexity",
 		Short: "complexity heuristics of all rows together",
-		Args:  cobra.NoArgs,
+		Example: "  echo '{\"input\":\"one two\",\"output\":\"two\"}' | evalrun debug complexity\n" +
+			"  printf '{\"input\":\"%s\",\"output\":\"a\"}\\n' b bb | evalrun debug complexity",
+		Args: cobra.NoArgs,
 	}
 	in := inFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

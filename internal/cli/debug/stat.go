@@ -50,7 +50,9 @@ func newStat() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stat NAME",
 		Short: "intervals, tests, correlations and regressions: " + strings.Join(names, ", "),
-		Args:  cobra.ExactArgs(1), ValidArgs: names,
+		Example: "  echo '{\"k\":8,\"n\":10,\"level\":0.95}' | evalrun debug stat wilson\n" +
+			"  echo '{\"p\":[0.01,0.04,0.03]}' | evalrun debug stat holm",
+		Args: cobra.ExactArgs(1), ValidArgs: names,
 	}
 	in := inFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
