@@ -39,6 +39,7 @@ func parts() []part {
 		{"adapters", "training/dora", checkAdapters},
 		{"nf4", "training/nf4/meta.json", checkNF4},
 		{"gradients", "models", checkGradients},
+		{"train", "training/run", checkTrain},
 		{"lr", "training/lr/meta.json", checkLR},
 		{"optim", "training/adam/meta.json", checkOptim},
 		{"humaneval", "scoring/humaneval.jsonl", checkHumaneval},

@@ -143,16 +143,15 @@ func checkOptim(e *env) error {
 			return err
 		}
 		t := e.tally(kind+" as "+run, "1e-6 absolute")
-		if err := nearFiles(t, e.path("training/adam/"+run+".safetensors"), dst, func(string, []float32) float64 { return 1e-6 }); err != nil {
+		if err := nearFiles(t, e.path("training/adam/"+run+".safetensors"), dst, 1e-6); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// nearFiles compares every tensor of want with its namesake in got; limit
-// gives the largest difference allowed in a tensor.
-func nearFiles(t *tally, want, got string, limit func(name string, want []float32) float64) error {
+// nearFiles compares every tensor of want with its namesake in got.
+func nearFiles(t *tally, want, got string, limit float64) error {
 	w, err := open(want)
 	if err != nil {
 		return err
@@ -168,9 +167,8 @@ func nearFiles(t *tally, want, got string, limit func(name string, want []float3
 			continue
 		}
 		want, got := floats(a), floats(b)
-		most := limit(name, want)
 		for i, x := range want {
-			t.near(float64(x), float64(got[i]), most, "%s[%d]", name, i)
+			t.near(float64(x), float64(got[i]), limit, "%s[%d]", name, i)
 		}
 	}
 	return nil

@@ -204,16 +204,23 @@ func (c *Config) scale(path string) float32 {
 	return float32(alpha / rank)
 }
 
+// The files of an adapter's folder.
+const (
+	configFile = "adapter_config.json"
+	modelFile  = "adapter_model.safetensors"
+)
+
 // Adapter is an open adapter: its configuration and its tensors.
 type Adapter struct {
 	Path   string
 	Config *Config
+	Text   []byte // of adapter_config.json
 	file   *weights.File
 }
 
 // Open opens an adapter's folder. Close it.
 func Open(dir string) (*Adapter, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "adapter_config.json"))
+	text, err := os.ReadFile(filepath.Join(dir, configFile))
 	if err != nil {
 		return nil, fmt.Errorf("open adapter: %w", err)
 	}
@@ -221,7 +228,7 @@ func Open(dir string) (*Adapter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	name := filepath.Join(dir, "adapter_model.safetensors")
+	name := filepath.Join(dir, modelFile)
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(dir, "adapter_model.bin")); err == nil {
 			return nil, fmt.Errorf("%s: only adapter_model.bin, a PyTorch pickle, which is not read: save the adapter with safe_serialization=True", dir)
@@ -231,7 +238,7 @@ func Open(dir string) (*Adapter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open adapter: %w", err)
 	}
-	return &Adapter{Path: dir, Config: c, file: f}, nil
+	return &Adapter{Path: dir, Config: c, Text: text, file: f}, nil
 }
 
 // Close unmaps the tensors.

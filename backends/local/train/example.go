@@ -89,6 +89,16 @@ func rows(examples []Example) (tokens, judged int) {
 	return tokens, judged
 }
 
+// Largest gives the most tokens and judged labels of windows of size examples,
+// taken in order.
+func Largest(examples []Example, size int) (tokens, judged int) {
+	for from := 0; from < len(examples); from += size {
+		t, j := rows(examples[from:min(from+size, len(examples))])
+		tokens, judged = max(tokens, t), max(judged, j)
+	}
+	return tokens, judged
+}
+
 // logitRows bounds the logits that are held at a time, about 64 MiB of them.
 func logitRows(vocab, judged int) int {
 	return max(1, min(judged, (16<<20)/vocab))

@@ -46,7 +46,7 @@ func WriteSafetensors(path string, tensors []Tensor, metadata map[string]string)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return writeFile(path, func(w io.Writer) error {
+	return WriteFile(path, func(w io.Writer) error {
 		if _, err := w.Write(header); err != nil {
 			return err
 		}
@@ -182,7 +182,7 @@ func WriteGGUF(path string, tensors []Tensor, meta *Meta) error {
 		b.Write(le.AppendUint64(nil, offset))
 		offset = roundUp(offset+uint64(len(t.Data)), align)
 	}
-	return writeFile(path, func(w io.Writer) error {
+	return WriteFile(path, func(w io.Writer) error {
 		at := uint64(b.Len())
 		if _, err := w.Write(b.Bytes()); err != nil {
 			return err
@@ -311,9 +311,9 @@ func checkSize(t Tensor, e element) error {
 	return nil
 }
 
-// writeFile lets write fill a temporary file beside path, syncs it and renames
+// WriteFile lets write fill a temporary file beside path, syncs it and renames
 // it, so that a reader sees the old file or the new one and nothing between.
-func writeFile(path string, write func(io.Writer) error) (err error) {
+func WriteFile(path string, write func(io.Writer) error) (err error) {
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)

@@ -45,5 +45,6 @@ func windows() []*cobra.Command {
 		newGrad(),
 		newLR(),
 		newOptim(),
+		newTrain(),
 	}
 }

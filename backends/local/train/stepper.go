@@ -1,0 +1,97 @@
+package train
+
+import (
+	"fmt"
+
+	"github.com/evalrun/evalrun/backends/local/nn"
+)
+
+// A Stepper takes what is tuned through windows of examples: a window is one
+// packed pass and one update.
+type Stepper struct {
+	t      *Tuned
+	opt    *Optimiser
+	pass   *nn.Pass
+	recipe *Recipe
+	rates  Schedule
+}
+
+// NewStepper plans the memory of windows of up to tokens tokens with judged
+// judged labels. keep holds all activations; without it blocks are computed
+// twice, to the same bits.
+func NewStepper(t *Tuned, r *Recipe, tokens, judged int, keep bool) (*Stepper, error) {
+	s := &Stepper{t: t, recipe: r, rates: r.Rates()}
+	if err := s.rates.Check(); err != nil {
+		return nil, err
+	}
+	if r.Accumulate < 1 {
+		return nil, fmt.Errorf("accumulation over %d micro-batches: it must be one or more", r.Accumulate)
+	}
+	var err error
+	if s.opt, err = NewOptimiser(t.dev, r, t.params); err != nil {
+		return nil, err
+	}
+	s.pass, err = nn.NewPass(t.dev, t.model.Decoder, t.nn, nn.PassOptions{
+		Rows: tokens, LossRows: judged, LogitRows: logitRows(t.model.Vocab, judged),
+		Keep: keep, BF16: r.Compute == "bf16",
+	})
+	return s, err
+}
+
+// Optimiser is the state that a checkpoint keeps beside the values.
+func (s *Stepper) Optimiser() *Optimiser { return s.opt }
+
+// Bytes is the memory of the pass.
+func (s *Stepper) Bytes() int64 { return s.pass.Bytes() }
+
+// NotFiniteError says that an example's loss, or a gradient, is no number.
+// Nothing has been changed by its window.
+type NotFiniteError struct {
+	Step    int // micro-batch
+	Example int // within the window; -1 where it is the gradient
+	Detail  string
+}
+
+// Error tells step and detail.
+func (e *NotFiniteError) Error() string { return fmt.Sprintf("step %d: %s", e.Step, e.Detail) }
+
+// Window computes the gradients of
+//
+//	L = Σ_i mean(loss of example i) / Accumulate
+//
+// as one packed batch and updates the values with the rate of the window's last
+// micro-batch; first is the number of its first. It gives the mean loss of each
+// example and the norm of the gradients before clipping.
+func (s *Stepper) Window(first int, examples []Example) (losses []float64, norm float64, err error) {
+	b := pack(s.t.model, examples, s.recipe.Seed, func(judged int) float64 {
+		return 1 / (float64(s.recipe.Accumulate) * float64(judged))
+	})
+	losses = means(examples, s.pass.Backward(b))
+	for i, l := range losses {
+		if l-l != 0 {
+			s.clear()
+			return losses, 0, &NotFiniteError{Step: first + i, Example: i, Detail: fmt.Sprintf("the loss is %v", l)}
+		}
+	}
+	last := first + len(examples) - 1
+	if norm, err = s.opt.Step(s.rates.Rate(last)); err != nil {
+		s.clear()
+		return losses, norm, &NotFiniteError{Step: last, Example: -1, Detail: err.Error()}
+	}
+	return losses, norm, s.t.Refresh()
+}
+
+// Losses gives the mean loss of each example, and changes nothing.
+func (s *Stepper) Losses(examples []Example) []float64 {
+	return means(examples, s.pass.Loss(pack(s.t.model, examples, s.recipe.Seed, func(int) float64 { return 1 })))
+}
+
+// clear drops gradients that are not to be used.
+func (s *Stepper) clear() {
+	for _, p := range s.t.params {
+		s.t.dev.Fill(p.Grad, p.N, 0)
+	}
+}
+
+// Rate is the learning rate in force during micro-batch step.
+func (s *Stepper) Rate(step int) float64 { return s.rates.Rate(step) }
