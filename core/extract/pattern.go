@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/dlclark/regexp2"
+
+	pytext "github.com/evalrun/evalrun/core/text"
 )
 
 // DefaultTimeout is the time one text may take. The engine's clock ticks every
@@ -110,12 +112,12 @@ func (p *Pattern) Remove(text string) (string, error) {
 	at, offset := 0, 0
 	err := p.each(text, func(m *regexp2.Match, _ func(int) string) bool {
 		for ; at < m.Index; at++ { // matches come in order, so one walk is enough
-			_, width := utf8.DecodeRuneInString(text[offset:])
+			_, width := pytext.DecodeRune(text[offset:])
 			offset += width
 		}
 		b.WriteString(text[rest:offset])
 		for ; at < m.Index+m.Length; at++ {
-			_, width := utf8.DecodeRuneInString(text[offset:])
+			_, width := pytext.DecodeRune(text[offset:])
 			offset += width
 		}
 		rest = offset
@@ -175,15 +177,7 @@ func (p *Pattern) fromEnd(text string, n int) (*Match, error) {
 
 // each hands the matches of text to yield, in order, until it returns false.
 func (p *Pattern) each(text string, yield func(*regexp2.Match, func(int) string) bool) error {
-	runes := []rune(text)
-	var offsets []int // byte offset of each rune, only where bytes and runes disagree
-	if len(runes) != len(text) {
-		offsets = make([]int, 0, len(runes)+1)
-		for i := range text {
-			offsets = append(offsets, i)
-		}
-		offsets = append(offsets, len(text))
-	}
+	runes, offsets := pytext.Runes(text)
 	deadline := time.Now().Add(p.timeout)
 	re := p.re
 	for start := 0; start <= len(runes); {

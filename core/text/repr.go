@@ -121,8 +121,10 @@ func writeQuoted(b *strings.Builder, s string) {
 	}
 	b.WriteByte(quote)
 	for i := 0; i < len(s); {
-		r, width := utf8.DecodeRuneInString(s[i:])
+		r, width := DecodeRune(s[i:])
 		switch {
+		case r >= 0xd800 && r <= 0xdfff:
+			fmt.Fprintf(b, `\u%04x`, r)
 		case r == utf8.RuneError && width == 1:
 			fmt.Fprintf(b, `\udc%02x`, s[i])
 		case r == rune(quote) || r == '\\':

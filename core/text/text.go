@@ -13,7 +13,9 @@
 //
 // All functions are pure and safe for concurrent use unless a type says
 // otherwise. A Go string that is not valid UTF-8 is accepted everywhere; its
-// bad bytes are neither letters, digits nor spaces.
+// bad bytes are neither letters, digits nor spaces. A lone surrogate, which a
+// Python str may hold, is its three bytes as if it were a character (WTF-8); see
+// DecodeRune.
 package text
 
 import (

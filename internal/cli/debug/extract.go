@@ -13,10 +13,10 @@ import (
 
 // matchAnswer is one match; a group that took no part is null.
 type matchAnswer struct {
-	Match  string    `json:"match"`
-	Groups []*string `json:"groups"`
-	Span   [2]int    `json:"span"`
-	Spans  [][2]int  `json:"spans"`
+	Match  pyString    `json:"match"`
+	Groups []*pyString `json:"groups"`
+	Span   [2]int      `json:"span"`
+	Spans  [][2]int    `json:"spans"`
 }
 
 func newExtract() *cobra.Command {
@@ -47,13 +47,13 @@ func newExtract() *cobra.Command {
 			return &core.UserError{Where: "--pattern " + pattern, Message: err.Error(), Hint: "patterns are those of Python's re, version 3.11"}
 		}
 		return eachLine(cmd, *in, func(l struct {
-			Text *string `json:"text"`
+			Text *pyString `json:"text"`
 		}) (any, error) {
 			if l.Text == nil {
 				return nil, errors.New(`"text" is missing`)
 			}
 			if all {
-				matches, err := p.FindAll(*l.Text)
+				matches, err := p.FindAll(string(*l.Text))
 				if err != nil {
 					return timeLimit(err)
 				}
@@ -63,7 +63,7 @@ func newExtract() *cobra.Command {
 				}
 				return map[string]any{"matches": answers}, nil
 			}
-			m, err := p.Select(*l.Text, selected)
+			m, err := p.Select(string(*l.Text), selected)
 			if err != nil {
 				return timeLimit(err)
 			}
@@ -85,10 +85,11 @@ func timeLimit(err error) (any, error) {
 }
 
 func matchLine(m *extract.Match) *matchAnswer {
-	a := &matchAnswer{Match: m.Groups[0], Groups: make([]*string, len(m.Groups)), Span: m.Spans[0], Spans: m.Spans}
+	a := &matchAnswer{Match: pyString(m.Groups[0]), Groups: make([]*pyString, len(m.Groups)), Span: m.Spans[0], Spans: m.Spans}
 	for i := range m.Groups {
 		if m.Took(i) {
-			a.Groups[i] = &m.Groups[i]
+			g := pyString(m.Groups[i])
+			a.Groups[i] = &g
 		}
 	}
 	return a

@@ -227,6 +227,11 @@ func pythonValue(raw json.RawMessage) (any, error) {
 	if raw == nil {
 		return nil, errors.New("is missing")
 	}
+	if trimmed := bytes.TrimSpace(raw); len(trimmed) > 0 && trimmed[0] == '"' {
+		var s pyString
+		err := json.Unmarshal(trimmed, &s)
+		return string(s), err
+	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	var v any

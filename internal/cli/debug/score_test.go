@@ -89,6 +89,14 @@ func TestExtractWindow(t *testing.T) {
 	if b, _ := json.Marshal(got); string(b) != `{"groups":["b2","b","2",null],"match":"b2","span":[5,7],"spans":[[5,7],[5,6],[6,7],[-1,-1]]}` {
 		t.Errorf("%s", b)
 	}
+	// encoding/json cannot say what a lone surrogate is, so the line is looked at.
+	cmd, out := newExtract(), new(strings.Builder)
+	cmd.SetIn(strings.NewReader(`{"text":"\ud83d\ude00\ud800<\n\udfffx"}`))
+	cmd.SetOut(out)
+	cmd.SetArgs([]string{"--pattern", `(.)<\s.`})
+	if err := cmd.Execute(); err != nil || out.String() != `{"match":"\ud800<\n\udfff","groups":["\ud800<\n\udfff","\ud800"],"span":[1,5],"spans":[[1,5],[1,2]]}`+"\n" {
+		t.Errorf("%s %v", out, err)
+	}
 	if got, err := ask(t, newExtract, `{"text":"x"}`, "--pattern", `\d`); err != nil || got != nil {
 		t.Errorf("%v %v", got, err)
 	}
