@@ -378,6 +378,9 @@ func lineFlags(l results.Score) []string {
 	add(l.APIErrors, fmt.Sprintf("%d API errors", l.APIErrors))
 	add(l.ExtractionFailed, percent(l.ExtractionFailed, asked)+" no answer found")
 	add(l.Truncated, percent(l.Truncated, asked)+" prompts truncated")
+	for _, w := range l.Warnings {
+		add(w.Samples, percent(w.Samples, asked)+" "+w.Text)
+	}
 	add(l.Cut, percent(l.Cut, asked)+" answers cut")
 	add(l.Empty, percent(l.Empty, asked)+" empty")
 	add(l.Dropped, fmt.Sprintf("%d dropped", l.Dropped))
