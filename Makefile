@@ -19,3 +19,20 @@ bench:
 GOLDENS ?= ../shared/golden
 goldens: build
 	go run ./internal/goldens -evalrun ./evalrun $(GOLDENS)
+
+# The build for NVIDIA GPUs, beside the plain one, which starts it. It needs a C
+# compiler, CUDA's headers and libcuda.so: Debian's nvidia-cuda-dev and libcuda1
+# (non-free), or any toolkit from 11.8 on. Elsewhere installed ones are named so:
+#   make cuda CGO_CFLAGS=-I/opt/cuda/include CGO_LDFLAGS=-L/opt/cuda/lib64/stubs
+.PHONY: cuda ptx emulate
+cuda: build
+	go build -tags cuda -o evalrun-cuda .
+
+# CUDA kernels to PTX, a development step; needs clang-16 and nothing of CUDA.
+ptx:
+	./kernels/cuda/compile.sh
+
+# The CUDA kernels thread by thread on the processor, against kerneltest; needs a
+# C++ compiler. Minutes.
+emulate:
+	go test -tags emulate -run Emulated -timeout 30m ./kernels/cuda

@@ -7,10 +7,10 @@ import (
 	"strings"
 
 	"github.com/evalrun/evalrun/backends/local/arch"
+	"github.com/evalrun/evalrun/backends/local/device"
 	"github.com/evalrun/evalrun/backends/local/engine"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/extract"
-	"github.com/evalrun/evalrun/kernels/ref"
 )
 
 // settings are what a user may choose with --device, --adapter and --opt.
@@ -24,13 +24,10 @@ type settings struct {
 
 func settingsOf(c core.Config) (settings, error) {
 	o := settings{patterns: &patterns{held: map[core.Pattern]*extract.Pattern{}}}
-	switch c.Device {
-	case "", "cpu":
-	case "ref":
-		o.Device = ref.New()
-	default:
-		return o, &core.UserError{Where: "--device " + c.Device, Message: "there is no such device here", Hint: "this build computes on: cpu, ref"}
+	if err := device.Check(c.Device); err != nil {
+		return o, &core.UserError{Where: "--device " + c.Device, Message: err.Error(), Hint: "this build computes on: " + strings.Join(device.Names(), ", ")}
 	}
+	o.DeviceName = c.Device
 	for _, a := range c.Adapters {
 		o.Adapters = append(o.Adapters, engine.AdapterPath{Name: a.Name, Path: a.Path})
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/evalrun/evalrun/internal/probe"
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/cpu"
+	"github.com/evalrun/evalrun/kernels/cuda"
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
@@ -27,7 +28,8 @@ type diagnosis struct {
 	CPU     probe.CPU    `json:"cpu"`
 	Memory  probe.Memory `json:"memory"`
 	GPU     probe.GPU    `json:"gpu"`
-	Device  string       `json:"device"` // what computes
+	CUDA    string       `json:"cuda"`   // whether a GPU that is there computes, or why it does not
+	Device  string       `json:"device"` // what is measured
 	Path    string       `json:"path"`   // the kernels chosen
 	Paths   []string     `json:"paths"`
 	Threads int          `json:"threads"`
@@ -97,12 +99,26 @@ func diagnose(quick bool) (*diagnosis, error) {
 		CPU: m.CPU(), Memory: m.Memory(), GPU: m.GPU(),
 		Device: dev.Name(), Path: dev.Path(), Paths: cpu.Paths(), Threads: dev.Threads(),
 	}
+	if d.GPU.Why == "" {
+		d.CUDA = cudaState()
+	}
 	if !quick {
 		if err := d.measure(dev); err != nil {
 			return nil, err
 		}
 	}
 	return d, nil
+}
+
+// cudaState says in a sentence whether the GPU computes.
+func cudaState() string {
+	g, err := cuda.Open(0, nil)
+	if err != nil {
+		return "it does not compute: " + err.Error()
+	}
+	defer g.Close()
+	free, total := g.Memory()
+	return fmt.Sprintf("the default device is %s, %d of %d MiB free; docs/cuda.md has its figures", g.Description(), free>>20, total>>20)
 }
 
 // measure fills in ceilings and rates.
@@ -169,7 +185,8 @@ func (d *diagnosis) print(out io.Writer) error {
 	if d.GPU.Why != "" {
 		line("GPU", "%s", d.GPU.Why)
 	} else {
-		line("GPU", "%s, driver %s, but this build computes on the CPU only", words(d.GPU.Names), d.GPU.Driver)
+		line("GPU", "%s, driver %s", words(d.GPU.Names), d.GPU.Driver)
+		line("", "%s", d.CUDA)
 	}
 	chosen := "the fastest here"
 	if os.Getenv(cpu.PathVariable) != "" {

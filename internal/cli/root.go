@@ -12,6 +12,7 @@ import (
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/cli/debug"
 	"github.com/evalrun/evalrun/internal/nearest"
+	"github.com/evalrun/evalrun/kernels/cuda"
 	"github.com/evalrun/evalrun/tasks"
 )
 
@@ -28,6 +29,10 @@ second stops).`
 
 // Main runs the program and gives its exit code.
 func Main(args []string) int {
+	if cuda.Built && len(args) == 1 && args[0] == cudaProbe {
+		return 0
+	}
+	redirect()
 	if code, served := servePlugin(args); served {
 		return code
 	}

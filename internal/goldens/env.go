@@ -18,6 +18,7 @@ type env struct {
 	verbose  int
 	tallies  []*tally
 	failed   []string
+	device   string // of the windows that run a model; "" is cpu
 }
 
 // path is a file below the folder of goldens.

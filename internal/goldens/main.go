@@ -48,9 +48,10 @@ func parts() []part {
 
 func main() {
 	bin := flag.String("evalrun", "./evalrun", "the program under test")
+	device := flag.String("device", "", "run the models on this device: cpu, ref, cuda")
 	verbose := flag.Int("v", 3, "mismatches printed a check")
 	flag.Usage = func() {
-		fmt.Fprintf(os.Stderr, "usage: goldens [-evalrun PROGRAM] [-v N] DIR [PART...]\n")
+		fmt.Fprintf(os.Stderr, "usage: goldens [-evalrun PROGRAM] [-v N] [-device NAME] DIR [PART...]\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -58,11 +59,11 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	os.Exit(check(*bin, flag.Arg(0), flag.Args()[1:], *verbose))
+	os.Exit(check(*bin, flag.Arg(0), flag.Args()[1:], *verbose, *device))
 }
 
 // check runs the parts and gives the exit code.
-func check(bin, dir string, only []string, verbose int) int {
+func check(bin, dir string, only []string, verbose int, device string) int {
 	if _, err := os.Stat(dir); err != nil {
 		fmt.Fprintf(os.Stderr, "goldens: there is no folder %s: nothing was checked\n  name the folder that holds scoring/, models/ and training/\n", dir)
 		return 1
@@ -75,7 +76,7 @@ func check(bin, dir string, only []string, verbose int) int {
 		fmt.Fprintf(os.Stderr, "goldens: no program %s\n  build it first: go build -o evalrun .\n", bin)
 		return 1
 	}
-	e := &env{bin: bin, dir: dir, verbose: verbose}
+	e := &env{bin: bin, dir: dir, verbose: verbose, device: device}
 	for _, p := range parts() {
 		if len(only) > 0 && !slices.Contains(only, p.name) {
 			continue

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/evalrun/evalrun/backends/local/weights"
@@ -237,7 +238,7 @@ func (e *env) logitsOf(check, model string, prompts []idsLine, tensors *weights.
 	}
 	out.Close()
 	defer os.Remove(out.Name())
-	args := append([]string{"logits", "--model", model, "--exact", "--out", out.Name()}, flags...)
+	args := append([]string{"logits", "--model", model, "--exact", "--out", out.Name()}, e.on(flags)...)
 	if _, err := ask(e, prompts, args...); err != nil {
 		return err
 	}
@@ -289,7 +290,7 @@ func furthest(a, b []float32) float64 {
 
 // greedy compares ids and log-probabilities of the continuations.
 func (e *env) greedy(name, model string, prompts []idsLine, want modelGolden) error {
-	out, err := ask(e, prompts, "generate", "--model", model, "--exact", "--max-new", fmt.Sprint(len(want.Greedy[0].IDs)), "--ignore-eos")
+	out, err := ask(e, prompts, "generate", "--model", model, "--exact", "--max-new", fmt.Sprint(len(want.Greedy[0].IDs)), "--ignore-eos", "--device", e.chosen())
 	if err != nil {
 		return err
 	}
@@ -314,7 +315,7 @@ func (e *env) greedy(name, model string, prompts []idsLine, want modelGolden) er
 }
 
 func (e *env) loss(check, model string, line idsLine, want, tolerance float64, flags ...string) error {
-	out, err := ask(e, []idsLine{line}, append([]string{"loss", "--model", model, "--exact"}, flags...)...)
+	out, err := ask(e, []idsLine{line}, append([]string{"loss", "--model", model, "--exact"}, e.on(flags)...)...)
 	if err != nil {
 		return err
 	}
@@ -324,4 +325,20 @@ func (e *env) loss(check, model string, line idsLine, want, tolerance float64, f
 	}
 	e.tally(check, fmt.Sprintf("%.0e absolute", tolerance)).near(want, got.Loss, tolerance, "loss")
 	return nil
+}
+
+// chosen is the device under test.
+func (e *env) chosen() string {
+	if e.device == "" {
+		return "cpu"
+	}
+	return e.device
+}
+
+// on adds the device to a window's flags, unless they name one.
+func (e *env) on(flags []string) []string {
+	if slices.Contains(flags, "--device") {
+		return flags
+	}
+	return append(slices.Clone(flags), "--device", e.chosen())
 }

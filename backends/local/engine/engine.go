@@ -16,10 +16,10 @@ import (
 	"sync"
 
 	"github.com/evalrun/evalrun/backends/local/arch"
+	"github.com/evalrun/evalrun/backends/local/device"
 	"github.com/evalrun/evalrun/backends/local/kv"
 	"github.com/evalrun/evalrun/backends/local/nn"
 	"github.com/evalrun/evalrun/kernels"
-	"github.com/evalrun/evalrun/kernels/cpu"
 )
 
 // Tokenizer is what the engine needs of one.
@@ -47,10 +47,11 @@ type TextStream interface {
 
 // Options choose how a model is run. The zero value suits a small model.
 type Options struct {
-	// Device computes; nil is a cpu device with Threads threads, which the
-	// engine closes.
-	Device  kernels.Device
-	Threads int
+	// Device computes; nil is the one that DeviceName names (device.Open), with
+	// Threads threads, which the engine closes.
+	Device     kernels.Device
+	DeviceName string
+	Threads    int
 	// Context is the longest sequence, prompt and answer together; 0 is the
 	// model's own, or what KVBytes hold if that is less.
 	Context int
@@ -153,7 +154,7 @@ func Load(path string, o Options) (*Engine, error) {
 	e := &Engine{dev: o.Device, opts: o, tok: o.Tokenizer, eos: map[int32]bool{}, adapters: map[string]*adapter{}, sessions: map[*Session]bool{}, done: make(chan struct{})}
 	e.wake.L, e.room.L = &e.mu, &e.mu
 	if e.dev == nil {
-		dev, err := cpu.New(cpu.Options{Threads: o.Threads})
+		dev, err := device.Open(o.DeviceName, o.Threads)
 		if err != nil {
 			return nil, err
 		}
@@ -253,10 +254,7 @@ func (e *Engine) size(c *arch.Config) error {
 	p.Sequences, p.BatchRows = o.Sequences, o.BatchRows
 	p.Pages = int(min(fit, each*int64(p.Sequences)))
 	p.KVBytes = int64(p.Pages) * pageBytes
-	p.Device = e.dev.Name()
-	if d, ok := e.dev.(*cpu.Device); ok {
-		p.Device = fmt.Sprintf("cpu (%s, %d threads)", d.Path(), d.Threads())
-	}
+	p.Device = device.Describe(e.dev)
 	return nil
 }
 

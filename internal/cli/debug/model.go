@@ -8,12 +8,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evalrun/evalrun/backends/local/arch"
+	"github.com/evalrun/evalrun/backends/local/device"
 	"github.com/evalrun/evalrun/backends/local/engine"
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/memory"
 	"github.com/evalrun/evalrun/kernels/format"
-	"github.com/evalrun/evalrun/kernels/ref"
 )
 
 // modelFlags are those of every window that runs a model.
@@ -30,7 +30,7 @@ func (f *modelFlags) add(cmd *cobra.Command) {
 	s.StringVar(&f.adapter, "adapter", "", "folder of an adapter as PEFT writes it")
 	s.StringVar(&f.quant, "quant", "none", "how weights are held: none, nf4 (double quantisation, blocks of 64, every linear layer but lm_head) or int8")
 	s.StringVar(&f.dtype, "dtype", "", "round the weights to f32, f16 or bf16 first (default: as the file has them)")
-	s.StringVar(&f.device, "device", "cpu", "what computes: cpu, or ref, the readable twin")
+	s.StringVar(&f.device, "device", "cpu", "what computes: cpu, ref (the readable twin), or cuda in a build that has it")
 	s.IntVar(&f.threads, "threads", 0, "threads of the cpu device (default: all)")
 	s.BoolVar(&f.plan, "plan", false, "tell on standard error how much memory was planned and taken")
 	s.Bool("exact", false, "float32 arithmetic throughout (what the engine does anyway)")
@@ -48,13 +48,10 @@ func (f *modelFlags) open() (*engine.Engine, error) {
 	if o.Weights, err = arch.ParseOptions(f.dtype, f.quant); err != nil {
 		return nil, &core.UserError{Where: "--dtype " + f.dtype + " --quant " + f.quant, Message: err.Error()}
 	}
-	switch f.device {
-	case "cpu":
-	case "ref":
-		o.Device = ref.New()
-	default:
-		return nil, &core.UserError{Where: "--device " + f.device, Message: "there is no such device here", Hint: "this build computes on: cpu, ref"}
+	if err := device.Check(f.device); err != nil {
+		return nil, &core.UserError{Where: "--device " + f.device, Message: err.Error(), Hint: "this build computes on: " + strings.Join(device.Names(), ", ")}
 	}
+	o.DeviceName = f.device
 	if f.adapter != "" {
 		o.Adapters = []engine.AdapterPath{{Name: loaded, Path: f.adapter}}
 	}

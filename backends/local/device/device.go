@@ -1,0 +1,73 @@
+// Package device finds what a model is computed on by the name that a user
+// gives it.
+package device
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/cpu"
+	"github.com/evalrun/evalrun/kernels/cuda"
+	"github.com/evalrun/evalrun/kernels/ref"
+)
+
+// Names are the devices of this build.
+func Names() []string {
+	names := []string{"cpu", "ref"}
+	if cuda.Built {
+		names = append(names, "cuda")
+	}
+	return names
+}
+
+// Check reports whether a name is one of a device; "" is the default.
+func Check(name string) error {
+	switch {
+	case name == "" || slices.Contains(Names(), name):
+		return nil
+	case name == "cuda":
+		return cuda.ErrNotBuilt
+	}
+	return errors.New("there is no such device here")
+}
+
+// Open starts a device: cpu with so many threads (0 is all), ref, or cuda. The
+// default is cuda where the build has it and a GPU starts, else cpu.
+func Open(name string, threads int) (kernels.Device, error) {
+	if err := Check(name); err != nil {
+		return nil, fmt.Errorf("device %s: %w", name, err)
+	}
+	switch {
+	case name == "ref":
+		return ref.New(), nil
+	case name == "cuda" || name == "" && cuda.Built:
+		d, err := cuda.Open(0, Failed)
+		if err == nil || name != "" {
+			return d, err
+		}
+		fmt.Fprintf(os.Stderr, "evalrun: computing on the CPU: %v\n", err)
+	}
+	return cpu.New(cpu.Options{Threads: threads})
+}
+
+// Failed is called when a GPU fails at work: the process ends, since nothing
+// that it held is left. What was written before stays: a run goes on from its
+// last answer, a training from its last checkpoint.
+var Failed = func(f *cuda.Fault) {
+	fmt.Fprintf(os.Stderr, "evalrun: %v\n  run the same command again: it goes on where it was saved; --device cpu needs no GPU\n", f)
+	os.Exit(2)
+}
+
+// Describe is the device with its path or processor: "cpu (avx2, 2 threads)".
+func Describe(d kernels.Device) string {
+	switch d := d.(type) {
+	case *cpu.Device:
+		return fmt.Sprintf("cpu (%s, %d threads)", d.Path(), d.Threads())
+	case *cuda.Device:
+		return d.Description()
+	}
+	return d.Name()
+}

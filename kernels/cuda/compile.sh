@@ -1,0 +1,33 @@
+#!/bin/sh
+# Translates src/*.cu to ptx/*.ptx; a development step (make ptx), the results
+# are committed. Plain clang 16 is enough (Debian: clang-16): no CUDA toolkit.
+#
+#	compile.sh [FOLDER [NAME...]]
+#
+# The products are translated once a kind of weight, so that the driver need not
+# finish what a model has no use for.
+set -e
+cd "$(dirname "$0")"
+out=${1:-ptx}
+[ $# -gt 0 ] && shift
+
+translate() { # source, result, flags
+	source=$1 result=$2
+	shift 2
+	clang-16 -x cuda --cuda-device-only -nocudainc -nocudalib -O3 -ffp-contract=off -Xclang -target-feature -Xclang +ptx78 \
+		-std=c++17 -Wall -Wno-unknown-cuda-version "$@" -S "$source" -o "$result"
+	# Remarks name the compiler's build; the driver does not want them.
+	sed -i -e 's/[[:space:]]*\/\/.*$//' -e '/^[[:space:]]*$/d' "$result"
+}
+
+for name in ${@:-$(cd src && ls *.cu | sed 's/\.cu$//')}; do
+	case $name in
+	matmul) for kind in 0 1 2 3 4; do translate src/$name.cu "$out/${name}_$kind.ptx" --cuda-gpu-arch=sm_80 -DONLY_KIND=$kind; done ;;
+	*_sm90)
+		# Instructions that clang has no words for stand in the source as text; they
+		# need a later version of PTX than it writes.
+		translate src/$name.cu "$out/$name.ptx" --cuda-gpu-arch=sm_90
+		sed -i -e 's/^\.version .*/.version 8.0/' -e 's/^\.target .*/.target sm_90a/' "$out/$name.ptx" ;;
+	*) translate src/$name.cu "$out/$name.ptx" --cuda-gpu-arch=sm_80 ;;
+	esac
+done

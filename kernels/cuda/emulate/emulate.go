@@ -1,0 +1,86 @@
+//go:build emulate && amd64
+
+// Package emulate runs the CUDA kernels on the processor, thread by thread, so
+// that their logic is tested where there is no GPU: it compiles the same
+// sources with the host's C++ compiler. It shows no race, no limit of a real
+// processor and no speed, and is for tests only.
+package emulate
+
+/*
+#cgo CXXFLAGS: -DEMULATE -std=c++17 -O2 -Wno-unknown-pragmas -I${SRCDIR}
+#cgo LDFLAGS: -ldl -rdynamic
+#include <stdlib.h>
+#include <string.h>
+void *emulateFind(const char *name);
+void emulateLaunch(void *kernel, const long long *args, int n, int gridX, int gridY, int threads);
+*/
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// Machine is a cuda.Driver whose device memory is the C heap.
+type Machine struct {
+	held map[uint64]int64
+	// Limit is the memory that it has, 0 for no end.
+	Limit int64
+	used  int64
+}
+
+func New() *Machine { return &Machine{held: map[uint64]int64{}} }
+
+func (*Machine) Name() string             { return "emulation" }
+func (*Machine) Sync() error              { return nil }
+func (m *Machine) Close() error           { return nil }
+func (m *Machine) Memory() (int64, int64) { return m.Limit - m.used, m.Limit }
+
+func (m *Machine) Alloc(bytes int64) (uint64, error) {
+	if m.Limit > 0 && m.used+bytes > m.Limit {
+		return 0, fmt.Errorf("no memory")
+	}
+	p := uint64(uintptr(C.malloc(C.size_t(bytes))))
+	C.memset(pointer(p), 0xa5, C.size_t(bytes))
+	m.held[p] = bytes
+	m.used += bytes
+	return p, nil
+}
+
+func (m *Machine) Free(p uint64) {
+	m.used -= m.held[p]
+	delete(m.held, p)
+	C.free(pointer(p))
+}
+
+func pointer(p uint64) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }
+
+func (*Machine) Upload(dst uint64, src unsafe.Pointer, bytes int64) error {
+	C.memcpy(pointer(dst), src, C.size_t(bytes))
+	return nil
+}
+
+func (*Machine) Download(dst unsafe.Pointer, src uint64, bytes int64) error {
+	C.memcpy(dst, pointer(src), C.size_t(bytes))
+	return nil
+}
+
+func (*Machine) Clear(dst uint64, bytes int64) error {
+	C.memset(pointer(dst), 0, C.size_t(bytes))
+	return nil
+}
+
+func (*Machine) Function(name string) (uintptr, error) {
+	c := C.CString(name)
+	defer C.free(unsafe.Pointer(c))
+	f := C.emulateFind(c)
+	if f == nil {
+		return 0, fmt.Errorf("no kernel %s", name)
+	}
+	return uintptr(f), nil
+}
+
+func (*Machine) Launch(f uintptr, gridX, gridY, threads, _ int, args []uint64) error {
+	C.emulateLaunch(*(*unsafe.Pointer)(unsafe.Pointer(&f)), (*C.longlong)(unsafe.Pointer(unsafe.SliceData(args))), C.int(len(args)), C.int(gridX), C.int(gridY), C.int(threads))
+	return nil
+}

@@ -1,0 +1,135 @@
+//go:build emulate
+
+#include "../src/device.h"
+#include <dlfcn.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <ucontext.h>
+
+namespace machine {
+int thread, block, blockY, threads, blocks;
+alignas(128) u8 dynamicShared[256 << 10];
+u32 exchange[1024];
+
+namespace {
+const int stackBytes = 64 << 10, most = 1024;
+struct Fibre {
+	jmp_buf at;
+	ucontext_t start;
+	bool begun, ended;
+};
+Fibre fibres[most];
+u8 *stacks;
+jmp_buf host;
+int alive, waiting, generation;
+int warpAlive[32], warpWaiting[32], warpGeneration[32];
+const int parameters = 24; // a kernel takes those that it declares
+void (*kernel)(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+i64 arguments[parameters];
+
+// enter goes on with fibre t.
+void enter(int t) {
+	thread = t;
+	Fibre &f = fibres[t];
+	if (f.begun) _longjmp(f.at, 1);
+	f.begun = true;
+	setcontext(&f.start);
+}
+
+// next goes on with the fibre after this one, or ends the block.
+void next() {
+	if (alive == 0) _longjmp(host, 1);
+	int t = thread;
+	do t = (t + 1) % threads;
+	while (fibres[t].ended);
+	enter(t);
+}
+
+void yield() {
+	if (_setjmp(fibres[thread].at) == 0) next();
+}
+
+void release(int w) {
+	if (warpWaiting[w] > 0 && warpWaiting[w] == warpAlive[w]) {
+		warpWaiting[w] = 0;
+		warpGeneration[w]++;
+	}
+	if (waiting > 0 && waiting == alive) {
+		waiting = 0;
+		generation++;
+	}
+}
+
+void run() {
+	const i64 *a = arguments;
+	kernel(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23]);
+	fibres[thread].ended = true;
+	alive--;
+	warpAlive[thread / 32]--;
+	release(thread / 32);
+	next();
+}
+} // namespace
+
+void barrier() {
+	int g = generation;
+	waiting++;
+	release(thread / 32);
+	while (generation == g) yield();
+}
+
+void warpBarrier() {
+	int w = thread / 32, g = warpGeneration[w];
+	warpWaiting[w]++;
+	release(w);
+	while (warpGeneration[w] == g) yield();
+}
+
+// emulateLaunch runs a kernel.
+extern "C" void emulateLaunch(void *k, const i64 *args, int n, int gridX, int gridY, int count) {
+	if (!stacks) stacks = (u8 *)malloc((size_t)stackBytes * most);
+	kernel = (decltype(kernel))k;
+	memset(arguments, 0, sizeof arguments);
+	memcpy(arguments, args, n * sizeof *args);
+	threads = count;
+	blocks = gridX;
+	for (volatile int y = 0; y < gridY; y++)
+		for (volatile int x = 0; x < gridX; x++) {
+			block = x;
+			blockY = y;
+			alive = count;
+			waiting = 0;
+			for (int w = 0; w < 32; w++) {
+				warpWaiting[w] = 0;
+				warpAlive[w] = count - 32 * w < 0 ? 0 : count - 32 * w > 32 ? 32 : count - 32 * w;
+			}
+			for (int t = 0; t < count; t++) {
+				Fibre &f = fibres[t];
+				f.begun = f.ended = false;
+				getcontext(&f.start);
+				f.start.uc_stack.ss_sp = stacks + (size_t)t * stackBytes;
+				f.start.uc_stack.ss_size = stackBytes;
+				f.start.uc_link = 0;
+				makecontext(&f.start, run, 0);
+			}
+			if (_setjmp(host) == 0) enter(0);
+		}
+}
+
+} // namespace machine
+
+extern "C" void *emulateFind(const char *name) { return dlsym(RTLD_DEFAULT, name); }
+
+#include "../src/weight.h"
+#include "../src/attention.cu"
+namespace elementwise {
+#include "../src/elementwise.cu"
+}
+#undef EACH
+namespace matmul {
+#include "../src/matmul.cu"
+}
+#undef EACH
+namespace train {
+#include "../src/train.cu"
+}

@@ -1,0 +1,48 @@
+// A processor that plays a GPU: the words of ../src/device.h for a C++ compiler
+// of the host. Each thread of a block is a fibre; a fibre runs until it waits
+// at a barrier or exchanges values with its warp. Blocks run one after another.
+#pragma once
+#include <math.h>
+#include <string.h>
+
+#define GLOBAL extern "C" void
+#define DEVICE static inline
+#define METHOD inline
+#define SHARED static
+#define CONSTANT static const
+#define DYNAMIC(type, name) type *name = (type *)machine::dynamicShared
+
+namespace machine {
+extern int thread, block, blockY, threads, blocks;
+extern u8 dynamicShared[];
+extern u32 exchange[1024];
+void barrier();
+void warpBarrier();
+} // namespace machine
+
+DEVICE int threadX() { return machine::thread; }
+DEVICE int blockX() { return machine::block; }
+DEVICE int blockY() { return machine::blockY; }
+DEVICE int threads() { return machine::threads; }
+DEVICE int blocks() { return machine::blocks; }
+DEVICE void barrier() { machine::barrier(); }
+DEVICE void warpBarrier() { machine::warpBarrier(); }
+DEVICE float bitsFloat(u32 b) { return __builtin_bit_cast(float, b); }
+DEVICE u32 floatBits(float x) { return __builtin_bit_cast(u32, x); }
+// exchangeWith: every lane of the warp comes here, as shfl.sync wants it.
+DEVICE float exchangeWith(float x, int lane) {
+	int me = machine::thread;
+	machine::exchange[me] = floatBits(x);
+	machine::warpBarrier();
+	float y = bitsFloat(machine::exchange[me / 32 * 32 + lane]);
+	machine::warpBarrier();
+	return y;
+}
+DEVICE float shuffleXor(float x, int lane) { return exchangeWith(x, machine::thread % 32 ^ lane); }
+DEVICE float shuffle(float x, int lane) { return exchangeWith(x, lane); }
+DEVICE float fma32(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+DEVICE float sqrt32(float x) { return sqrtf(x); }
+DEVICE double sqrt64(double x) { return sqrt(x); }
+DEVICE float max32(float a, float b) { return a > b ? a : b; }
+DEVICE float halfFloat(u16 h) { return (float)__builtin_bit_cast(_Float16, h); }
+DEVICE float roundHalf(float x) { return (float)(_Float16)x; }

@@ -1,0 +1,245 @@
+package cuda
+
+import (
+	"fmt"
+	"math/bits"
+	"runtime"
+	"slices"
+	"sync"
+	"unsafe"
+
+	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
+)
+
+// block is a piece of device memory that somebody holds. When the collector
+// finds that nobody does any more, the piece goes back to the heap; what is
+// still queued comes before whatever its next owner does, since all goes
+// through one stream.
+type block struct {
+	at    uint64
+	bytes int64
+}
+
+// heap hands out blocks. Small ones are cut from slabs in powers of two and
+// kept; large ones come from the driver one by one and are kept until memory
+// is short.
+type heap struct {
+	driver Driver
+	mu     sync.Mutex
+	free   map[int64][]uint64 // by size
+	slabs  []uint64
+	slab   uint64 // what is left of the last
+	left   int64
+	held   int64 // from the driver
+}
+
+const (
+	slabBytes  = 8 << 20
+	smallBytes = 1 << 20
+	smallest   = 256
+	largeStep  = 2 << 20
+)
+
+func sizeClass(bytes int64) int64 {
+	if bytes <= smallest {
+		return smallest
+	}
+	if bytes <= smallBytes {
+		return 1 << bits.Len64(uint64(bytes-1))
+	}
+	return (bytes + largeStep - 1) / largeStep * largeStep
+}
+
+// take gives a block of at least so many bytes, of unknown content.
+func (h *heap) take(bytes int64) (*block, error) {
+	size := sizeClass(bytes)
+	at, err := h.find(size)
+	if err != nil {
+		// What nobody holds any more may be enough.
+		for range 3 {
+			runtime.GC()
+			if h.trim(); at == 0 {
+				at, err = h.find(size)
+			}
+			if err == nil {
+				break
+			}
+			runtime.Gosched()
+		}
+	}
+	if err != nil {
+		free, total := h.driver.Memory()
+		return nil, &MemoryError{Bytes: bytes, Held: h.held, Free: free, Total: total}
+	}
+	b := &block{at, size}
+	runtime.AddCleanup(b, h.give, *b)
+	return b, nil
+}
+
+func (h *heap) find(size int64) (uint64, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if list := h.free[size]; len(list) > 0 {
+		h.free[size] = list[:len(list)-1]
+		return list[len(list)-1], nil
+	}
+	if size > smallBytes {
+		at, err := h.driver.Alloc(size)
+		if err == nil {
+			h.held += size
+		}
+		return at, err
+	}
+	if h.left < size {
+		at, err := h.driver.Alloc(slabBytes)
+		if err != nil {
+			return 0, err
+		}
+		h.held += slabBytes
+		h.slabs = append(h.slabs, at)
+		h.slab, h.left = at, slabBytes
+	}
+	at := h.slab
+	h.slab, h.left = h.slab+uint64(size), h.left-size
+	return at, nil
+}
+
+func (h *heap) give(b block) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.free != nil {
+		h.free[b.bytes] = append(h.free[b.bytes], b.at)
+	}
+}
+
+// trim gives large blocks that nobody holds back to the driver.
+func (h *heap) trim() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for size, list := range h.free {
+		if size <= smallBytes {
+			continue
+		}
+		for _, at := range list {
+			h.driver.Free(at)
+			h.held -= size
+		}
+		delete(h.free, size)
+	}
+}
+
+// buffer is n float32 values from the address at on.
+type buffer struct {
+	mem *block
+	at  uint64
+	n   int
+}
+
+func (b *buffer) Type() format.Type { return format.F32 }
+func (b *buffer) Len() int          { return b.n }
+
+func (b *buffer) Slice(from, to int) kernels.Buffer {
+	if from < 0 || to < from || to > b.n {
+		panic(fmt.Sprintf("BUG: values %d to %d of a buffer of %d", from, to, b.n))
+	}
+	return &buffer{b.mem, b.at + 4*uint64(from), to - from}
+}
+
+// Alloc gives zeroed values.
+func (d *Device) Alloc(t format.Type, n int) (kernels.Buffer, error) {
+	if t != format.F32 {
+		return nil, fmt.Errorf("allocate buffer: %v values are not computed with on this device, only F32", t)
+	}
+	if n < 0 {
+		return nil, fmt.Errorf("allocate buffer: %d values", n)
+	}
+	mem, err := d.heap.take(4 * int64(n))
+	if err != nil {
+		return nil, err
+	}
+	if n > 0 {
+		if err := d.driver.Clear(mem.at, 4*int64(n)); err != nil {
+			return nil, &Fault{"clear memory", err}
+		}
+	}
+	return &buffer{mem, mem.at, n}, nil
+}
+
+// scratch is memory for an operation's own use.
+func (d *Device) scratch(values int) *block {
+	mem, err := d.heap.take(4 * int64(values))
+	if err != nil {
+		d.fault("memory of an operation", err)
+	}
+	return mem
+}
+
+func (d *Device) Write(dst kernels.Buffer, src []float32) {
+	at := on(dst, len(src), "dst")
+	if len(src) > 0 {
+		d.check("write", d.driver.Upload(at, unsafe.Pointer(&src[0]), 4*int64(len(src))))
+	}
+}
+
+func (d *Device) Read(dst []float32, src kernels.Buffer) {
+	at := on(src, len(dst), "src")
+	if len(dst) > 0 {
+		d.check("read", d.driver.Download(unsafe.Pointer(&dst[0]), at, 4*int64(len(dst))))
+	}
+	runtime.KeepAlive(src)
+}
+
+// on is the address of the first n values of b. what names the operand in the
+// message of a broken invariant.
+func on(b kernels.Buffer, n int, what string) uint64 {
+	f, ok := b.(*buffer)
+	if !ok {
+		panic(fmt.Sprintf("BUG: %s is a %T, want memory of the GPU", what, b))
+	}
+	if f.n < n {
+		panic(fmt.Sprintf("BUG: %s holds %d values, want %d", what, f.n, n))
+	}
+	return f.at
+}
+
+// upload brings bytes to the device.
+func (d *Device) upload(data []byte) (*block, error) {
+	mem, err := d.heap.take(int64(max(len(data), 1)))
+	if err == nil && len(data) > 0 {
+		if err := d.driver.Upload(mem.at, unsafe.Pointer(&data[0]), int64(len(data))); err != nil {
+			return nil, &Fault{"upload", err}
+		}
+	}
+	return mem, err
+}
+
+// table is an operation's integers on the device. The layers of a model ask
+// for the same ones again and again, so the last few are kept.
+type table struct {
+	values []int32
+	mem    *block
+}
+
+const tables = 16
+
+func (d *Device) table(values []int32) uint64 {
+	for _, t := range d.tables {
+		if slices.Equal(t.values, values) {
+			return t.mem.at
+		}
+	}
+	data := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
+	mem, err := d.upload(data)
+	if err != nil {
+		d.fault("memory of an operation", err)
+	}
+	t := table{slices.Clone(values), mem}
+	if len(d.tables) < tables {
+		d.tables = append(d.tables, t)
+	} else {
+		d.tables[d.oldest] = t
+		d.oldest = (d.oldest + 1) % tables
+	}
+	return mem.at
+}

@@ -1,0 +1,237 @@
+//go:build cuda
+
+package cuda
+
+/*
+#include <cuda.h>
+#include <string.h>
+
+// What gorgonia.org/cu has no words for: asynchronous copies from any thread,
+// more than 48 KiB of shared memory, parameters as they lie, graphs.
+
+// A context belongs to a thread; goroutines wander between them.
+static CUresult enter(CUcontext ctx) {
+	CUcontext current = 0;
+	if (!cuCtxGetCurrent(&current) && current == ctx) return CUDA_SUCCESS;
+	return cuCtxSetCurrent(ctx);
+}
+static CUresult streamCreate(CUcontext ctx, CUstream *s) {
+	CUresult r = enter(ctx);
+	return r ? r : cuStreamCreate(s, CU_STREAM_NON_BLOCKING);
+}
+static CUresult memAlloc(CUcontext ctx, unsigned long long *p, size_t n) {
+	CUdeviceptr at = 0;
+	CUresult r = enter(ctx);
+	if (!r) r = cuMemAlloc(&at, n);
+	*p = at;
+	return r;
+}
+static CUresult memFree(CUcontext ctx, unsigned long long p) {
+	CUresult r = enter(ctx);
+	return r ? r : cuMemFree(p);
+}
+static CUresult upload(CUcontext ctx, CUstream s, unsigned long long dst, const void *src, size_t n) {
+	CUresult r = enter(ctx);
+	return r ? r : cuMemcpyHtoDAsync(dst, src, n, s);
+}
+static CUresult download(CUcontext ctx, CUstream s, void *dst, unsigned long long src, size_t n) {
+	CUresult r = enter(ctx);
+	if (!r) r = cuMemcpyDtoHAsync(dst, src, n, s);
+	return r ? r : cuStreamSynchronize(s);
+}
+static CUresult clear(CUcontext ctx, CUstream s, unsigned long long dst, size_t n) {
+	CUresult r = enter(ctx);
+	return r ? r : cuMemsetD8Async(dst, 0, n, s);
+}
+static CUresult wait(CUcontext ctx, CUstream s) {
+	CUresult r = enter(ctx);
+	return r ? r : cuStreamSynchronize(s);
+}
+static CUresult launch(CUcontext ctx, CUstream s, CUfunction f, unsigned x, unsigned y, unsigned threads, unsigned shared, void *args, size_t size) {
+	CUresult r = enter(ctx);
+	if (!r && shared > 48 << 10) r = cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared);
+	if (r) return r;
+	void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, args, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
+	return cuLaunchKernel(f, x, y, 1, threads, 1, 1, shared, s, 0, extra);
+}
+static const char *text(CUresult r) {
+	const char *s = 0;
+	return cuGetErrorString(r, &s) ? "unknown error" : s;
+}
+*/
+import "C"
+
+import (
+	"embed"
+	"fmt"
+	"regexp"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"gorgonia.org/cu"
+)
+
+// Built says whether this build can use a GPU.
+const Built = true
+
+//go:embed ptx/*.ptx
+var ptx embed.FS
+
+// oldest is the version of CUDA that a driver must know: that of the PTX.
+const oldest = 11080
+
+// gpu is the Driver on a GPU.
+type gpu struct {
+	device  cu.Device
+	ctx     cu.CUContext
+	stream  C.CUstream
+	name    string
+	sources map[string]string // the PTX file of each kernel
+	modules map[string]cu.Module
+}
+
+// Open starts the device on a GPU; failed is as for Over.
+func Open(ordinal int, failed func(*Fault)) (*Device, error) {
+	if v := cu.Version(); v < oldest {
+		return nil, fmt.Errorf("the NVIDIA driver knows CUDA %d.%d, the kernels need %d.%d: install driver 520 or later", v/1000, v%1000/10, oldest/1000, oldest%1000/10)
+	}
+	count, err := cu.NumDevices()
+	if err != nil {
+		return nil, fmt.Errorf("count GPUs: %w", err)
+	}
+	if ordinal < 0 || ordinal >= count {
+		return nil, fmt.Errorf("there is no GPU %d, there are %d", ordinal, count)
+	}
+	g := &gpu{device: cu.Device(ordinal), sources: map[string]string{}, modules: map[string]cu.Module{}}
+	name, err := g.device.Name()
+	if err != nil {
+		return nil, fmt.Errorf("name of GPU %d: %w", ordinal, err)
+	}
+	g.name = strings.TrimRight(name, "\x00 ")
+	major, err := g.device.Attribute(cu.ComputeCapabilityMajor)
+	if err != nil {
+		return nil, fmt.Errorf("capability of GPU %d: %w", ordinal, err)
+	}
+	if major < 8 {
+		return nil, fmt.Errorf("%s has compute capability %d, the kernels need 8.0 (Ampere) or later", g.name, major)
+	}
+	if g.ctx, err = g.device.RetainPrimaryCtx(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", g.name, err)
+	}
+	if err := result(C.streamCreate(g.context(), &g.stream)); err != nil {
+		return nil, fmt.Errorf("start %s: %w", g.name, err)
+	}
+	if err := g.index(major); err != nil {
+		return nil, err
+	}
+	return Over(g, failed), nil
+}
+
+var entry = regexp.MustCompile(`\.entry (\w+)`)
+
+// index finds which file holds which kernel. Files for one capability alone,
+// as wgmma's, end in _sm and its number.
+func (g *gpu) index(major int) error {
+	files, err := ptx.ReadDir("ptx")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if strings.HasSuffix(f.Name(), "_sm90.ptx") && major != 9 {
+			continue
+		}
+		text, err := ptx.ReadFile("ptx/" + f.Name())
+		if err != nil {
+			return err
+		}
+		for _, m := range entry.FindAllSubmatch(text, -1) {
+			g.sources[string(m[1])] = f.Name()
+		}
+	}
+	return nil
+}
+
+// context gives the handle, which cu keeps to itself: a struct of one pointer.
+func (g *gpu) context() C.CUcontext { return *(*C.CUcontext)(unsafe.Pointer(&g.ctx)) }
+
+func result(r C.CUresult) error {
+	if r == C.CUDA_SUCCESS {
+		return nil
+	}
+	return fmt.Errorf("%s (CUDA error %d)", C.GoString(C.text(r)), int(r))
+}
+
+func (g *gpu) Name() string { return g.name }
+
+// with runs f on a thread that has the context, as cu's calls want it.
+func (g *gpu) with(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := result(C.enter(g.context())); err != nil {
+		return err
+	}
+	return f()
+}
+
+func (g *gpu) Memory() (free, total int64) {
+	g.with(func() (err error) { free, total, err = cu.MemInfo(); return err })
+	return free, total
+}
+
+func (g *gpu) Alloc(bytes int64) (uint64, error) {
+	var at C.ulonglong
+	err := result(C.memAlloc(g.context(), &at, C.size_t(bytes)))
+	return uint64(at), err
+}
+
+func (g *gpu) Free(at uint64) { C.memFree(g.context(), C.ulonglong(at)) }
+
+func (g *gpu) Upload(dst uint64, src unsafe.Pointer, bytes int64) error {
+	return result(C.upload(g.context(), g.stream, C.ulonglong(dst), src, C.size_t(bytes)))
+}
+
+func (g *gpu) Download(dst unsafe.Pointer, src uint64, bytes int64) error {
+	return result(C.download(g.context(), g.stream, dst, C.ulonglong(src), C.size_t(bytes)))
+}
+
+func (g *gpu) Clear(dst uint64, bytes int64) error {
+	return result(C.clear(g.context(), g.stream, C.ulonglong(dst), C.size_t(bytes)))
+}
+
+// Function loads the module of the kernel when it is first asked for: the
+// driver translates PTX then, and keeps the result in its own cache.
+func (g *gpu) Function(name string) (uintptr, error) {
+	file, ok := g.sources[name]
+	if !ok {
+		return 0, fmt.Errorf("there is no kernel %s for %s", name, g.name)
+	}
+	var f cu.Function
+	err := g.with(func() error {
+		module, ok := g.modules[file]
+		if !ok {
+			text, err := ptx.ReadFile("ptx/" + file)
+			if err != nil {
+				return err
+			}
+			if module, err = cu.LoadData(string(text)); err != nil {
+				return fmt.Errorf("the driver (CUDA %d.%d) does not take %s: %w; a newer NVIDIA driver may", cu.Version()/1000, cu.Version()%1000/10, file, err)
+			}
+			g.modules[file] = module
+		}
+		var err error
+		f, err = module.Function(name)
+		return err
+	})
+	return *(*uintptr)(unsafe.Pointer(&f)), err
+}
+
+func (g *gpu) Launch(f uintptr, gridX, gridY, threads, shared int, args []uint64) error {
+	return result(C.launch(g.context(), g.stream, *(*C.CUfunction)(unsafe.Pointer(&f)), C.uint(gridX), C.uint(gridY), C.uint(threads), C.uint(shared),
+		unsafe.Pointer(unsafe.SliceData(args)), C.size_t(8*len(args))))
+}
+
+func (g *gpu) Sync() error { return result(C.wait(g.context(), g.stream)) }
+
+// Close ends the context, and with it everything that it holds.
+func (g *gpu) Close() error { return g.device.ReleasePrimaryCtx() }

@@ -1,0 +1,133 @@
+package cuda
+
+import (
+	"fmt"
+
+	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
+)
+
+// rowThreads is the number of threads that share a row; the order of its sum
+// depends on it.
+const rowThreads = 256
+
+func (d *Device) RMSNorm(dst, x, weight kernels.Buffer, rows int, eps float32) {
+	c := weight.Len()
+	d.launch("rmsNorm", rows, 1, rowThreads, 0, on(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), num(c), real32(eps))
+}
+
+func (d *Device) LayerNorm(dst, x, weight, bias kernels.Buffer, rows int, eps float32) {
+	c := weight.Len()
+	d.launch("layerNorm", rows, 1, rowThreads, 0, on(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), on(bias, c, "bias"), num(c), real32(eps))
+}
+
+func (d *Device) Rope(x kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle) {
+	d.rope(x, heads, dim, cos, sin, half, pos, style, 1)
+}
+
+func (d *Device) RopeBack(dx kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle) {
+	d.rope(dx, heads, dim, cos, sin, half, pos, style, -1)
+}
+
+func (d *Device) rope(x kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle, sign int) {
+	last := int32(-1)
+	for _, p := range pos {
+		last = max(last, p)
+	}
+	n := (int(last) + 1) * half
+	d.each("rope", len(pos)*heads*half, on(x, len(pos)*heads*dim, "x"), on(cos, n, "cos"), on(sin, n, "sin"), d.table(pos),
+		num(len(pos)), num(heads), num(dim), num(half), num(int(style)), num(sign))
+}
+
+func known(a kernels.Activation) uint64 {
+	if a > kernels.GELUErf {
+		panic(fmt.Sprintf("BUG: activation %d", a))
+	}
+	return num(int(a))
+}
+
+func (d *Device) Activate(dst, x kernels.Buffer, n int, a kernels.Activation) {
+	d.each("activate", n, on(dst, n, "dst"), on(x, n, "x"), num(n), known(a))
+}
+
+func (d *Device) Gate(dst, gate, up kernels.Buffer, n int, a kernels.Activation) {
+	d.each("gate", n, on(dst, n, "dst"), on(gate, n, "gate"), on(up, n, "up"), num(n), known(a))
+}
+
+func (d *Device) ActivateBack(dx, dy, x kernels.Buffer, n int, a kernels.Activation) {
+	d.each("activateBack", n, on(dx, n, "dx"), on(dy, n, "dy"), on(x, n, "x"), num(n), known(a))
+}
+
+func (d *Device) GateBack(dgate, dup, dy, gate, up kernels.Buffer, n int, a kernels.Activation) {
+	d.each("gateBack", n, on(dgate, n, "dgate"), on(dup, n, "dup"), on(dy, n, "dy"), on(gate, n, "gate"), on(up, n, "up"), num(n), known(a))
+}
+
+func (d *Device) Add(dst, x kernels.Buffer, n int) {
+	d.each("add", n, on(dst, n, "dst"), on(x, n, "x"), num(n))
+}
+
+func (d *Device) AddBias(dst, bias kernels.Buffer, rows int) {
+	n := rows * bias.Len()
+	d.each("addBias", n, on(dst, n, "dst"), on(bias, bias.Len(), "bias"), num(n), num(bias.Len()))
+}
+
+func (d *Device) Scale(dst, x kernels.Buffer, n int, by float32) {
+	d.each("scale", n, on(dst, n, "dst"), on(x, n, "x"), num(n), real32(by))
+}
+
+func (d *Device) ScaleColumns(dst, scale kernels.Buffer, rows int) {
+	n := rows * scale.Len()
+	d.each("scaleColumns", n, on(dst, n, "dst"), on(scale, scale.Len(), "scale"), num(n), num(scale.Len()))
+}
+
+func (d *Device) SoftCap(dst, x kernels.Buffer, n int, cap float32) {
+	d.each("softCap", n, on(dst, n, "dst"), on(x, n, "x"), num(n), real32(cap))
+}
+
+func (d *Device) SoftCapBack(dx, dy, x kernels.Buffer, n int, cap float32) {
+	d.each("softCapBack", n, on(dx, n, "dx"), on(dy, n, "dy"), on(x, n, "x"), num(n), real32(cap))
+}
+
+func (d *Device) Round(dst, x kernels.Buffer, n int, t format.Type) {
+	kind, ok := map[format.Type]int{format.F32: kindF32, format.F16: kindF16, format.BF16: kindBF16}[t]
+	if !ok {
+		panic(fmt.Sprintf("BUG: values rounded to %v", t))
+	}
+	d.each("roundTo", n, on(dst, n, "dst"), on(x, n, "x"), num(n), num(kind))
+}
+
+func (d *Device) Divide(dst, x, y kernels.Buffer, n int) {
+	d.each("divide", n, on(dst, n, "dst"), on(x, n, "x"), on(y, n, "y"), num(n))
+}
+
+func (d *Device) Fill(dst kernels.Buffer, n int, value float32) {
+	d.each("fill", n, on(dst, n, "dst"), num(n), real32(value))
+}
+
+// checkRows panics unless the rows exist in a buffer of rows of width cols.
+func checkRows(rows []int32, b kernels.Buffer, cols int, what string) {
+	for _, r := range rows {
+		if r < 0 || (int(r)+1)*cols > b.Len() {
+			panic(fmt.Sprintf("BUG: row %d of %s of %d values", r, what, b.Len()))
+		}
+	}
+}
+
+func (d *Device) Gather(dst, x kernels.Buffer, rows []int32, cols int) {
+	checkRows(rows, x, cols, "x")
+	n := len(rows) * cols
+	d.each("gather", n, on(dst, n, "dst"), on(x, 0, "x"), d.table(rows), num(n), num(cols))
+}
+
+func (d *Device) Scatter(dst, x kernels.Buffer, rows []int32, cols int) {
+	checkRows(rows, dst, cols, "dst")
+	d.each("scatter", cols, on(dst, 0, "dst"), on(x, len(rows)*cols, "x"), d.table(rows), num(len(rows)), num(cols))
+}
+
+func (d *Device) Columns(dst, x kernels.Buffer, rows, width, from, n int) {
+	d.each("columns", rows*n, on(dst, rows*n, "dst"), on(x, rows*width, "x"), num(rows*n), num(width), num(from), num(n))
+}
+
+func (d *Device) PutColumns(dst, x kernels.Buffer, rows, width, from, n int) {
+	d.each("putColumns", rows*n, on(dst, rows*width, "dst"), on(x, rows*n, "x"), num(rows*n), num(width), num(from), num(n))
+}

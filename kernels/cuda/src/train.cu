@@ -1,0 +1,280 @@
+// What training adds: gradients over rows, the loss, the optimiser, dropout.
+// Sums over rows go through chunks of 512 in the order of the rows, the chunks
+// being added in their order.
+#include "device.h"
+
+const int chunkRows = 512, chunkValues = 4096;
+
+#define EACH(i, n) for (i64 i = (i64)blockX() * threads() + threadX(); i < n; i += (i64)blocks() * threads())
+
+// columnDots: dst[i] += Σ_t a[t][i]·b[t][i]; b may be null.
+GLOBAL columnDots(float *dst, const float *a, const float *b, i64 rows, i64 c) {
+	EACH(i, c) {
+		float total = 0;
+		for (i64 base = 0; base < rows; base += chunkRows) {
+			float sum = 0;
+			for (i64 t = base; t < base + chunkRows && t < rows; t++) sum = b ? fma32(a[t * c + i], b[t * c + i], sum) : sum + a[t * c + i];
+			total += sum;
+		}
+		dst[i] += total;
+	}
+}
+
+// normStats: a block a row; stats[t] = mean, s, mean(g), mean(g·x̂), the mean
+// and mean(g) being 0 where the norm takes off none.
+GLOBAL normStats(float *stats, const float *dy, const float *x, const float *weight, i64 c, i64 eps, i64 centred) {
+	dy += blockX() * c;
+	x += blockX() * c;
+	float sum = 0, square = 0, gSum = 0, gDot = 0, mean = 0;
+	if (centred) {
+		for (i64 i = threadX(); i < c; i += threads()) sum += x[i];
+		mean = sumBlock(sum) / (float)c;
+	}
+	for (i64 i = threadX(); i < c; i += threads()) square = fma32(x[i] - mean, x[i] - mean, square);
+	float s = 1.0f / sqrt32(sumBlock(square) / (float)c + real(eps));
+	for (i64 i = threadX(); i < c; i += threads()) {
+		float g = dy[i] * weight[i];
+		gSum += g;
+		gDot = fma32(g, (x[i] - mean) * s, gDot);
+	}
+	gSum = sumBlock(gSum) / (float)c;
+	gDot = sumBlock(gDot) / (float)c;
+	if (threadX() == 0) {
+		stats[4 * blockX()] = mean;
+		stats[4 * blockX() + 1] = s;
+		stats[4 * blockX() + 2] = centred ? gSum : 0.0f;
+		stats[4 * blockX() + 3] = gDot;
+	}
+}
+
+// normWeights: dweight[i] += Σ_t dy·x̂, dbias[i] += Σ_t dy; either may be null.
+GLOBAL normWeights(float *dweight, float *dbias, const float *stats, const float *dy, const float *x, i64 rows, i64 c) {
+	EACH(i, c) {
+		float totalW = 0, totalB = 0;
+		for (i64 base = 0; base < rows; base += chunkRows) {
+			float w = 0, b = 0;
+			for (i64 t = base; t < base + chunkRows && t < rows; t++) {
+				float g = dy[t * c + i];
+				w = fma32(g, (x[t * c + i] - stats[4 * t]) * stats[4 * t + 1], w);
+				b += g;
+			}
+			totalW += w;
+			totalB += b;
+		}
+		if (dweight) dweight[i] += totalW;
+		if (dbias) dbias[i] += totalB;
+	}
+}
+
+// normInput: dx = s·(g - mean(g) - x̂·mean(g·x̂)).
+GLOBAL normInput(float *dx, const float *stats, const float *dy, const float *x, const float *weight, i64 rows, i64 c, i64 addTo) {
+	EACH(i, rows * c) {
+		const float *of = stats + i / c * 4;
+		float hat = (x[i] - of[0]) * of[1];
+		put(dx + i, of[1] * (dy[i] * weight[i % c] - of[2] - hat * of[3]), addTo, 1.0f);
+	}
+}
+
+// crossEntropy: a block a row.
+GLOBAL crossEntropy(float *loss, float *dlogits, const float *logits, i64 vocab, const int *labels, const float *weights) {
+	const float *row = logits + blockX() * vocab;
+	float top = row[0];
+	for (i64 i = threadX(); i < vocab; i += threads()) top = max32(top, row[i]);
+	top = maxBlock(top);
+	double sum = 0;
+	for (i64 i = threadX(); i < vocab; i += threads()) sum += (double)exp32(row[i] - top);
+	sum = sumBlock64(sum);
+	const int label = labels[blockX()];
+	if (threadX() == 0) loss[blockX()] = (float)((double)top + log64(sum) - (double)row[label]);
+	if (!dlogits) return;
+	barrier(); // in place: the label's logit was read
+	float *grad = dlogits + blockX() * vocab;
+	const float weight = weights[blockX()], total = (float)sum;
+	for (i64 i = threadX(); i < vocab; i += threads()) {
+		float p = exp32(row[i] - top) / total;
+		grad[i] = weight * (i == label ? p - 1.0f : p);
+	}
+}
+
+// adam: the formulas of kernels.TrainDevice; decay 0 before the update, 1 after
+// it, 2 in the gradient.
+GLOBAL adam(float *p, const float *g, float *m, float *v, i64 n, i64 gradScale, i64 beta1, i64 rest1, i64 beta2, i64 rest2, i64 rate, i64 eps, i64 shrink, i64 decay, i64 when) {
+	EACH(i, n) {
+		float grad = g[i] * real(gradScale), x = p[i];
+		if (when == 2) grad += real(decay) * x;
+		if (when == 0) x *= real(shrink);
+		float a = m[i] * real(beta1) + real(rest1) * grad;
+		float b = v[i] * real(beta2) + real(rest2) * grad * grad;
+		x -= real(rate) * (a / (sqrt32(b) + real(eps)));
+		if (when == 1) x *= real(shrink);
+		m[i] = a;
+		v[i] = b;
+		p[i] = x;
+	}
+}
+
+// sumSquares: a block a chunk of 4096 values.
+GLOBAL sumSquares(double *out, const float *x, i64 n) {
+	i64 base = (i64)blockX() * chunkValues;
+	double sum = 0;
+	for (i64 i = base + threadX(); i < base + chunkValues && i < n; i += threads()) sum += (double)x[i] * (double)x[i];
+	sum = sumBlock64(sum);
+	if (threadX() == 0) out[blockX()] = sum;
+}
+
+// dropout: four values a counter of Philox4x32-10 (Salmon et al., 2011), kept
+// where the random word is limit or more. keys: two words a row.
+GLOBAL dropout(float *dst, const float *x, const u32 *keys, i64 rows, i64 cols, i64 seed, i64 stream, i64 limit, i64 factor, i64 addTo) {
+	const i64 groups = (cols + 3) / 4;
+	EACH(i, rows * groups) {
+		i64 t = i / groups, group = i % groups;
+		u32 c0 = keys[2 * t], c1 = keys[2 * t + 1], c2 = (u32)stream, c3 = (u32)group;
+		u32 k0 = (u32)seed, k1 = (u32)((u64)seed >> 32);
+		for (int round = 0; round < 10; round++) {
+			u64 a = (u64)0xd2511f53u * c0, b = (u64)0xcd9e8d57u * c2;
+			c0 = (u32)(b >> 32) ^ c1 ^ k0;
+			c1 = (u32)b;
+			c2 = (u32)(a >> 32) ^ c3 ^ k1;
+			c3 = (u32)a;
+			k0 += 0x9e3779b9u;
+			k1 += 0xbb67ae85u;
+		}
+		u32 words[4] = {c0, c1, c2, c3};
+#pragma unroll
+		for (int j = 0; j < 4; j++) {
+			i64 col = group * 4 + j;
+			if (col >= cols) continue;
+			i64 at = t * cols + col;
+			put(dst + at, (i64)words[j] >= limit ? x[at] * real(factor) : 0.0f, addTo, 1.0f);
+		}
+	}
+}
+
+// attentionDots: dots[t·heads + h] = dy·y, a warp each.
+GLOBAL attentionDots(float *dots, const float *dy, const float *y, i64 n, i64 dim) {
+	i64 i = (i64)blockX() * (threads() / warp) + threadX() / warp;
+	if (i >= n) return;
+	float sum = 0;
+	for (i64 d = threadX() % warp; d < dim; d += warp) sum = fma32(dy[i * dim + d], y[i * dim + d], sum);
+	sum = sumWarp(sum);
+	if (threadX() % warp == 0) dots[i] = sum;
+}
+
+// Backward attention goes in tiles of 32 rows t by 32 rows u of one run, of 256
+// threads. tiles has four numbers a block: the run's first row, its length, and
+// the first of the 32 rows within it that the block owns.
+const int tile = 32;
+
+// gradients fills ps and ds, [32][33], with P and dS of query head h for the
+// rows t0+i and u0+j of a run that begins at row: the formulas of
+// kernels.TrainDevice. q, k, v, dy of the tile lie in shared memory, rows dim+1
+// apart.
+DEVICE void gradients(float *ps, float *ds, const float *qs, const float *ks, const float *vs, const float *dys, const float *lse, const float *dots, i64 row, i64 t0, i64 u0, i64 n, i64 h, i64 heads, int dim, float scale, i64 window, float cap) {
+	for (int e = threadX(); e < tile * tile; e += threads()) {
+		int i = e / tile, j = e % tile;
+		i64 t = t0 + i, u = u0 + j;
+		float p = 0, d = 0;
+		if (t < n && u <= t && (window <= 0 || u > t - window)) {
+			float score = 0, dp = 0;
+			for (int l = 0; l < dim; l++) {
+				score = fma32(qs[i * (dim + 1) + l], ks[j * (dim + 1) + l], score);
+				dp = fma32(dys[i * (dim + 1) + l], vs[j * (dim + 1) + l], dp);
+			}
+			score *= scale;
+			float bend = 1;
+			if (cap > 0) {
+				float y = tanh32(score / cap);
+				score = cap * y;
+				bend = 1.0f - y * y;
+			}
+			i64 at = (row + t) * heads + h;
+			p = exp32(score - lse[at]);
+			d = scale * p * (dp - dots[at]) * bend;
+		}
+		ps[i * (tile + 1) + j] = p;
+		ds[i * (tile + 1) + j] = d;
+	}
+}
+
+// fetch brings 32 rows of one head to shared memory, zeros beyond the run.
+DEVICE void fetch(float *to, const float *from, i64 row, i64 first, i64 n, i64 h, i64 heads, int dim) {
+	for (int e = threadX(); e < tile * dim; e += threads()) {
+		int i = e / dim, d = e % dim;
+		to[i * (dim + 1) + d] = first + i < n ? from[((row + first + i) * heads + h) * dim + d] : 0.0f;
+	}
+}
+
+#define BACK_PARAMETERS const float *dy, const float *lse, const float *dots, const float *q, const float *k, const float *v, const int *tiles, i64 heads, i64 kvHeads, i64 width, i64 scaleBits, i64 window, i64 capBits
+#define BACK_SHARED \
+	DYNAMIC(float, mem); \
+	const int dim = (int)width, lines = tile * (dim + 1); \
+	float *qs = mem, *ks = qs + lines, *vs = ks + lines, *dys = vs + lines, *ps = dys + lines, *ds = ps + tile * (tile + 1); \
+	const int *entry = tiles + 4 * blockX(); \
+	const i64 row = entry[0], n = entry[1], own = entry[2]; \
+	const float scale = real(scaleBits), cap = real(capBits)
+
+// attentionBackQ: dq of 32 rows and a query head, over the rows u in order.
+GLOBAL attentionBackQ(float *dq, BACK_PARAMETERS) {
+	BACK_SHARED;
+	const i64 h = blockY(), kvHead = h / (heads / kvHeads);
+	float *acc = ds + tile * (tile + 1);
+	for (int e = threadX(); e < tile * dim; e += threads()) acc[e] = 0;
+	fetch(qs, q, row, own, n, h, heads, dim);
+	fetch(dys, dy, row, own, n, h, heads, dim);
+	i64 u0 = window > 0 && own - window + 1 > 0 ? (own - window + 1) / tile * tile : 0;
+	for (; u0 < own + tile && u0 < n; u0 += tile) {
+		barrier();
+		fetch(ks, k, row, u0, n, kvHead, kvHeads, dim);
+		fetch(vs, v, row, u0, n, kvHead, kvHeads, dim);
+		barrier();
+		gradients(ps, ds, qs, ks, vs, dys, lse, dots, row, own, u0, n, h, heads, dim, scale, window, cap);
+		barrier();
+		for (int e = threadX(); e < tile * dim; e += threads()) {
+			int i = e / dim, d = e % dim;
+			float sum = acc[e];
+			for (int j = 0; j < tile; j++) sum = fma32(ds[i * (tile + 1) + j], ks[j * (dim + 1) + d], sum);
+			acc[e] = sum;
+		}
+	}
+	barrier();
+	for (int e = threadX(); e < tile * dim; e += threads())
+		if (own + e / dim < n) dq[((row + own + e / dim) * heads + h) * dim + e % dim] = acc[e];
+}
+
+// attentionBackKV: dk and dv of 32 rows and a head of k and v, over the query
+// heads that share it in order, and for each over the rows t in order.
+GLOBAL attentionBackKV(float *dk, float *dv, BACK_PARAMETERS) {
+	BACK_SHARED;
+	const i64 kvHead = blockY(), group = heads / kvHeads;
+	float *accK = ds + tile * (tile + 1), *accV = accK + tile * dim;
+	for (int e = threadX(); e < tile * dim; e += threads()) accK[e] = accV[e] = 0;
+	fetch(ks, k, row, own, n, kvHead, kvHeads, dim);
+	fetch(vs, v, row, own, n, kvHead, kvHeads, dim);
+	for (i64 h = kvHead * group; h < (kvHead + 1) * group; h++) {
+		for (i64 t0 = own; t0 < n && (window <= 0 || t0 < own + tile + window); t0 += tile) {
+			barrier();
+			fetch(qs, q, row, t0, n, h, heads, dim);
+			fetch(dys, dy, row, t0, n, h, heads, dim);
+			barrier();
+			gradients(ps, ds, qs, ks, vs, dys, lse, dots, row, t0, own, n, h, heads, dim, scale, window, cap);
+			barrier();
+			for (int e = threadX(); e < tile * dim; e += threads()) {
+				int j = e / dim, d = e % dim;
+				float sumK = accK[e], sumV = accV[e];
+				for (int i = 0; i < tile; i++) {
+					sumK = fma32(ds[i * (tile + 1) + j], qs[i * (dim + 1) + d], sumK);
+					sumV = fma32(ps[i * (tile + 1) + j], dys[i * (dim + 1) + d], sumV);
+				}
+				accK[e] = sumK;
+				accV[e] = sumV;
+			}
+		}
+	}
+	barrier();
+	for (int e = threadX(); e < tile * dim; e += threads()) {
+		if (own + e / dim >= n) continue;
+		i64 at = ((row + own + e / dim) * kvHeads + kvHead) * dim + e % dim;
+		dk[at] = accK[e];
+		dv[at] = accV[e];
+	}
+}

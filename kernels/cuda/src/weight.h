@@ -1,0 +1,55 @@
+// Weights as checkpoints store them, decoded where they are used. A weight
+// [n, k] is given to a kernel as WEIGHT, its formulas are those of package
+// format.
+#pragma once
+#include "device.h"
+
+// Weight: value i is
+//
+//	data[i]                                       plain types
+//	round(map[code first+i] · scale(block))       4-bit codes, two a byte, the first high
+//	round(data[first+i] · scale(row) · (1/127))   Int8
+//
+// scale(b) is absmax[b], or if codes is not null map2[codes[b]] ·
+// absmax[b/block2] + offset. Blocks are counted from the start of the codes;
+// shift is the power of two that block is, or -1.
+struct Weight {
+	const u8 *data;
+	const float *map, *absmax;
+	const u8 *codes;
+	const float *map2;
+	i64 block, shift, block2, first;
+	float offset;
+	int round;
+};
+
+#define WEIGHT const u8 *data, const float *map, const float *absmax, const u8 *codes, const float *map2, i64 block, i64 shift, i64 block2, i64 first, i64 offset, i64 round
+#define WEIGHT_OF Weight{data, map, absmax, codes, map2, block, shift, block2, first, real(offset), (int)round}
+
+const float int8Unit = 7.874015718698502e-3f;
+
+DEVICE float scaleOf(const Weight &w, i64 at) {
+	i64 b = w.shift >= 0 ? at >> w.shift : at / w.block;
+	if (w.codes) return w.map2[w.codes[b]] * w.absmax[b / w.block2] + w.offset;
+	return w.absmax[b];
+}
+
+// value decodes value i of a weight of kind KIND.
+template <int KIND> DEVICE float value(const Weight &w, i64 i) {
+	if (KIND == kindF32) return ((const float *)w.data)[i];
+	if (KIND == kindF16) return halfFloat(((const u16 *)w.data)[i]);
+	if (KIND == kindBF16) return brainFloat(((const u16 *)w.data)[i]);
+	i64 at = w.first + i;
+	if (KIND == kindInt8) return rounded((float)((const signed char *)w.data)[at] * scaleOf(w, at) * int8Unit, w.round);
+	u8 two = w.data[at >> 1];
+	return rounded(w.map[at & 1 ? two & 15 : two >> 4] * scaleOf(w, at), w.round);
+}
+
+// Kernels over weights exist once a kind, NAME_0 to NAME_4; with ONLY_KIND, a source
+// is translated for one kind alone.
+#ifdef ONLY_KIND
+#define APPLY(M, K) M(K)
+#define EACH_KIND(M) APPLY(M, ONLY_KIND)
+#else
+#define EACH_KIND(M) M(0) M(1) M(2) M(3) M(4)
+#endif

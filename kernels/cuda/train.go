@@ -1,0 +1,135 @@
+package cuda
+
+import (
+	"math"
+	"unsafe"
+
+	"github.com/evalrun/evalrun/kernels"
+)
+
+func (d *Device) ColumnDots(dst, a, b kernels.Buffer, rows int) {
+	c := dst.Len()
+	var second uint64
+	if b != nil {
+		second = on(b, rows*c, "b")
+	}
+	d.each("columnDots", c, on(dst, c, "dst"), on(a, rows*c, "a"), second, num(rows), num(c))
+}
+
+func (d *Device) RMSNormBack(dx, dweight, dy, x, weight kernels.Buffer, rows int, eps float32, e kernels.Epilogue) {
+	d.normBack(dx, dweight, nil, dy, x, weight, rows, eps, e, 0)
+}
+
+func (d *Device) LayerNormBack(dx, dweight, dbias, dy, x, weight kernels.Buffer, rows int, eps float32, e kernels.Epilogue) {
+	d.normBack(dx, dweight, dbias, dy, x, weight, rows, eps, e, 1)
+}
+
+// normBack finds what each row needs, then the weights' gradients, and last
+// the rows', which may take the place of dy.
+func (d *Device) normBack(dx, dweight, dbias, dy, x, weight kernels.Buffer, rows int, eps float32, e kernels.Epilogue, centred uint64) {
+	c := weight.Len()
+	g, in, w := on(dy, rows*c, "dy"), on(x, rows*c, "x"), on(weight, c, "weight")
+	stats := d.scratch(4 * rows)
+	d.launch("normStats", rows, 1, rowThreads, 0, stats.at, g, in, w, num(c), real32(eps), centred)
+	var dw, db uint64
+	if dweight != nil {
+		dw = on(dweight, c, "dweight")
+	}
+	if dbias != nil {
+		db = on(dbias, c, "dbias")
+	}
+	if dw != 0 || db != 0 {
+		d.each("normWeights", c, dw, db, stats.at, g, in, num(rows), num(c))
+	}
+	d.each("normInput", rows*c, on(dx, rows*c, "dx"), stats.at, g, in, w, num(rows), num(c), add(e))
+}
+
+// AttentionTrain goes through the pages of Attention, for the same bits.
+func (d *Device) AttentionTrain(dst, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape) {
+	rows := q.Len() / (s.Heads * s.Dim)
+	kernels.CheckRuns(runs, rows)
+	var spans []kernels.Span
+	pages := 0
+	for _, r := range runs {
+		span := kernels.Span{Row: r.Row, N: r.N}
+		for range (r.N + page - 1) / page {
+			span.Pages = append(span.Pages, int32(pages))
+			pages++
+		}
+		spans = append(spans, span)
+	}
+	if pages == 0 {
+		return
+	}
+	if c := &d.train; c.pages < pages || c.heads != s.KVHeads || c.dim != s.Dim {
+		fresh, err := d.newCache(pages, s.KVHeads, s.Dim)
+		if err != nil {
+			d.fault("memory of attention", err)
+		}
+		d.train = *fresh
+	}
+	d.StoreKV(&d.train, k, v, spans)
+	d.attention(on(dst, q.Len(), "dst"), on(lse, rows*s.Heads, "lse"), on(q, q.Len(), "q"), q.Len(), &d.train, spans, s.Heads, s.AttentionOptions)
+}
+
+func (d *Device) AttentionBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape) {
+	rows := q.Len() / (s.Heads * s.Dim)
+	kernels.CheckRuns(runs, rows)
+	wide, narrow := rows*s.Heads*s.Dim, rows*s.KVHeads*s.Dim
+	const side = 32
+	var tiles []int32
+	for _, r := range runs {
+		for own := 0; own < r.N; own += side {
+			tiles = append(tiles, int32(r.Row), int32(r.N), int32(own), 0)
+		}
+	}
+	dots := d.scratch(rows * s.Heads)
+	d.launch("attentionDots", (rows*s.Heads+7)/8, 1, 256, 0, dots.at, on(dy, wide, "dy"), on(y, wide, "y"), num(rows*s.Heads), num(s.Dim))
+	common := []uint64{on(dy, wide, "dy"), on(lse, rows*s.Heads, "lse"), dots.at, on(q, wide, "q"), on(k, narrow, "k"), on(v, narrow, "v"), d.table(tiles),
+		num(s.Heads), num(s.KVHeads), num(s.Dim), real32(s.Scale), num(s.Window), real32(s.SoftCap)}
+	shared := 4 * (4*side*(s.Dim+1) + 2*side*(side+1) + side*s.Dim)
+	d.launch("attentionBackQ", len(tiles)/4, s.Heads, 256, shared, append([]uint64{on(dq, wide, "dq")}, common...)...)
+	d.launch("attentionBackKV", len(tiles)/4, s.KVHeads, 256, shared+4*side*s.Dim, append([]uint64{on(dk, narrow, "dk"), on(dv, narrow, "dv")}, common...)...)
+}
+
+func (d *Device) CrossEntropy(loss, dlogits, logits kernels.Buffer, vocab int, labels []int32, weights []float32) {
+	n := len(labels) * vocab
+	var grad, w uint64
+	if dlogits != nil {
+		grad = on(dlogits, n, "dlogits")
+		w = d.table(unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(weights))), len(labels)))
+	}
+	d.launch("crossEntropy", len(labels), 1, rowThreads, 0, on(loss, len(labels), "loss"), grad, on(logits, n, "logits"), num(vocab), d.table(labels), w)
+}
+
+func (d *Device) Adam(p, g, m, v kernels.Buffer, n int, o kernels.AdamOptions) {
+	c1 := 1 - math.Pow(o.Beta1, float64(o.Step))
+	c2 := math.Sqrt(1 - math.Pow(o.Beta2, float64(o.Step)))
+	f := func(x float64) uint64 { return real32(float32(x)) }
+	when := map[kernels.Decay]int{kernels.DecayBefore: 0, kernels.DecayAfter: 1, kernels.DecayInGradient: 2}[o.Decay]
+	d.each("adam", n, on(p, n, "p"), on(g, n, "g"), on(m, n, "m"), on(v, n, "v"), num(n), f(o.GradScale),
+		f(o.Beta1), f(1-o.Beta1), f(o.Beta2), f(1-o.Beta2), f(o.LR*c2/c1), f(o.Eps*c2), f(1-o.LR*o.WeightDecay), f(o.WeightDecay), num(when))
+}
+
+// SumSquares adds the sums of the chunks on the host, in their order.
+func (d *Device) SumSquares(x kernels.Buffer, n int) (sum float64) {
+	chunks := (n + kernels.ChunkValues - 1) / kernels.ChunkValues
+	if chunks == 0 {
+		return 0
+	}
+	mem := d.scratch(2 * chunks)
+	d.launch("sumSquares", chunks, 1, 256, 0, mem.at, on(x, n, "x"), num(n))
+	parts := make([]float64, chunks)
+	d.check("read", d.driver.Download(unsafe.Pointer(&parts[0]), mem.at, 8*int64(chunks)))
+	for _, p := range parts {
+		sum += p
+	}
+	return sum
+}
+
+func (d *Device) Dropout(dst, x kernels.Buffer, cols int, o kernels.Dropping, e kernels.Epilogue) {
+	rows := len(o.Rows)
+	keys := unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(o.Rows))), 2*rows) // low word first
+	d.each("dropout", rows*((cols+3)/4), on(dst, rows*cols, "dst"), on(x, rows*cols, "x"), d.table(keys), num(rows), num(cols),
+		o.Seed, uint64(o.Stream), uint64(float64(o.P)*(1<<32)), real32(1/(1-o.P)), add(e))
+}
