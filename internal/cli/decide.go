@@ -46,6 +46,7 @@ func newDecide() *cobra.Command {
 			"--prediction FILE (what evalrun predict --json printed), or from --task, one of the report.\n" +
 			"Prices, speeds and traffic are assumptions with ranges; all are printed and can be set.",
 		Example: "  evalrun decide --task glue_sst2 --set traffic.calls_per_day=20000\n" +
+			"  evalrun predict glue_cola --data embedded --json | evalrun decide --prediction -\n" +
 			"  evalrun boolq --backend echo --data embedded --against echo --quiet; evalrun decide runs/latest\n" +
 			"  evalrun new decide && evalrun decide --task boolq --assume decide.yaml --json",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"math/rand/v2"
@@ -9,6 +10,8 @@ import (
 	"github.com/evalrun/evalrun/core/record"
 	"github.com/evalrun/evalrun/core/stats"
 )
+
+const callsPerDay = "traffic.calls_per_day"
 
 // daysPerMonth turns daily costs into the monthly ones that are printed.
 const daysPerMonth = 365.25 / 12
@@ -42,7 +45,11 @@ type costs struct {
 // draw takes one set of costs from the assumptions. loss is how much lower the
 // fine-tuned model scores, in this draw.
 func (a Assumptions) draw(rng *rand.Rand, loss float64) costs {
-	v := func(key string) float64 { return a.Get(key).draw(rng) }
+	return costsOf(func(key string) float64 { return a.Get(key).draw(rng) }, loss)
+}
+
+// costsOf puts the assumptions' values together.
+func costsOf(v func(key string) float64, loss float64) costs {
 	in, out := v("traffic.input_tokens"), v("traffic.output_tokens")
 	c := costs{apiPerCall: (in*v("api.usd_per_million_input") + out*v("api.usd_per_million_output")) / 1e6 * v("api.price_change")}
 	wage := v("training.usd_per_work_hour")
@@ -122,6 +129,8 @@ type Decision struct {
 	NeverPays float64 `json:"never_pays"`
 	// Points are the costs at other traffic.
 	Points []Point `json:"by_traffic"`
+	// Swings say which assumptions move the answer most, the greatest first.
+	Swings []Swing `json:"swings"`
 
 	Assumptions []Used `json:"assumptions"`
 }
@@ -141,6 +150,38 @@ type Point struct {
 	API         float64 `json:"api_usd_per_month"` // medians
 	Own         float64 `json:"finetuned_usd_per_month"`
 	Cheaper     float64 `json:"probability_cheaper"`
+}
+
+// A Swing is what one assumption does: the money saved a month with it at either
+// end of its range, and everything else most likely.
+type Swing struct {
+	Key    string  `json:"key"`
+	AtLow  float64 `json:"saved_at_low"`
+	AtHigh float64 `json:"saved_at_high"`
+}
+
+// swings orders the assumptions that are in doubt by how much they move.
+func (a Assumptions) swings(q Quality) []Swing {
+	saved := func(changed string, value float64) float64 {
+		v := func(key string) float64 {
+			if key == changed {
+				return value
+			}
+			return a.Get(key).Likely
+		}
+		c := costsOf(v, -q.Difference)
+		return daysPerMonth * (c.api(v(callsPerDay)) - c.own(v(callsPerDay)))
+	}
+	var out []Swing
+	for _, x := range a {
+		if s := (Swing{x.Key, saved(x.Key, x.Value.Low), saved(x.Key, x.Value.High)}); s.AtLow != s.AtHigh {
+			out = append(out, s)
+		}
+	}
+	slices.SortStableFunc(out, func(x, y Swing) int {
+		return cmp.Compare(math.Abs(y.AtHigh-y.AtLow), math.Abs(x.AtHigh-x.AtLow))
+	})
+	return out
 }
 
 // Used is an assumption as it was used.
@@ -168,7 +209,7 @@ func Decide(a Assumptions, q Quality, o Options) Decision {
 	}
 	d.Chances.Better, d.Chances.GoodEnough = q.above(0), q.above(-loss)
 
-	calls := a.Get("traffic.calls_per_day")
+	calls := a.Get(callsPerDay)
 	d.CallsPerDay = calls.Likely
 	traffic := make([]float64, o.Draws)
 	for i := range traffic {
@@ -213,7 +254,8 @@ func Decide(a Assumptions, q Quality, o Options) Decision {
 		}
 		d.Assumptions = append(d.Assumptions, Used{x.Key, x.Value.Low, x.Value.Likely, x.Value.High, x.Unit, x.From, x.Why})
 	}
-	d.judge(a)
+	d.Swings = a.swings(q)
+	d.judge()
 	return d
 }
 

@@ -148,6 +148,25 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// One assumption in doubt moves the answer by what it costs.
+func TestSwings(t *testing.T) {
+	a := Default()
+	for i := range a {
+		a[i].Value = Known(a[i].Value.Likely)
+	}
+	if err := a.SetText("training.labels=0,0,1000"); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.SetText("traffic.input_tokens=265,265,266"); err != nil {
+		t.Fatal(err)
+	}
+	s := a.swings(NewQuality("t", "a", 0.9, 0.8, 0))
+	// 1,000 labels at $0.2 over 365 days, 30.4 days a month.
+	if len(s) != 2 || s[0].Key != "training.labels" || math.Abs(s[0].AtLow-s[0].AtHigh-1000*0.2/365*365.25/12) > 1e-9 {
+		t.Errorf("%+v", s)
+	}
+}
+
 // Dear GPUs and a cheap API: no traffic pays, and JSON says so without a number.
 func TestNeverPays(t *testing.T) {
 	a := Default()

@@ -37,7 +37,17 @@ func (d *Decision) Print(w io.Writer) error {
 		t.AppendRow(table.Row{whole(p.CallsPerDay), usd(p.API), usd(p.Own), chance(p.Cheaper)})
 	}
 	t.SetColumnConfigs(right(1, 4))
-	fmt.Fprintf(&b, "%s\n\nAssumptions (evalrun new decide writes them to a file; --assume FILE, --set key=value):\n", t.Render())
+	fmt.Fprintf(&b, "%s\n\n", t.Render())
+	if len(d.Swings) > 0 {
+		t = plain()
+		t.AppendHeader(table.Row{"what moves it most", "saved a month, at its low end", "at its high end"})
+		for _, s := range d.Swings[:min(5, len(d.Swings))] {
+			t.AppendRow(table.Row{s.Key, usd(s.AtLow), usd(s.AtHigh)})
+		}
+		t.SetColumnConfigs(right(2, 3))
+		fmt.Fprintf(&b, "%s\n\n", t.Render())
+	}
+	b.WriteString("Assumptions (evalrun new decide writes them to a file; --assume FILE, --set key=value):\n")
 	t = plain()
 	t.AppendHeader(table.Row{"key", "value", "unit", "from", "why"})
 	for _, a := range d.Assumptions {

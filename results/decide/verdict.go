@@ -21,7 +21,7 @@ const (
 const sure = 0.9
 
 // judge puts the figures into a verdict and a sentence that can be acted upon.
-func (d *Decision) judge(a Assumptions) {
+func (d *Decision) judge() {
 	q, c := d.Quality, d.Chances
 	good, bad := c.GoodEnough >= sure, c.GoodEnough <= 1-sure
 	cheap, dear := c.Cheaper >= sure, c.Cheaper <= 1-sure
@@ -51,7 +51,7 @@ func (d *Decision) judge(a Assumptions) {
 		d.Sentence = fmt.Sprintf("Keep the API for now: the fine-tuned model is as good, but %s costs about %s a month more; look again from about %s calls a day%s.", traffic, usd(-d.Saved.Median), whole(d.BreakEven.Median), d.never())
 	default:
 		d.Verdict = Undecided
-		d.Sentence = "Not decided: " + d.missing(a, good || bad, cheap || dear)
+		d.Sentence = "Not decided: " + d.missing(good || bad, cheap || dear)
 	}
 	d.Why = []string{quality + ".", cost + ".",
 		fmt.Sprintf("Up front, before the first call: %s (90 %%: %s to %s).", usd(d.Training.Median), usd(d.Training.Low), usd(d.Training.High))}
@@ -72,7 +72,7 @@ func (d *Decision) never() string {
 }
 
 // missing says what is not known and what would settle it.
-func (d *Decision) missing(a Assumptions, quality, cost bool) string {
+func (d *Decision) missing(quality, cost bool) string {
 	text := ""
 	if !quality {
 		text = fmt.Sprintf("whether the fine-tuned model is good enough is open (%s)", chance(d.Chances.GoodEnough))
@@ -88,8 +88,8 @@ func (d *Decision) missing(a Assumptions, quality, cost bool) string {
 			text += "; and "
 		}
 		text += fmt.Sprintf("whether it is cheaper is open (%s at %s calls a day)", chance(d.Chances.Cheaper), whole(d.CallsPerDay))
-		if key := widest(a); key != "" {
-			text += "; narrow " + key + " first"
+		if len(d.Swings) > 0 {
+			text += "; narrow " + d.Swings[0].Key + " first"
 		}
 	}
 	if quality { // sure of quality, not of cost
@@ -101,24 +101,12 @@ func (d *Decision) missing(a Assumptions, quality, cost bool) string {
 	}
 	if cost {
 		if d.Chances.Cheaper >= sure {
-			text += "; it would be cheaper"
+			text += fmt.Sprintf("; it would be cheaper at %s calls a day", whole(d.CallsPerDay))
 		} else {
-			text += "; it would be dearer"
+			text += fmt.Sprintf("; it would be dearer at %s calls a day", whole(d.CallsPerDay))
 		}
 	}
 	return text + "."
-}
-
-// widest names the assumption of cost with the widest range, by its ends'
-// ratio: the one whose measurement narrows the answer most cheaply.
-func widest(a Assumptions) string {
-	key, most := "", 1.5
-	for _, x := range a {
-		if x.Value.Low > 0 && x.Value.High/x.Value.Low > most && x.From == fromDefault {
-			key, most = x.Key, x.Value.High/x.Value.Low
-		}
-	}
-	return key
 }
 
 // chance writes a probability; none is written as certain.
