@@ -76,13 +76,15 @@ type (
 		lines []int
 	}
 	forStmt struct {
-		target    target
-		iter      expr
-		filter    expr // nil without an "if"
-		body      []stmt
-		otherwise []stmt
-		recursive bool
-		line      int
+		target     target
+		iter       expr
+		filter     expr // nil without an "if"
+		body       []stmt
+		otherwise  []stmt
+		recursive  bool
+		line       int
+		hidden     []string // names that are undefined until assigned; see scopes.go
+		hiddenElse []string
 	}
 	ifStmt struct {
 		tests     []expr
@@ -96,6 +98,7 @@ type (
 		defaults                []expr // of the last parameters
 		body                    []stmt
 		varargs, kwargs, caller bool // the body reads the names
+		hidden                  []string
 	}
 	callStmt struct {
 		call  *callExpr
@@ -105,6 +108,7 @@ type (
 	filterStmt struct {
 		filter expr
 		body   []stmt
+		hidden []string
 		line   int
 	}
 	setStmt struct {
@@ -116,21 +120,27 @@ type (
 		target target
 		filter expr // nil without one
 		body   []stmt
+		hidden []string
 		line   int
 	}
 	withStmt struct {
 		targets []target
 		values  []expr
 		body    []stmt
+		hidden  []string
 		line    int
 	}
 	blockStmt struct {
 		name   string
 		scoped bool
 		body   []stmt
+		hidden []string
 		line   int
 	}
-	scopeStmt    struct{ body []stmt }
+	scopeStmt struct {
+		body   []stmt
+		hidden []string
+	}
 	breakStmt    struct{}
 	continueStmt struct{}
 )

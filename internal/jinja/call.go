@@ -158,7 +158,7 @@ func (r *state) callMacro(m *macro, a *args) any {
 	r.enter()
 	defer r.leave()
 	d := m.def
-	sc := &scope{parent: m.sc}
+	sc := newScope(m.sc, d.hidden)
 	values := make([]any, len(d.params))
 	given := copy(values, a.pos)
 	kw := newDict()

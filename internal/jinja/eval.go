@@ -50,6 +50,16 @@ type scope struct {
 	values []any
 }
 
+// newScope makes a scope in which the hidden names are undefined until they
+// are assigned.
+func newScope(parent *scope, hidden []string) *scope {
+	s := &scope{parent: parent}
+	for _, name := range hidden {
+		s.set(name, absent)
+	}
+	return s
+}
+
 func (s *scope) set(name string, v any) {
 	for i, n := range s.names {
 		if n == name {
@@ -74,6 +84,9 @@ func (s *scope) get(name string) (any, bool) {
 // resolve looks a name up.
 func (r *state) resolve(name string, sc *scope) any {
 	if v, ok := sc.get(name); ok {
+		if isAbsent(v) {
+			return &undefined{kind: r.t.opts.Undefined, name: name}
+		}
 		return v
 	}
 	if v, ok := r.globals[name]; ok {
@@ -150,10 +163,13 @@ func (r *state) evalNode(e expr, sc *scope) any {
 	case *unaryExpr:
 		return r.unary(x.op, r.eval(x.x, sc))
 	case *concatExpr:
-		parts := make([]string, len(x.items))
-		n := 0
+		values := make([]any, len(x.items))
 		for i, item := range x.items {
-			parts[i] = str(r.eval(item, sc))
+			values[i] = r.eval(item, sc)
+		}
+		parts, n := make([]string, len(values)), 0
+		for i, v := range values {
+			parts[i] = str(v)
 			n += len(parts[i])
 		}
 		r.build(n)

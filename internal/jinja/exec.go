@@ -68,7 +68,7 @@ func (r *state) statement(s stmt, sc *scope, w *strings.Builder) flow {
 		r.assign(x.target, r.eval(x.value, sc), sc)
 	case *setBlockStmt:
 		r.line = x.line
-		out, f := r.capture(x.body, &scope{parent: sc})
+		out, f := r.capture(x.body, newScope(sc, x.hidden))
 		var v any = out
 		if x.filter != nil {
 			v = r.eval(fill(x.filter, out), sc)
@@ -78,7 +78,7 @@ func (r *state) statement(s stmt, sc *scope, w *strings.Builder) flow {
 		return f
 	case *withStmt:
 		r.line = x.line
-		inner := &scope{parent: sc}
+		inner := newScope(sc, x.hidden)
 		for i, to := range x.targets {
 			r.assign(to, r.eval(x.values[i], sc), inner)
 		}
@@ -92,7 +92,7 @@ func (r *state) statement(s stmt, sc *scope, w *strings.Builder) flow {
 		r.write(w, str(r.call(r.eval(x.call.fn, sc), a)))
 	case *filterStmt:
 		r.line = x.line
-		inner := &scope{parent: sc}
+		inner := newScope(sc, x.hidden)
 		out, f := r.capture(x.body, inner)
 		r.write(w, str(r.eval(fill(x.filter, out), inner)))
 		return f
@@ -103,7 +103,7 @@ func (r *state) statement(s stmt, sc *scope, w *strings.Builder) flow {
 		}
 		r.write(w, r.block(x, from))
 	case *scopeStmt:
-		return r.exec(x.body, &scope{parent: sc}, w)
+		return r.exec(x.body, newScope(sc, x.hidden), w)
 	case breakStmt:
 		return breaking
 	case continueStmt:
@@ -118,7 +118,16 @@ func (r *state) statement(s stmt, sc *scope, w *strings.Builder) flow {
 func (r *state) block(b *blockStmt, from *scope) string {
 	r.enter()
 	defer r.leave()
-	inner := &scope{parent: from}
+	if from == r.top { // a block sees what is assigned so far, not what will be
+		assigned := &scope{parent: from.parent}
+		for i, name := range from.names {
+			if !isAbsent(from.values[i]) {
+				assigned.set(name, from.values[i])
+			}
+		}
+		from = assigned
+	}
+	inner := newScope(from, b.hidden)
 	inner.set("super", r.missing("super", "there is no parent block called "+repr(b.name)+"."))
 	out, _ := r.capture(b.body, inner)
 	return out
@@ -220,7 +229,7 @@ func (r *state) forLoop(x *forStmt, v any, sc *scope, w *strings.Builder, depth 
 		if !ok {
 			break
 		}
-		inner := &scope{parent: sc}
+		inner := newScope(sc, x.hidden)
 		inner.set("loop", l)
 		r.assign(x.target, item, inner)
 		if r.exec(x.body, inner, w) == breaking {
@@ -228,7 +237,7 @@ func (r *state) forLoop(x *forStmt, v any, sc *scope, w *strings.Builder, depth 
 		}
 	}
 	if l.index0 < 0 {
-		r.exec(x.otherwise, &scope{parent: sc}, w)
+		r.exec(x.otherwise, newScope(sc, x.hiddenElse), w)
 	}
 }
 

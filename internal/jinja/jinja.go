@@ -124,6 +124,7 @@ type Template struct {
 	opts   Options
 	body   []stmt
 	blocks map[string]*blockStmt
+	hidden []string
 }
 
 // Parse reads a template. Its error is an *Error of type TemplateSyntaxError,
@@ -151,6 +152,7 @@ func Parse(source string, opts Options) (t *Template, err error) {
 	defer catch(&err, func() int { return 0 })
 	p := &parser{t: t, tokens: lex(source, &t.opts)}
 	t.body = p.template()
+	t.hidden = (*symbols)(nil).scope(t.body, nil)
 	return t, nil
 }
 
@@ -165,7 +167,7 @@ func (t *Template) Render(vars map[string]any) (out string, err error) {
 		root.set(name, r.fromGo(v, 0))
 	}
 	// The template's own assignments stand in a scope above the given values.
-	r.top = &scope{parent: root}
+	r.top = newScope(root, t.hidden)
 	var b strings.Builder
 	r.exec(t.body, r.top, &b)
 	return b.String(), nil
