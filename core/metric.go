@@ -36,7 +36,10 @@ type MetricInfo struct {
 	HigherIsBetter bool
 	// Binary says that an item scores Low or High and nothing between.
 	Binary bool
-	// Needs lists what a request must ask for: "scores" (log-likelihoods).
+	// Needs lists what a request must ask for: "scores" (log-likelihoods of the
+	// choices, or of the target where there are none), "rolling" (that of the
+	// whole target, in windows of the context), "judge" (the metric's requests
+	// are for a judging model), "field:NAME" (a column of the row).
 	Needs []string
 	// Notes are sentences that belong beside the number (isolation layers …).
 	Notes []string
@@ -58,7 +61,10 @@ type Item struct {
 	// ExtractFailed says that the task's extraction found nothing.
 	ExtractFailed bool
 	Targets       []string
-	Scores        []Likelihood
+	// Choices and Gold are those of the sample; Scores has one entry a choice.
+	Choices []string
+	Gold    []int
+	Scores  []Likelihood
 	// Judged holds the answers to the requests of an earlier Score of this
 	// item, in their order.
 	Judged []Response
@@ -95,6 +101,9 @@ type Aggregate struct {
 	Score float64
 	// N is the number of items in the mean.
 	N int
+	// StdErr is the standard error of a mean of N independent values, NaN where
+	// there is none.
+	StdErr float64
 	// Low95 and High95 bound the score at 95 %; Method names how.
 	Low95, High95 float64
 	Method        string

@@ -75,6 +75,12 @@ const (
 	// OverflowKeepTail drops tokens at the front, after the BOS token, and
 	// counts them in Response.Truncated.
 	OverflowKeepTail
+	// OverflowWindows belongs to ScoreText without a prompt: a continuation
+	// longer than the context is scored in windows of the context, each token
+	// once. The first window begins with the token that begins a text; each
+	// further one sees the token before it, and the last is moved back so that
+	// it is full.
+	OverflowWindows
 )
 
 // A Pattern is an extraction as data.

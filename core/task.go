@@ -15,32 +15,68 @@ type Task struct {
 	// later one sees the earlier ones, and replaces a column of its name.
 	Columns []Column
 
+	// Template is the language of Prompt, Preamble, Target and Choices: empty
+	// is Python's str.format, TemplateJinja is Jinja. See package prompt.
+	Template string
 	// Prompt is the template: {column} takes a row's value as data, {{ and }}
 	// are literal braces.
 	Prompt string
-	Chat   Chat
-	// Target names the column that holds the right answer.
+	// Preamble is a template that stands before worked examples and prompt.
+	Preamble string
+	Chat     Chat
+	// Target names the column that holds the right answer; in Jinja it may be a
+	// template.
 	Target string
 	// Cluster names a column whose equal values make rows depend on each other,
 	// such as the passage that several questions are about; empty is none.
 	Cluster string
 	// Labels lists the possible answers where there is a closed list.
 	Labels []string
+	// Choices are the answers that each row brings to choose from.
+	Choices Choices
+	// TargetDelimiter joins an answer to its prompt, in worked examples and
+	// before a continuation; nil is a blank, which worked examples leave out
+	// where prompt or answer bring white space.
+	TargetDelimiter *string
 
 	Generation Generation
 	// Extract is the pipeline from a raw answer to the text that the metrics
 	// judge; empty means the raw answer.
 	Extract []Step
-	Metrics []MetricSpec
+	// Pipelines are several extractions over the same answers, by name; then
+	// Extract is empty, and every metric judges what each of them gives.
+	Pipelines []Pipeline
+	Metrics   []MetricSpec
 	// Threshold is the least acceptable score of the first metric; nil is none.
 	Threshold *float64
 	Fewshot   Fewshot
-	Paper     Paper
+	// Repeats is the number of answers a row where the user names none; 0 is 1.
+	Repeats int
+	Paper   Paper
 
 	// Path is the file the task came from, or "embedded:NAME.yaml".
 	Path string
 	// Source is the text of that file: its hash goes into the manifest.
 	Source []byte
+}
+
+// TemplateJinja says that a task's templates are Jinja's.
+const TemplateJinja = "jinja"
+
+// Choices say where a row's choices are: a column (in Jinja, also a template
+// that renders a Python list), or a template for each. The zero value is none.
+type Choices struct {
+	From string
+	List []string
+}
+
+// Any tells whether rows bring choices.
+func (c Choices) Any() bool { return c.From != "" || c.List != nil }
+
+// A Pipeline is a named extraction.
+type Pipeline struct {
+	Name  string
+	Steps []Step
 }
 
 // A Dataset says where rows come from.
@@ -58,6 +94,8 @@ type Dataset struct {
 	// Filter is an expression over the columns; rows for which it is false
 	// are left out before Limit counts.
 	Filter string
+	// Files are files or patterns by split, in place of Source.
+	Files map[string][]string
 	// Local names folder and splits in a data folder laid out as
 	// DIR/<folder>/<split>.jsonl, where they differ from Name and Split.
 	Local LocalLayout
@@ -107,7 +145,7 @@ type Generation struct {
 // A Step is one step of an extraction pipeline: exactly one field is set, or
 // for Regex its companions too.
 type Step struct {
-	// Op is regex, strip, lower, first_line, before, after, map or default.
+	// Op is regex, strip, lower, upper, first_line, before, after, map or default.
 	Op string
 	// Pattern, Flags, Group and Select belong to regex: Python's re syntax;
 	// the match number Select (from 0, −1 the last) and its group, where −1 is
@@ -128,16 +166,34 @@ type Step struct {
 type MetricSpec struct {
 	Name   string
 	Params map[string]any
+	// Extract names the pipeline whose text is judged; empty is all of them.
+	Extract string
+	// Reduce says how the verdicts on a row's repeats become one: see package
+	// run. Empty takes each by itself.
+	Reduce string
 }
 
 // Fewshot puts worked examples before the prompt.
 type Fewshot struct {
 	Count int
-	// Sampler is first or random (seeded, never the row itself).
+	// Sampler is first, random (seeded, by the row's id) or python (the stream
+	// of Python's random.Random(Seed).sample over the rows in order). A row is
+	// never its own example.
 	Sampler string
 	Seed    uint64
 	// Separator stands between examples; empty means a blank line.
 	Separator string
+	// Split is where examples come from; empty is the training split. Indices
+	// are its rows that may be taken, nil all. Rows are examples written in the
+	// file, in place of a split.
+	Split   string
+	Indices []int
+	Rows    []map[string]any
+	// Prompt, Target, Choices and TargetDelimiter take the place of the task's
+	// in examples where they are set.
+	Prompt, Target  string
+	Choices         Choices
+	TargetDelimiter *string
 }
 
 // Paper ties a task to the published scores in results/reference.
@@ -189,4 +245,8 @@ type Sample struct {
 	Cut int
 	// Targets are the accepted answers, the first one the task's own.
 	Targets []string
+	// Choices are what there is to choose from, and Gold the right ones' places;
+	// -1 is a target that is none of them.
+	Choices []string
+	Gold    []int
 }

@@ -35,6 +35,9 @@ func Baseline(metric core.Metric, task *core.Task, targets [][]string) (score fl
 	switch {
 	case info.Name == "humaneval":
 		return 0, "", true
+	case slices.Contains(info.Needs, "judge"), slices.Contains(info.Needs, "rolling"),
+		slices.Contains(info.Needs, "scores") && (!info.Binary || !slices.Contains(info.Needs, "choices") || task == nil || len(task.Labels) == 0):
+		return 0, "", false
 	case slices.Contains(info.Needs, "scores"):
 		counts := countTargets(targets)
 		answer = mostFrequent(counts)

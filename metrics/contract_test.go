@@ -45,12 +45,17 @@ func examples(name string) metrictest.Options {
 		return pair(answer("a b c d e", "a b c d e"), answer("v w x y z", "a b c d e"))
 	case "rouge2", "rouge3", "rouge4", "rouge5", "rouge6", "rouge7", "rouge8", "rouge9":
 		return pair(answer("a b c d e f g h i", "a b c d e f g h i"), answer("i h g f e d c b a", "a b c d e f g h i"))
-	case "acc", "acc_norm":
-		task := &core.Task{Name: "test", Labels: []string{"a", "bb"}}
+	case "acc", "acc_norm", "acc_bytes", "acc_mutual_info", "brier_score", "greedy_match":
 		likely := func(raw string, a, b float64) core.Item {
-			return core.Item{ID: "0", Raw: raw, Task: task, Targets: []string{"bb"}, Scores: []core.Likelihood{{LogProb: a}, {LogProb: b}}}
+			return core.Item{ID: "0", Raw: raw, Task: &core.Task{Name: "test"}, Targets: []string{"bb"}, Choices: []string{"a", "bb"}, Gold: []int{1},
+				Scores: []core.Likelihood{{LogProb: a}, {LogProb: b, Greedy: b > a}}, Judged: []core.Response{{Scores: []core.Likelihood{{LogProb: -2}, {LogProb: -2}}}}}
 		}
-		return pair(likely("x", -9, -1), likely("y", -1, -9))
+		return pair(likely("x", -2000, -1), likely("y", -1, -2000))
+	case "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte":
+		likely := func(raw string, l float64) core.Item {
+			return core.Item{ID: "0", Raw: raw, Targets: []string{"two words"}, Choices: []string{"two words"}, Gold: []int{0}, Scores: []core.Likelihood{{LogProb: l}}}
+		}
+		return pair(likely("x", 0), likely("y", -5))
 	case "humaneval":
 		program := func(body string) core.Item {
 			it := answer(body, "")

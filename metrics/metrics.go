@@ -81,10 +81,9 @@ func Builtin() []Factory {
 		tokenF1Factory(),
 		bleuFactory(),
 		chrfFactory(),
-		likelihoodFactory("acc", "the right choice is the likeliest"),
-		likelihoodFactory("acc_norm", "the same, each log-likelihood divided by the characters of the choice"),
 		humanevalFactory(),
 	}
+	list = append(list, likelihoodMetrics()...)
 	for n := 1; n <= 9; n++ {
 		name := fmt.Sprintf("rouge%d", n)
 		list = append(list, rougeFactory(name, fmt.Sprintf("ROUGE-%d F-measure", n)))
@@ -161,7 +160,7 @@ func Mean(info core.MetricInfo, scores []core.Score) core.Aggregate {
 			wins++
 		}
 	}
-	a.Score = stats.Mean(values)
+	a.Score, a.StdErr = stats.MeanStderr(values)
 	var interval stats.Interval
 	if info.Binary {
 		interval, a.Method = stats.Wilson(wins, a.N, 0.95), "wilson"
@@ -180,7 +179,7 @@ func Mean(info core.MetricInfo, scores []core.Score) core.Aggregate {
 // not skipped, not dropped, of a finite value. The aggregate has the counts, no
 // score yet, and where nothing was judged the reason.
 func count(scores []core.Score) (a core.Aggregate, judged []int) {
-	a = core.Aggregate{Score: math.NaN(), Low95: math.NaN(), High95: math.NaN()}
+	a = core.Aggregate{Score: math.NaN(), StdErr: math.NaN(), Low95: math.NaN(), High95: math.NaN()}
 	judged = make([]int, 0, len(scores))
 	skipped := ""
 	for i, s := range scores {

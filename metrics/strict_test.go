@@ -177,6 +177,7 @@ func TestAccNorm(t *testing.T) {
 }
 
 func TestBaseline(t *testing.T) {
+	labels := map[string][]string{"acc": {"a", "b"}}
 	column := func(targets ...string) (all [][]string) {
 		for _, s := range targets {
 			all = append(all, []string{s})
@@ -205,7 +206,7 @@ func TestBaseline(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		score, answer, ok := Baseline(m, &core.Task{}, c.targets)
+		score, answer, ok := Baseline(m, &core.Task{Labels: labels[c.metric]}, c.targets)
 		if math.Abs(score-c.score) > 1e-6 || answer != c.answer || ok != c.ok {
 			t.Errorf("%s: %v %q %v, want %v %q %v", c.metric, score, answer, ok, c.score, c.answer, c.ok)
 		}

@@ -56,6 +56,8 @@ func itemToPB(it *core.Item, task int) (*pb.Item, error) {
 		Targets:       same(it.Targets),
 		Scores:        each(it.Scores, likelihoodToPB),
 		Judged:        each(it.Judged, func(r core.Response) *pb.Response { return responseToPB(&r) }),
+		Choices:       same(it.Choices),
+		Gold:          each(it.Gold, intToPB),
 	}, nil
 }
 
@@ -70,6 +72,8 @@ func itemFromPB(it *pb.Item, tasks []*core.Task) core.Item {
 		Targets:       same(it.GetTargets()),
 		Scores:        each(it.GetScores(), likelihoodFromPB),
 		Judged:        each(it.GetJudged(), responseFromPB),
+		Choices:       same(it.GetChoices()),
+		Gold:          each(it.GetGold(), intFromPB),
 	}
 	if n := it.GetTask(); n > 0 && n <= int64(len(tasks)) {
 		out.Task = tasks[n-1]
@@ -117,6 +121,7 @@ func aggregateToPB(a core.Aggregate) *pb.Aggregate {
 		Skipped:   int64(a.Skipped),
 		NonFinite: int64(a.NonFinite),
 		Skip:      a.Skip,
+		StdErr:    a.StdErr,
 	}
 }
 
@@ -132,6 +137,7 @@ func aggregateFromPB(a *pb.Aggregate) core.Aggregate {
 		Skipped:   int(a.GetSkipped()),
 		NonFinite: int(a.GetNonFinite()),
 		Skip:      a.GetSkip(),
+		StdErr:    a.GetStdErr(),
 	}
 }
 
@@ -140,11 +146,11 @@ func specToPB(s core.MetricSpec) (*pb.MetricSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metric %q: %w", s.Name, err)
 	}
-	return &pb.MetricSpec{Name: s.Name, Params: params}, nil
+	return &pb.MetricSpec{Name: s.Name, Params: params, Extract: s.Extract, Reduce: s.Reduce}, nil
 }
 
 func specFromPB(s *pb.MetricSpec) core.MetricSpec {
-	return core.MetricSpec{Name: s.GetName(), Params: valuesFromPB(s.GetParams())}
+	return core.MetricSpec{Name: s.GetName(), Params: valuesFromPB(s.GetParams()), Extract: s.GetExtract(), Reduce: s.GetReduce()}
 }
 
 func taskToPB(t *core.Task) (*pb.Task, error) {
@@ -154,6 +160,10 @@ func taskToPB(t *core.Task) (*pb.Task, error) {
 		if metrics[i], err = specToPB(m); err != nil {
 			return nil, fmt.Errorf("task %q: %w", t.Name, err)
 		}
+	}
+	shots, err := fewshotToPB(t.Fewshot)
+	if err != nil {
+		return nil, fmt.Errorf("task %q: %w", t.Name, err)
 	}
 	d := t.Dataset
 	out := &pb.Task{
@@ -181,28 +191,25 @@ func taskToPB(t *core.Task) (*pb.Task, error) {
 		Cluster:    t.Cluster,
 		Labels:     same(t.Labels),
 		Generation: generationToPB(t.Generation),
-		Extract: each(t.Extract, func(s core.Step) *pb.Step {
-			return &pb.Step{
-				Op:      s.Op,
-				Pattern: s.Pattern,
-				Flags:   s.Flags,
-				Group:   int64(s.Group),
-				Select:  int64(s.Select),
-				Text:    s.Text,
-				Map:     s.Map,
-				Line:    int64(s.Line),
-				Column:  int64(s.Column),
-			}
+		Extract:    each(t.Extract, stepToPB),
+		Metrics:    same(metrics),
+		Threshold:  t.Threshold,
+		Fewshot:    shots,
+		Paper:      &pb.Paper{Task: t.Paper.Task, Metric: t.Paper.Metric, Prompt: t.Paper.Prompt},
+		Path:       t.Path,
+		Source:     same(t.Source),
+
+		Template: t.Template, Preamble: t.Preamble, Choices: choicesToPB(t.Choices), TargetDelimiter: t.TargetDelimiter,
+		Pipelines: each(t.Pipelines, func(p core.Pipeline) *pb.Pipeline {
+			return &pb.Pipeline{Name: p.Name, Steps: each(p.Steps, stepToPB)}
 		}),
-		Metrics:   same(metrics),
-		Threshold: t.Threshold,
-		Fewshot: &pb.Fewshot{
-			Count: int64(t.Fewshot.Count), Sampler: t.Fewshot.Sampler,
-			Seed: t.Fewshot.Seed, Separator: t.Fewshot.Separator,
-		},
-		Paper:  &pb.Paper{Task: t.Paper.Task, Metric: t.Paper.Metric, Prompt: t.Paper.Prompt},
-		Path:   t.Path,
-		Source: same(t.Source),
+		Repeats: int64(t.Repeats),
+	}
+	if len(d.Files) > 0 {
+		out.Dataset.Files = make(map[string]*pb.Texts, len(d.Files))
+		for k, v := range d.Files {
+			out.Dataset.Files[k] = &pb.Texts{Texts: same(v)}
+		}
 	}
 	if len(t.Chat.Families) > 0 {
 		out.Chat.Families = make(map[string]*pb.ChatForm, len(t.Chat.Families))
@@ -240,28 +247,25 @@ func taskFromPB(t *pb.Task) *core.Task {
 		Cluster:    t.GetCluster(),
 		Labels:     same(t.GetLabels()),
 		Generation: generationFromPB(t.GetGeneration()),
-		Extract: each(t.GetExtract(), func(s *pb.Step) core.Step {
-			return core.Step{
-				Op:      s.GetOp(),
-				Pattern: s.GetPattern(),
-				Flags:   s.GetFlags(),
-				Group:   int(s.GetGroup()),
-				Select:  int(s.GetSelect()),
-				Text:    s.GetText(),
-				Map:     s.GetMap(),
-				Line:    int(s.GetLine()),
-				Column:  int(s.GetColumn()),
-			}
+		Extract:    each(t.GetExtract(), stepFromPB),
+		Metrics:    each(t.GetMetrics(), specFromPB),
+		Threshold:  t.Threshold,
+		Fewshot:    fewshotFromPB(t.GetFewshot()),
+		Paper:      core.Paper{Task: t.GetPaper().GetTask(), Metric: t.GetPaper().GetMetric(), Prompt: t.GetPaper().GetPrompt()},
+		Path:       t.GetPath(),
+		Source:     same(t.GetSource()),
+
+		Template: t.GetTemplate(), Preamble: t.GetPreamble(), Choices: choicesFromPB(t.GetChoices()), TargetDelimiter: t.TargetDelimiter,
+		Pipelines: each(t.GetPipelines(), func(p *pb.Pipeline) core.Pipeline {
+			return core.Pipeline{Name: p.GetName(), Steps: each(p.GetSteps(), stepFromPB)}
 		}),
-		Metrics:   each(t.GetMetrics(), specFromPB),
-		Threshold: t.Threshold,
-		Fewshot: core.Fewshot{
-			Count: int(t.GetFewshot().GetCount()), Sampler: t.GetFewshot().GetSampler(),
-			Seed: t.GetFewshot().GetSeed(), Separator: t.GetFewshot().GetSeparator(),
-		},
-		Paper:  core.Paper{Task: t.GetPaper().GetTask(), Metric: t.GetPaper().GetMetric(), Prompt: t.GetPaper().GetPrompt()},
-		Path:   t.GetPath(),
-		Source: same(t.GetSource()),
+		Repeats: int(t.GetRepeats()),
+	}
+	if f := d.GetFiles(); len(f) > 0 {
+		out.Dataset.Files = make(map[string][]string, len(f))
+		for k, v := range f {
+			out.Dataset.Files[k] = same(v.GetTexts())
+		}
 	}
 	if f := t.GetChat().GetFamilies(); len(f) > 0 {
 		out.Chat.Families = make(map[string]core.ChatForm, len(f))
@@ -270,6 +274,64 @@ func taskFromPB(t *pb.Task) *core.Task {
 		}
 	}
 	return out
+}
+
+func intToPB(n int) int64 { return int64(n) }
+
+func intFromPB(n int64) int { return int(n) }
+
+func stepToPB(s core.Step) *pb.Step {
+	return &pb.Step{
+		Op: s.Op, Pattern: s.Pattern, Flags: s.Flags, Group: int64(s.Group), Select: int64(s.Select),
+		Text: s.Text, Map: s.Map, Line: int64(s.Line), Column: int64(s.Column),
+	}
+}
+
+func stepFromPB(s *pb.Step) core.Step {
+	return core.Step{
+		Op: s.GetOp(), Pattern: s.GetPattern(), Flags: s.GetFlags(), Group: int(s.GetGroup()), Select: int(s.GetSelect()),
+		Text: s.GetText(), Map: s.GetMap(), Line: int(s.GetLine()), Column: int(s.GetColumn()),
+	}
+}
+
+func choicesToPB(c core.Choices) *pb.Choices {
+	return &pb.Choices{From: c.From, List: same(c.List)}
+}
+
+func choicesFromPB(c *pb.Choices) core.Choices {
+	return core.Choices{From: c.GetFrom(), List: same(c.GetList())}
+}
+
+func fewshotToPB(f core.Fewshot) (*pb.Fewshot, error) {
+	out := &pb.Fewshot{
+		Count: int64(f.Count), Sampler: f.Sampler, Seed: f.Seed, Separator: f.Separator,
+		Split: f.Split, Indices: each(f.Indices, intToPB), Prompt: f.Prompt, Target: f.Target,
+		Choices: choicesToPB(f.Choices), TargetDelimiter: f.TargetDelimiter,
+	}
+	for _, row := range f.Rows {
+		fields, err := valuesToPB(row)
+		if err != nil {
+			return nil, err
+		}
+		out.Rows = append(out.Rows, &pb.Row{Fields: fields})
+	}
+	return out, nil
+}
+
+func fewshotFromPB(f *pb.Fewshot) core.Fewshot {
+	return core.Fewshot{
+		Count: int(f.GetCount()), Sampler: f.GetSampler(), Seed: f.GetSeed(), Separator: f.GetSeparator(),
+		Split: f.GetSplit(), Indices: each(f.GetIndices(), intFromPB), Prompt: f.GetPrompt(), Target: f.GetTarget(),
+		Choices: choicesFromPB(f.GetChoices()), TargetDelimiter: optionalText(f),
+		Rows: each(f.GetRows(), func(r *pb.Row) map[string]any { return valuesFromPB(r.GetFields()) }),
+	}
+}
+
+func optionalText(f *pb.Fewshot) *string {
+	if f == nil {
+		return nil
+	}
+	return f.TargetDelimiter
 }
 
 func valuesToPB(m map[string]any) (map[string]*pb.Value, error) {

@@ -72,7 +72,7 @@ func (f *filler) fill(t *testing.T, v reflect.Value) {
 	case reflect.Uint8:
 		limit := 255
 		if v.Type() == reflect.TypeFor[core.Overflow]() {
-			limit = 1
+			limit = 2
 		}
 		v.SetUint(uint64(1 + f.IntN(limit)))
 	case reflect.Uint64:

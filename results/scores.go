@@ -46,11 +46,13 @@ type Score struct {
 	Score    *record.Float  `json:"score"`
 	Interval []record.Float `json:"interval,omitempty"`
 	Method   string         `json:"interval_method,omitempty"`
-	Baseline *record.Float  `json:"baseline"`
-	Constant string         `json:"baseline_answer,omitempty"`
-	N        int            `json:"n"`
-	Skipped  string         `json:"skipped,omitempty"`
-	Better   string         `json:"better"` // higher or lower
+	// StdErr is the standard error of the mean, s/√n, where the score is one.
+	StdErr   *record.Float `json:"stderr,omitempty"`
+	Baseline *record.Float `json:"baseline"`
+	Constant string        `json:"baseline_answer,omitempty"`
+	N        int           `json:"n"`
+	Skipped  string        `json:"skipped,omitempty"`
+	Better   string        `json:"better"` // higher or lower
 
 	APIErrors        int     `json:"api_errors"`
 	ExtractionFailed int     `json:"extraction_failed"`
@@ -144,6 +146,10 @@ func (s *Scores) Add(sum run.Summary, task *core.Task) {
 			v := record.Float(a.Score)
 			line.Score = &v
 			line.Interval = interval(a, r.Metric)
+			if !math.IsNaN(a.StdErr) {
+				e := record.Float(a.StdErr)
+				line.StdErr = &e
+			}
 		}
 		if sum.Counts.Answered == 0 && sum.Counts.APIErrors > 0 {
 			line.Skipped = "no request was answered"

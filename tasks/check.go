@@ -15,6 +15,7 @@ import (
 	"github.com/evalrun/evalrun/core/dataset/derive"
 	"github.com/evalrun/evalrun/core/extract"
 	"github.com/evalrun/evalrun/core/prompt"
+	"github.com/evalrun/evalrun/internal/jinja"
 	"github.com/evalrun/evalrun/internal/nearest"
 )
 
@@ -30,7 +31,7 @@ func (d *decoder) check(f *File, o Options) {
 		d.complain(n, "use letters, digits, _ - and .", "task name %q cannot be a file name", t.Name)
 	}
 	for _, key := range []string{"prompt", "target"} {
-		if n := d.places[key]; n != nil && isText(n) && n.Value == "" {
+		if n := d.places[key]; n != nil && isText(n) && n.Value == "" && !(key == "prompt" && promptless(t)) {
 			d.complain(n, "write what it says", "%s is empty", key)
 		}
 	}
@@ -39,9 +40,9 @@ func (d *decoder) check(f *File, o Options) {
 	}
 	d.checkTemplate(f)
 	d.checkSource(t)
-	for i, s := range t.Extract {
-		if _, err := extract.New([]core.Step{s}); err != nil {
-			d.stepProblem(d.steps[i], err)
+	for _, s := range d.steps {
+		if _, err := extract.New([]core.Step{s.step}); err != nil {
+			d.stepProblem(s.path, err)
 		}
 	}
 	d.checkExpressions(t)
@@ -49,6 +50,9 @@ func (d *decoder) check(f *File, o Options) {
 		d.complain(d.places["metrics"], "evalrun ls metrics lists them", "metrics names none")
 	}
 	for i, m := range t.Metrics {
+		if at := d.places["metrics."+strconv.Itoa(i)]; m.Extract != "" && !slices.ContainsFunc(t.Pipelines, func(p core.Pipeline) bool { return p.Name == m.Extract }) {
+			d.complain(at, "name one of the lists under extract:", "extract has no pipeline %q", m.Extract)
+		}
 		if o.Metrics == nil || slices.Contains(o.Metrics, m.Name) {
 			continue
 		}
@@ -66,14 +70,26 @@ func (d *decoder) check(f *File, o Options) {
 			d.complain(d.places["generation.stop"], `in YAML write "\n" in double quotes`, `stop text %d holds a backslash and an n, not a line break`, i+1)
 		}
 	}
-	if t.Fewshot.Count > 0 && t.Dataset.TrainSplit == "" {
+	if t.Fewshot.Count > 0 && t.Dataset.TrainSplit == "" && t.Fewshot.Split == "" && t.Fewshot.Rows == nil {
 		d.complain(d.places["fewshot"], "add train_split: under dataset:", "fewshot takes examples from the training split, and dataset names none")
 	}
+}
+
+// promptless tells whether nothing but the likelihood of whole texts is asked
+// for, which takes no prompt.
+func promptless(t *core.Task) bool {
+	return len(t.Metrics) > 0 && !slices.ContainsFunc(t.Metrics, func(m core.MetricSpec) bool {
+		return m.Name != "word_perplexity" && m.Name != "byte_perplexity" && m.Name != "bits_per_byte"
+	})
 }
 
 func (d *decoder) checkTemplate(f *File) {
 	t := f.Task
 	n := d.places["prompt"]
+	d.checkFilled(t)
+	if t.Template == core.TemplateJinja {
+		return
+	}
 	if tmpl := d.template("prompt", t.Prompt); tmpl != nil {
 		if len(tmpl.Columns()) == 0 && n.Value != "" {
 			d.warn(n, "name a column: {column}", "prompt takes no column: all rows ask the same")
@@ -85,6 +101,47 @@ func (d *decoder) checkTemplate(f *File) {
 	d.template("chat.user", t.Chat.User)
 	for _, name := range slices.Sorted(maps.Keys(t.Chat.Families)) {
 		d.template("chat.families."+name+".user", t.Chat.Families[name].User)
+	}
+}
+
+// checkFilled compiles what is filled in for each row beside the prompt, and the
+// prompt too where it is Jinja's.
+func (d *decoder) checkFilled(t *core.Task) {
+	one := func(prefix string, part core.Task) {
+		part.Template = t.Template
+		_, err := prompt.Compile(&part)
+		var te *prompt.TemplateError
+		if !errors.As(err, &te) {
+			return
+		}
+		n := d.places[prefix+te.Key]
+		offset, hint, message := -1, "", te.Err.Error()
+		var se *prompt.SyntaxError
+		var je *jinja.Error
+		switch {
+		case errors.As(err, &se):
+			offset, hint = se.Offset, se.Hint
+		case errors.As(err, &je):
+			message = je.Message
+			if je.Line > 0 && n != nil {
+				offset = lineOffset(n.Value, je.Line, 1)
+			}
+			hint = "template: jinja says that templates are Jinja's"
+		}
+		if n != nil && n.Kind != yaml.ScalarNode {
+			offset = -1
+		}
+		d.problems = append(d.problems, d.problem(n, offset, hint, "%s%s: %s", prefix, te.Key, message))
+	}
+	parts := []core.Task{{Preamble: t.Preamble}, {Target: t.Target}, {Choices: t.Choices}}
+	if t.Template == core.TemplateJinja {
+		parts = append(parts, core.Task{Prompt: t.Prompt})
+	}
+	for _, p := range parts {
+		one("", p)
+	}
+	for _, p := range []core.Task{{Prompt: t.Fewshot.Prompt}, {Target: t.Fewshot.Target}, {Choices: t.Fewshot.Choices}} {
+		one("fewshot.", p)
 	}
 }
 
@@ -105,8 +162,7 @@ func (d *decoder) template(key, text string) *prompt.Template {
 }
 
 // stepProblem complains about a step of extract at the place of its pattern.
-func (d *decoder) stepProblem(i int, err error) {
-	key := "extract." + strconv.Itoa(i)
+func (d *decoder) stepProblem(key string, err error) {
 	n, offset, hint := d.places[key], -1, ""
 	var se *extract.StepError
 	if errors.As(err, &se) {
@@ -184,6 +240,25 @@ func (d *decoder) checkSource(t *core.Task) {
 	n := d.places["dataset.source"]
 	if n == nil {
 		n = d.places["dataset"]
+	}
+	switch {
+	case ds.Source != "" && ds.Files != nil:
+		d.complain(d.places["dataset.files"], "keep one of them", "dataset has both a source and files")
+	case ds.Files != nil:
+		for _, part := range []struct{ key, split string }{{"split", ds.Split}, {"train_split", ds.TrainSplit}, {"", t.Fewshot.Split}} {
+			if _, ok := ds.Files[part.split]; part.split != "" && !ok {
+				at := d.places["dataset."+part.key]
+				if part.key == "" {
+					at = d.places["fewshot.split"]
+				}
+				d.complain(at, "the splits there are: "+strings.Join(slices.Sorted(maps.Keys(ds.Files)), ", "), "dataset.files has no split %q", part.split)
+			}
+		}
+		if ds.Split == "" {
+			d.complain(n, "add split: under dataset:", "files of several splits need the split to evaluate")
+		}
+	case ds.Source == "" && n != nil && n == d.places["dataset"] && n.Kind == yaml.MappingNode:
+		d.complain(n, "add source:", "dataset lacks the key \"source\"")
 	}
 	if ds.Source == "" {
 		return

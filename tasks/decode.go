@@ -9,6 +9,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/nearest"
 )
 
@@ -18,8 +19,8 @@ type decoder struct {
 	source   []byte
 	problems Problems
 	warnings Problems
-	// steps gives the place in the file's list for each step that was taken.
-	steps []int
+	// steps are the extraction steps that were taken, with their places.
+	steps []stepPlace
 	// visited counts nodes, so that aliases of aliases cannot multiply.
 	visited int
 	// places remembers where keys stand: "prompt", "generation.stop" …
@@ -30,6 +31,12 @@ type decoder struct {
 }
 
 const maxNodes = 100_000
+
+// A stepPlace is an extraction step and the path at which it stands.
+type stepPlace struct {
+	path string
+	step core.Step
+}
 
 // A field is one key of a mapping: what reads its value, and what it is.
 type field struct {

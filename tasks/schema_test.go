@@ -95,7 +95,9 @@ func (s *schema) mapping(t *testing.T, top *schema) *schema {
 		case s.Items != nil:
 			s = s.Items
 		case s.OneOf != nil:
-			s = s.OneOf[slices.IndexFunc(s.OneOf, func(o *schema) bool { return o.Properties != nil || strings.HasSuffix(o.Ref, "/dataset") })]
+			s = s.OneOf[slices.IndexFunc(s.OneOf, func(o *schema) bool {
+				return o.Properties != nil || strings.HasSuffix(o.Ref, "/dataset") || strings.HasSuffix(o.Ref, "/steps")
+			})]
 		default:
 			return s
 		}

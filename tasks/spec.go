@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"math"
+	"regexp"
 	"strconv"
 
 	"gopkg.in/yaml.v3"
@@ -19,13 +20,21 @@ func (d *decoder) task(root *yaml.Node, t *core.Task) {
 		{"category", d.text("category", &t.Category), false},
 		{"dataset", func(n *yaml.Node) { d.dataset(n, &t.Dataset) }, true},
 		{"columns", func(n *yaml.Node) { d.columns(n, &t.Columns) }, false},
+		{"template", func(n *yaml.Node) {
+			if d.oneOf("template", &t.Template, "format", core.TemplateJinja)(n); t.Template == "format" {
+				t.Template = ""
+			}
+		}, false},
 		{"prompt", d.text("prompt", &t.Prompt), true},
+		{"preamble", d.text("preamble", &t.Preamble), false},
 		{"chat", func(n *yaml.Node) { d.chat(n, &t.Chat) }, false},
 		{"target", d.text("target", &t.Target), true},
 		{"cluster", d.text("cluster", &t.Cluster), false},
 		{"labels", d.texts("labels", &t.Labels), false},
+		{"choices", d.choices("choices", &t.Choices), false},
+		{"target_delimiter", d.optional("target_delimiter", &t.TargetDelimiter), false},
 		{"generation", func(n *yaml.Node) { d.generation(n, &t.Generation) }, false},
-		{"extract", func(n *yaml.Node) { d.extract(n, &t.Extract) }, false},
+		{"extract", func(n *yaml.Node) { d.extract(n, t) }, false},
 		{"metrics", func(n *yaml.Node) { d.metrics(n, &t.Metrics) }, true},
 		{"threshold", func(n *yaml.Node) {
 			v := new(float64)
@@ -36,6 +45,7 @@ func (d *decoder) task(root *yaml.Node, t *core.Task) {
 			}
 		}, false},
 		{"fewshot", func(n *yaml.Node) { d.fewshot(n, &t.Fewshot) }, false},
+		{"repeats", d.integer("repeats", &t.Repeats, 1, 1_000_000), false},
 		{"paper", func(n *yaml.Node) { d.paper(n, &t.Paper) }, false},
 	})
 }
@@ -47,7 +57,8 @@ func (d *decoder) dataset(n *yaml.Node, ds *core.Dataset) {
 		return
 	}
 	d.mapping("dataset", n, []field{
-		{"source", d.text("dataset.source", &ds.Source), true},
+		{"source", d.text("dataset.source", &ds.Source), false},
+		{"files", func(n *yaml.Node) { d.files(n, ds) }, false},
 		{"config", d.text("dataset.config", &ds.Config), false},
 		{"revision", d.text("dataset.revision", &ds.Revision), false},
 		{"split", d.text("dataset.split", &ds.Split), false},
@@ -62,6 +73,47 @@ func (d *decoder) dataset(n *yaml.Node, ds *core.Dataset) {
 			})
 		}, false},
 	})
+}
+
+// files reads the files of each split.
+func (d *decoder) files(n *yaml.Node, ds *core.Dataset) {
+	n = d.deref(n)
+	if n.Kind != yaml.MappingNode || len(n.Content) == 0 {
+		d.complain(n, "write split: file lines under it", "dataset.files must be a mapping, not %s", kindName(n))
+		return
+	}
+	ds.Files = map[string][]string{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		var list []string
+		d.texts("dataset.files."+n.Content[i].Value, &list)(n.Content[i+1])
+		ds.Files[n.Content[i].Value] = list
+	}
+}
+
+// choices reads a column's name or a template, or a list of templates.
+func (d *decoder) choices(path string, c *core.Choices) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		if n = d.deref(n); n.Kind != yaml.SequenceNode {
+			d.text(path, &c.From)(n)
+			return
+		}
+		if len(n.Content) == 0 {
+			d.complain(n, "name a column, or list the choices", "%s lists none", path)
+			return
+		}
+		d.texts(path, &c.List)(n)
+	}
+}
+
+// optional reads a text that may be empty, and tells it from none.
+func (d *decoder) optional(path string, dst **string) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		s := new(string)
+		before := len(d.problems)
+		if d.text(path, s)(n); len(d.problems) == before {
+			*dst = s
+		}
+	}
 }
 
 // columns keeps the order of the file: a later column sees the earlier ones.
@@ -126,21 +178,48 @@ func (d *decoder) generation(n *yaml.Node, g *core.Generation) {
 	})
 }
 
-var stepNames = []string{"regex", "strip", "lower", "first_line", "before", "after", "map", "default"}
-
-// extract is a list of steps: a bare word, or a mapping with the step's key.
-func (d *decoder) extract(n *yaml.Node, steps *[]core.Step) {
+// extract is a list of steps, a bare word or a mapping with the step's key each;
+// or a mapping of names to such lists.
+func (d *decoder) extract(n *yaml.Node, t *core.Task) {
 	n = d.deref(n)
-	if n.Kind != yaml.SequenceNode {
-		d.complain(n, "write a list of steps: - regex: '…'", "extract must be a list, not %s", kindName(n))
-		return
+	switch n.Kind {
+	case yaml.SequenceNode:
+		d.pipeline("extract", n, &t.Extract)
+	case yaml.MappingNode:
+		seen := map[string]bool{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key, value := n.Content[i], d.deref(n.Content[i+1])
+			name, ok := d.label("extract", key)
+			path := "extract." + name
+			switch {
+			case !ok:
+			case !goodName.MatchString(name) && !pipelineName.MatchString(name):
+				d.complain(key, "use letters, digits, _ - . and @", "the pipeline name %q cannot stand in a table", name)
+			case seen[name]:
+				d.complain(key, "keep one of them", "the pipeline %q stands twice in extract", name)
+			case value.Kind != yaml.SequenceNode:
+				d.complain(value, "write a list of steps: - regex: '…'", "%s must be a list, not %s", path, kindName(value))
+			default:
+				seen[name] = true
+				p := core.Pipeline{Name: name}
+				d.pipeline(path, value, &p.Steps)
+				t.Pipelines = append(t.Pipelines, p)
+			}
+		}
+	default:
+		d.complain(n, "write a list of steps: - regex: '…', or name: [steps] lines", "extract must be a list, not %s", kindName(n))
 	}
+}
+
+var pipelineName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.@\-]*$`)
+
+func (d *decoder) pipeline(path string, n *yaml.Node, steps *[]core.Step) {
 	for i, item := range n.Content {
-		path := "extract." + strconv.Itoa(i)
-		d.places[path] = d.deref(item)
-		if s, ok := d.step(path, d.deref(item)); ok {
+		at := path + "." + strconv.Itoa(i)
+		d.places[at] = d.deref(item)
+		if s, ok := d.step(at, d.deref(item)); ok {
 			*steps = append(*steps, s)
-			d.steps = append(d.steps, i)
+			d.steps = append(d.steps, stepPlace{at, s})
 		}
 	}
 }
@@ -149,7 +228,7 @@ func (d *decoder) step(path string, n *yaml.Node) (core.Step, bool) {
 	s := core.Step{Group: -1, Line: n.Line, Column: n.Column}
 	before := len(d.problems)
 	if n.Kind == yaml.ScalarNode {
-		d.oneOf(path, &s.Op, "strip", "lower", "first_line")(n)
+		d.oneOf(path, &s.Op, "strip", "lower", "upper", "first_line")(n)
 		return s, len(d.problems) == before
 	}
 	op := func(name string, read func(*yaml.Node)) field {
@@ -168,7 +247,7 @@ func (d *decoder) step(path string, n *yaml.Node) (core.Step, bool) {
 	}
 	d.mapping(path, n, []field{
 		op("regex", d.text(path+".regex", &s.Pattern)),
-		op("strip", flag), op("lower", flag), op("first_line", flag),
+		op("strip", flag), op("lower", flag), op("upper", flag), op("first_line", flag),
 		op("before", d.text(path+".before", &s.Text)),
 		op("after", d.text(path+".after", &s.Text)),
 		op("default", func(v *yaml.Node) { s.Text, _ = d.label(path+".default", v) }),
@@ -201,7 +280,7 @@ func (d *decoder) step(path string, n *yaml.Node) (core.Step, bool) {
 		}, false},
 	})
 	if s.Op == "" && len(d.problems) == before {
-		d.complain(n, "a step is one of: regex, strip, lower, first_line, before, after, map, default", "the step names nothing to do")
+		d.complain(n, "a step is one of: regex, strip, lower, upper, first_line, before, after, map, default", "the step names nothing to do")
 	}
 	if s.Op != "regex" && (s.Flags != "" || s.Group != -1 || s.Select != 0) {
 		d.complain(n, "", "flags, group and select belong to a regex step")
@@ -233,6 +312,15 @@ func (d *decoder) metrics(n *yaml.Node, specs *[]core.MetricSpec) {
 				continue
 			}
 			delete(params, "name")
+			for key, dst := range map[string]*string{"extract": &spec.Extract, "reduce": &spec.Reduce} {
+				v, given := params[key]
+				if s, isText := v.(string); given && isText {
+					*dst = s
+				} else if given {
+					d.complain(item, "put it in quotes", "%s.%s must be text", path, key)
+				}
+				delete(params, key)
+			}
 			spec.Name, spec.Params = name, params
 		} else {
 			before := len(d.problems)
@@ -248,10 +336,55 @@ func (d *decoder) metrics(n *yaml.Node, specs *[]core.MetricSpec) {
 func (d *decoder) fewshot(n *yaml.Node, f *core.Fewshot) {
 	d.mapping("fewshot", n, []field{
 		{"count", d.integer("fewshot.count", &f.Count, 0, 1000), true},
-		{"sampler", d.oneOf("fewshot.sampler", &f.Sampler, "first", "random"), false},
+		{"sampler", d.oneOf("fewshot.sampler", &f.Sampler, "first", "random", "python"), false},
 		{"seed", d.seed("fewshot.seed", &f.Seed), false},
 		{"separator", d.text("fewshot.separator", &f.Separator), false},
+		{"split", d.text("fewshot.split", &f.Split), false},
+		{"indices", func(n *yaml.Node) {
+			n = d.deref(n)
+			if n.Kind != yaml.SequenceNode {
+				d.complain(n, "write a list: [0, 4, 7]", "fewshot.indices must be a list of row numbers, not %s", kindName(n))
+				return
+			}
+			f.Indices = []int{}
+			for _, item := range n.Content {
+				i := 0
+				d.integer("fewshot.indices", &i, 0, math.MaxInt32)(item)
+				f.Indices = append(f.Indices, i)
+			}
+		}, false},
+		{"rows", func(n *yaml.Node) {
+			if err := d.deref(n).Decode(&f.Rows); err != nil || len(f.Rows) == 0 {
+				d.complain(d.deref(n), "write a list of rows: - {column: value}", "fewshot.rows must be a list of rows")
+			}
+			for _, row := range f.Rows {
+				for k, v := range row {
+					row[k] = rowValue(v)
+				}
+			}
+		}, false},
+		{"prompt", d.text("fewshot.prompt", &f.Prompt), false},
+		{"target", d.text("fewshot.target", &f.Target), false},
+		{"choices", d.choices("fewshot.choices", &f.Choices), false},
+		{"target_delimiter", d.optional("fewshot.target_delimiter", &f.TargetDelimiter), false},
 	})
+}
+
+// rowValue gives a value of YAML the type that a JSON file's would have.
+func rowValue(v any) any {
+	switch v := v.(type) {
+	case int:
+		return int64(v)
+	case []any:
+		for i := range v {
+			v[i] = rowValue(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = rowValue(v[k])
+		}
+	}
+	return v
 }
 
 func (d *decoder) paper(n *yaml.Node, p *core.Paper) {

@@ -240,8 +240,11 @@ func (o settings) translate(r core.Request, in chat.Input) engine.Request {
 	if len(r.Until) > 0 && !o.noUntil {
 		e.Until = o.until(r.Until)
 	}
-	if r.Overflow == core.OverflowKeepTail && !o.refuseLong {
+	switch {
+	case r.Overflow == core.OverflowKeepTail && !o.refuseLong:
 		e.Overflow = engine.KeepTail
+	case r.Overflow == core.OverflowWindows:
+		e.Overflow = engine.Windows
 	}
 	return e
 }

@@ -20,6 +20,10 @@ import (
 // that spans the border counts whole.
 func (b *backend) score(ctx context.Context, m *model, r *core.Request, estimate func()) (core.Response, error) {
 	var resp core.Response
+	if r.Overflow == core.OverflowWindows {
+		return resp, &core.Error{Code: core.CodeInvalid, Message: "the likelihood of a whole text cannot be had from a service: an echo gives none to its first token, and nothing of a text longer than the context",
+			Hint: "the local backend scores whole texts in windows"}
+	}
 	for i, continuation := range r.Continuations {
 		text := r.Prompt + continuation
 		c := &call{patch: []member{{"temperature", 0}}}
@@ -37,6 +41,10 @@ func (b *backend) score(ctx context.Context, m *model, r *core.Request, estimate
 		}
 		l, err := likelihood(c.raw, utf8.RuneCountInString(r.Prompt), utf8.RuneCountInString(text))
 		if err != nil {
+			if r.Prompt == "" {
+				return resp, &core.Error{Code: core.CodeInvalid, Message: fmt.Sprintf("the service does not score without a prompt: continuation %d: %v", i, err),
+					Hint: "an echo often gives its first token no likelihood; acc_mutual_info needs it, and the local backend gives it"}
+			}
 			return resp, &core.Error{
 				Code:    core.CodeInvalid,
 				Message: fmt.Sprintf("the service does not score: continuation %d: %v", i, err),

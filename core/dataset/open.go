@@ -37,6 +37,11 @@ const (
 // {split} stands for the split's name, or a folder with one file a split. Relative
 // paths are looked for beside the task's file.
 func Open(ctx context.Context, t *core.Task, part Part, w Where) (Source, error) {
+	if t.Fewshot.Split != "" && part == Training {
+		one := *t
+		one.Dataset.TrainSplit, one.Dataset.Local.TrainSplit, one.Fewshot.Split = t.Fewshot.Split, "", ""
+		return Open(ctx, &one, part, w)
+	}
 	d := t.Dataset
 	split, local, key := d.Split, d.Local.Split, "split"
 	if part == Training {
@@ -72,6 +77,18 @@ func Open(ctx context.Context, t *core.Task, part Part, w Where) (Source, error)
 	case remote:
 		return nil, &core.UserError{Where: d.Source, Message: fmt.Sprintf("rows cannot be fetched from %s://", scheme),
 			Hint: "fetch them yourself and use --data DIR, or use --data embedded"}
+	case d.Files != nil:
+		if split == "" {
+			return nil, noSplit(t, key)
+		}
+		paths := make([]string, len(d.Files[split]))
+		for i, p := range d.Files[split] {
+			paths[i] = beside(t, p)
+		}
+		if len(paths) == 0 {
+			return nil, &core.UserError{Where: t.Path, Message: fmt.Sprintf("dataset.files has no split %q", split), Hint: "name its files there"}
+		}
+		return Files(paths, FileOptions{})
 	case d.Source == "":
 		return nil, &core.UserError{Where: t.Path, Message: fmt.Sprintf("the task %s names no source of rows", t.Name),
 			Hint: "write dataset.source, or use --data embedded or --data DIR"}
@@ -83,9 +100,7 @@ func Open(ctx context.Context, t *core.Task, part Part, w Where) (Source, error)
 		}
 		path = strings.ReplaceAll(path, "{split}", split)
 	}
-	if !filepath.IsAbs(path) && t.Path != "" && !strings.HasPrefix(t.Path, "embedded:") {
-		path = filepath.Join(filepath.Dir(t.Path), path)
-	}
+	path = beside(t, path)
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		if split == "" {
 			return nil, noSplit(t, key)
@@ -94,6 +109,14 @@ func Open(ctx context.Context, t *core.Task, part Part, w Where) (Source, error)
 		return Folder(filepath.Dir(path), filepath.Base(path), split)
 	}
 	return Files([]string{path}, FileOptions{})
+}
+
+// beside looks for a relative path where the task's file is.
+func beside(t *core.Task, path string) string {
+	if filepath.IsAbs(path) || t.Path == "" || strings.HasPrefix(t.Path, "embedded:") {
+		return path
+	}
+	return filepath.Join(filepath.Dir(t.Path), path)
 }
 
 func noSplit(t *core.Task, key string) error {

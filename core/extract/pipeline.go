@@ -20,6 +20,7 @@ import (
 //	            pattern without groups, else the first group that is not empty.
 //	strip       white space off both ends, as Python's str.strip
 //	lower       lower case, as Python's str.lower
+//	upper       upper case
 //	first_line  up to the first line end
 //	before      what stands before the first Text; all of it where Text is not found
 //	after       what stands behind the first Text; fails where it is not found
@@ -71,7 +72,7 @@ func NewTimeout(steps []core.Step, timeout time.Duration) (*Pipeline, error) {
 			if err == nil && s.Group < -1 {
 				err = fmt.Errorf("group %d is no group", s.Group)
 			}
-		case "strip", "lower", "first_line", "default":
+		case "strip", "lower", "upper", "first_line", "default":
 		case "before", "after":
 			if s.Text == "" {
 				err = fmt.Errorf("the text to look for is empty")
@@ -81,7 +82,7 @@ func NewTimeout(steps []core.Step, timeout time.Duration) (*Pipeline, error) {
 				err = fmt.Errorf("the map is empty")
 			}
 		default:
-			err = fmt.Errorf("unknown step %q (known: regex strip lower first_line before after map default)", s.Op)
+			err = fmt.Errorf("unknown step %q (known: regex strip lower upper first_line before after map default)", s.Op)
 		}
 		if err != nil {
 			return nil, &StepError{Index: i, Line: s.Line, Column: s.Column, Op: s.Op, Err: err}
@@ -144,6 +145,8 @@ func (s *step) apply(in string) (out string, ok bool, err error) {
 		return text.Strip(in), true, nil
 	case "lower":
 		return text.Lower(in), true, nil
+	case "upper":
+		return strings.ToUpper(in), true, nil
 	case "first_line":
 		return text.FirstLine(in), true, nil
 	case "before":

@@ -129,10 +129,14 @@ func Target(fields map[string]any, column string) ([]string, error) {
 }
 
 // A Shot is one worked example.
-type Shot struct{ Prompt, Target string }
+type Shot struct {
+	Prompt, Target string
+	// Join stands between them; nil is a blank, left out where one of them
+	// brings white space.
+	Join *string
+}
 
-// WithShots puts worked examples before a prompt. A blank stands between an
-// example's prompt and its answer unless one of them brings white space.
+// WithShots puts worked examples before a prompt.
 func WithShots(shots []Shot, separator, prompt string) string {
 	if len(shots) == 0 {
 		return prompt
@@ -143,7 +147,10 @@ func WithShots(shots []Shot, separator, prompt string) string {
 	var b strings.Builder
 	for _, s := range shots {
 		b.WriteString(s.Prompt)
-		if !endsInSpace(s.Prompt) && !startsWithSpace(s.Target) {
+		switch {
+		case s.Join != nil:
+			b.WriteString(*s.Join)
+		case !endsInSpace(s.Prompt) && !startsWithSpace(s.Target):
 			b.WriteByte(' ')
 		}
 		b.WriteString(s.Target)

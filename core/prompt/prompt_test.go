@@ -62,7 +62,7 @@ func TestMissingColumn(t *testing.T) {
 }
 
 func TestShots(t *testing.T) {
-	got := WithShots([]Shot{{"Q:", "1"}, {"Q: ", "2"}}, "", "Q:")
+	got := WithShots([]Shot{{Prompt: "Q:", Target: "1"}, {Prompt: "Q: ", Target: "2"}}, "", "Q:")
 	if want := "Q: 1\n\nQ: 2\n\nQ:"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -41,6 +41,7 @@ func anyRecord(r *rand.Rand) *Record {
 	if some() {
 		rec.Messages = []core.Message{{Role: "system", Content: anyText(r)}, {Role: "user", Content: anyText(r)}}
 		rec.Continuations = []string{"a", anyText(r)}
+		rec.Gold = []int{-1, r.IntN(30)}
 		rec.Likelihoods = []core.Likelihood{{LogProb: -number(), Tokens: 2, Greedy: some()}}
 	}
 	if some() {

@@ -405,6 +405,14 @@ func (d *decoder) record(r *Record) bool {
 			return 24, d.int(&r.Attempts)
 		case "cluster":
 			return 25, d.text(&r.Cluster)
+		case "gold":
+			r.Gold = []int{}
+			return 26, d.array(func() bool {
+				n := 0
+				ok := d.int(&n)
+				r.Gold = append(r.Gold, n)
+				return ok
+			})
 		}
 		return 0, false // an error of the service, or what this version does not know
 	})

@@ -43,6 +43,10 @@ func Append(dst []byte, r *Record) ([]byte, error) {
 	}
 	e.intUnless0("prompt_cut", r.PromptCut)
 	e.texts("targets", r.Targets)
+	if len(r.Gold) > 0 {
+		e.key("gold")
+		list(&e, r.Gold, func(n int) { e.b = strconv.AppendInt(e.b, int64(n), 10) })
+	}
 	if len(r.Fields) > 0 {
 		e.other("fields", r.Fields)
 	}

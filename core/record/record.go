@@ -34,6 +34,7 @@ type Record struct {
 	Generation    *Generation     `json:"generation,omitempty"`
 	PromptCut     int             `json:"prompt_cut,omitempty"` // characters that the profile cut off its end
 	Targets       []string        `json:"targets"`
+	Gold          []int           `json:"gold,omitempty"`   // places of the targets among the choices
 	Fields        json.RawMessage `json:"fields,omitempty"` // only the columns that a metric needs
 
 	Response      string            `json:"response"`

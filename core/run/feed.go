@@ -58,7 +58,7 @@ func (r *runner) row(ctx context.Context, ji, index int, row Row) (bool, error) 
 			return false, err
 		}
 		if was, ok := r.done[record.Key{Model: r.o.Model, Task: job.Task.Name, Sample: row.ID, Repeat: rep}]; ok {
-			if was != fingerprint(req.Prompt, req.Messages, sample.Targets) {
+			if was != fingerprint(req.Prompt, req.Messages, sample.Targets, req.Continuations) {
 				return false, &core.UserError{Where: job.Task.Path, Message: fmt.Sprintf("row %s of task %s is not what it was when its answer was stored", row.ID, job.Task.Name),
 					Hint: "the rows have changed since the run began: --new starts a new run"}
 			}
@@ -74,7 +74,7 @@ func (r *runner) row(ctx context.Context, ji, index int, row Row) (bool, error) 
 
 // fingerprint tells whether a stored answer is one to what would be asked now.
 // Bytes that are no UTF-8 count as what JSON makes of them.
-func fingerprint(prompt string, messages []core.Message, targets []string) uint64 {
+func fingerprint(prompt string, messages []core.Message, lists ...[]string) uint64 {
 	h := fnv.New64a()
 	end := []byte{0}
 	add := func(s string) {
@@ -90,9 +90,11 @@ func fingerprint(prompt string, messages []core.Message, targets []string) uint6
 		add(m.Role)
 		add(m.Content)
 	}
-	add("")
-	for _, t := range targets {
-		add(t)
+	for _, list := range lists {
+		add("")
+		for _, t := range list {
+			add(t)
+		}
 	}
 	return h.Sum64()
 }

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,12 +26,6 @@ type Row struct {
 	// ID is stable for one data set and split.
 	ID     string
 	Fields map[string]any
-}
-
-// A Judge is one metric in one profile.
-type Judge struct {
-	Metric  core.Metric
-	Profile core.Profile
 }
 
 // A Job is one task made ready to run.
@@ -56,46 +51,52 @@ type Job struct {
 	// Family of the model, for the chat form.
 	Family string
 
-	template *prompt.Template
+	filler   *prompt.Filler
 	pipeline *extract.Pipeline
 	kind     core.Kind
+	rolling  bool     // the target as a whole is scored, without a prompt
+	choosing bool     // some metric chooses among the choices
 	keep     []string // columns that the records must carry
 }
 
 // prepare compiles what every row needs.
 func (j *Job) prepare() error {
 	var err error
-	if j.template, err = prompt.Parse(j.Task.Prompt); err != nil {
-		return fmt.Errorf("task %s: prompt: %w", j.Task.Name, err)
+	if j.filler, err = prompt.Compile(j.Task); err != nil {
+		return fmt.Errorf("task %s: %w", j.Task.Name, err)
 	}
 	if len(j.Task.Extract) > 0 {
 		if j.pipeline, err = extract.New(j.Task.Extract); err != nil {
 			return fmt.Errorf("task %s: extract: %w", j.Task.Name, err)
 		}
 	}
-	j.kind = core.Generate
-	j.keep = nil
-	byScores, byAnswer := "", ""
+	j.kind, j.rolling, j.keep = core.Generate, false, nil
+	by := map[string]string{} // what a request asks for, and a metric that needs it
 	for _, judge := range j.Judges {
 		info := judge.Metric.Info()
-		if slices.Contains(info.Needs, "scores") {
-			j.kind, byScores = core.ScoreText, info.Name
-		} else {
-			byAnswer = info.Name
-		}
+		what := "an answer"
 		for _, need := range info.Needs {
-			if column, ok := strings.CutPrefix(need, "field:"); ok && !slices.Contains(j.keep, column) {
+			switch column, isField := strings.CutPrefix(need, "field:"); {
+			case need == "scores":
+				j.kind, what = core.ScoreText, "log-likelihoods"
+			case need == "rolling":
+				j.kind, j.rolling, what = core.ScoreText, true, "the log-likelihood of a whole text"
+			case need == "choices":
+				j.choosing = true
+			case isField && !slices.Contains(j.keep, column):
 				j.keep = append(j.keep, column)
 			}
 		}
+		by[what] = info.Name
 	}
-	if byScores != "" && byAnswer != "" {
-		return &core.UserError{Where: j.Task.Path, Message: fmt.Sprintf("the metric %s judges log-likelihoods and %s judges an answer: one request cannot give both", byScores, byAnswer),
+	if len(by) > 1 {
+		kinds := slices.Sorted(maps.Keys(by))
+		return &core.UserError{Where: j.Task.Path, Message: fmt.Sprintf("the metric %s judges %s and %s judges %s: one request cannot give both", by[kinds[0]], kinds[0], by[kinds[1]], kinds[1]),
 			Hint: "write a second task file for one of them"}
 	}
-	if j.kind == core.ScoreText && len(j.Task.Labels) == 0 {
+	if j.choosing && len(j.Task.Labels) == 0 && !j.Task.Choices.Any() {
 		return &core.UserError{Where: j.Task.Path, Message: "a log-likelihood metric needs the answers to choose from",
-			Hint: "list them under labels:"}
+			Hint: "list them under labels:, or name the column that holds each row's under choices:"}
 	}
 	j.Repeat = max(j.Repeat, 1)
 	return nil
@@ -103,7 +104,7 @@ func (j *Job) prepare() error {
 
 // Kind is what the job's requests ask of a backend.
 func (j *Job) Kind() (core.Kind, error) {
-	if j.template == nil {
+	if j.filler == nil {
 		if err := j.prepare(); err != nil {
 			return 0, err
 		}
@@ -113,29 +114,49 @@ func (j *Job) Kind() (core.Kind, error) {
 
 // Sample renders one row.
 func (j *Job) Sample(index int, row Row) (*core.Sample, error) {
-	if j.template == nil {
+	if j.filler == nil {
 		if err := j.prepare(); err != nil {
 			return nil, err
 		}
 	}
-	text, err := j.template.Render(row.Fields)
+	f, err := j.filler.Fill(row.Fields)
 	if err != nil {
 		return nil, fmt.Errorf("task %s, row %s: %w", j.Task.Name, row.ID, err)
 	}
-	targets, err := prompt.Target(row.Fields, j.Task.Target)
-	if err != nil {
-		return nil, fmt.Errorf("task %s, row %s: target: %w", j.Task.Name, row.ID, err)
-	}
+	s := &core.Sample{ID: row.ID, Index: index, Fields: row.Fields, Targets: f.Targets, Choices: f.Choices, Gold: f.Gold}
+	text := f.Prompt
 	if j.Shots != nil {
 		text = prompt.WithShots(j.Shots(row), j.Task.Fewshot.Separator, text)
 	}
-	text, cut := j.cutPrompt(text)
-	return &core.Sample{ID: row.ID, Index: index, Fields: row.Fields, Prompt: text, Cut: cut, Targets: targets}, nil
+	s.Prompt, s.Cut = j.cutPrompt(f.Preamble + text)
+	if j.kind == core.ScoreText && s.Choices == nil {
+		j.choose(s)
+	}
+	return s, nil
+}
+
+// choose gives a sample without choices of its own the task's labels, or the
+// target alone.
+func (j *Job) choose(s *core.Sample) {
+	if j.rolling || len(j.Task.Labels) == 0 {
+		s.Choices, s.Gold = s.Targets[:min(1, len(s.Targets))], []int{0}
+		return
+	}
+	s.Choices, s.Gold = j.Task.Labels, places(s.Targets, j.Task.Labels)
+}
+
+// places finds targets among choices; -1 is one that is not there.
+func places(targets, choices []string) []int {
+	gold := make([]int, len(targets))
+	for i, t := range targets {
+		gold[i] = slices.Index(choices, t)
+	}
+	return gold
 }
 
 // Request makes what is sent for a sample.
 func (j *Job) Request(s *core.Sample, repeat int) (core.Request, error) {
-	if j.template == nil {
+	if j.filler == nil {
 		if err := j.prepare(); err != nil {
 			return core.Request{}, err
 		}
@@ -146,10 +167,14 @@ func (j *Job) Request(s *core.Sample, repeat int) (core.Request, error) {
 		Overflow: core.OverflowKeepTail, Repeat: repeat, Task: j.Task.Name, Sample: s.ID,
 		Until: j.until(),
 	}
-	if j.kind == core.ScoreText {
-		r.Continuations = make([]string, len(j.Task.Labels))
-		for i, l := range j.Task.Labels {
-			r.Continuations[i] = " " + l
+	switch {
+	case j.rolling:
+		r.Prompt, r.Overflow, r.Continuations = "", core.OverflowWindows, s.Choices
+		return r, nil
+	case j.kind == core.ScoreText:
+		r.Continuations = make([]string, len(s.Choices))
+		for i, c := range s.Choices {
+			r.Continuations[i] = prompt.Delimiter(j.Task) + c
 		}
 	}
 	if j.Form == core.FormChat {

@@ -62,7 +62,7 @@ func newProgress(o Options) *progress {
 		if len(j.Judges) > 0 {
 			first = j.Judges[0]
 			info := first.Metric.Info()
-			tp.Metric, tp.Binary = info.Name, info.Binary
+			tp.Metric, tp.Binary = first.Name(), info.Binary
 		}
 		p.judge = append(p.judge, first)
 		p.s.Tasks = append(p.s.Tasks, tp)

@@ -144,7 +144,7 @@ func New(o Options) (*Runner, error) {
 			return true
 		}
 		if _, twice := r.done[rec.Key()]; !twice {
-			r.done[rec.Key()] = fingerprint(rec.Prompt, rec.Messages, rec.Targets)
+			r.done[rec.Key()] = fingerprint(rec.Prompt, rec.Messages, rec.Targets, rec.Continuations)
 			t.Add(rec)
 			r.progress.add(rec, true)
 		}

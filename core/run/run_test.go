@@ -359,7 +359,7 @@ func TestInFlight(t *testing.T) {
 
 func TestLikelihoods(t *testing.T) {
 	job := jobOf("a", 4)
-	job.Judges = []Judge{{Metric: &exact{needs: []string{"scores"}}, Profile: core.Strict}}
+	job.Judges = []Judge{{Metric: &exact{needs: []string{"scores", "choices"}}, Profile: core.Strict}}
 	f := &fake{answer: func(r core.Request) core.Event {
 		if r.Kind != core.ScoreText || !slices.Equal(r.Continuations, []string{" yes", " no"}) {
 			return refusal(core.CodeInvalid)

@@ -6,11 +6,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/prompt"
 	"github.com/evalrun/evalrun/core/record"
 	"github.com/evalrun/evalrun/core/text"
 )
@@ -146,7 +148,7 @@ func (r *runner) record(ctx context.Context, job *Job, a answered) *record.Recor
 	rec := &record.Record{
 		V: record.Version, Task: job.Task.Name, Model: r.o.Model, Sample: s.ID, Index: s.Index, Repeat: a.ask.repeat, PromptCut: s.Cut,
 		Prompt: a.ask.req.Prompt, Messages: a.ask.req.Messages, Continuations: a.ask.req.Continuations,
-		Generation: record.FromGeneration(a.ask.req.Generation), Targets: s.Targets,
+		Generation: record.FromGeneration(a.ask.req.Generation), Targets: s.Targets, Gold: s.Gold,
 		Fields: fieldsOf(s.Fields, job.keep), Cluster: clusterOf(job.Task, s.Fields),
 	}
 	if a.err != nil {
@@ -192,7 +194,20 @@ func clusterOf(t *core.Task, fields map[string]any) string {
 func itemOf(job *Job, rec *record.Record, fields map[string]any) core.Item {
 	it := core.Item{
 		ID: rec.Sample, Task: job.Task, Fields: fields, Prompt: rec.Prompt, Raw: rec.Response, Text: rec.Response,
-		ExtractFailed: rec.ExtractFailed, Targets: rec.Targets, Scores: rec.Likelihoods,
+		ExtractFailed: rec.ExtractFailed, Targets: rec.Targets, Scores: rec.Likelihoods, Gold: rec.Gold,
+	}
+	if len(rec.Continuations) > 0 {
+		delimiter := ""
+		if !job.rolling {
+			delimiter = prompt.Delimiter(job.Task)
+		}
+		it.Choices = make([]string, len(rec.Continuations))
+		for i, c := range rec.Continuations {
+			it.Choices[i] = strings.TrimPrefix(c, delimiter)
+		}
+		if len(it.Gold) == 0 { // stored before places were
+			it.Gold = places(it.Targets, it.Choices)
+		}
 	}
 	if job.pipeline != nil {
 		it.Text = ""
@@ -223,26 +238,44 @@ func (b *judging) judge(ctx context.Context) error {
 		rec.Scores = make([]record.Score, 0, len(b.job.Judges))
 	}
 	b.failed = map[int]*core.Error{}
+	whole, extracted := b.items, map[string][]core.Item{}
+	defer func() { b.items = whole }()
 	for _, j := range b.job.Judges {
-		info := j.Metric.Info()
+		name := j.Name()
+		if b.items = whole; j.Pipeline != "" {
+			if extracted[j.Pipeline] == nil {
+				extracted[j.Pipeline] = through(j, whole)
+			}
+			b.items = extracted[j.Pipeline]
+		}
 		scores, err := b.score(ctx, j.Metric, b.items)
 		if err == nil {
 			err = b.judged(ctx, j, scores, before)
 		}
 		if err != nil {
-			return fmt.Errorf("metric %s of task %s: %w", info.Name, b.job.Task.Name, err)
+			return fmt.Errorf("metric %s of task %s: %w", name, b.job.Task.Name, err)
 		}
 		for i, s := range scores {
 			if s.Extracted == b.recs[i].Response {
 				s.Extracted = "" // the whole answer need not be stored again
 			}
 			b.recs[i].Scores = append(b.recs[i].Scores, record.Score{
-				Metric: info.Name, Profile: j.Profile, Value: record.Float(s.Value), Extracted: clip(s.Extracted),
-				Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note, Parts: only(s.Parts, info.Parts),
+				Metric: name, Profile: j.Profile, Value: record.Float(s.Value), Extracted: clip(s.Extracted),
+				Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note, Parts: only(s.Parts, j.Metric.Info().Parts),
 			})
 		}
 	}
 	return nil
+}
+
+// through gives the items with the text that a named extraction finds.
+func through(j Judge, items []core.Item) []core.Item {
+	out := slices.Clone(items)
+	for i := range out {
+		text, found := j.text(out[i].Raw)
+		out[i].Text, out[i].ExtractFailed = text, !found
+	}
+	return out
 }
 
 func (b *judging) score(ctx context.Context, m core.Metric, items []core.Item) ([]core.Score, error) {
@@ -272,7 +305,7 @@ func (b *judging) judged(ctx context.Context, j Judge, scores []core.Score, befo
 			}
 			open = append(open, i)
 			for _, req := range scores[i].Requests {
-				req.Task, req.Sample, req.Repeat = b.recs[i].Task, b.recs[i].Sample, b.recs[i].Repeat
+				req.Task, req.Sample, req.Repeat, req.Adapter = b.recs[i].Task, b.recs[i].Sample, b.recs[i].Repeat, b.job.Adapter
 				reqs = append(reqs, req)
 			}
 		}
@@ -321,7 +354,7 @@ func (b *judging) judged(ctx context.Context, j Judge, scores []core.Score, befo
 // kept is the stored verdict of a judge that has nobody to ask.
 func kept(before []record.Score, j Judge) core.Score {
 	for _, s := range before {
-		if s.Metric == j.Metric.Info().Name && s.Profile == j.Profile {
+		if s.Metric == j.Name() && s.Profile == j.Profile {
 			return core.Score{Value: float64(s.Value), Extracted: s.Extracted, Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note, Parts: s.Parts}
 		}
 	}
@@ -360,7 +393,7 @@ func clip(s string) string {
 // metrics. Fields of the row are those that the record kept. No model is asked:
 // a metric that needs a judge keeps its stored verdict.
 func Rescore(ctx context.Context, job *Job, recs []*record.Record) error {
-	if job.template == nil {
+	if job.filler == nil {
 		if err := job.prepare(); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package run
 
 import (
 	"cmp"
+	"hash/maphash"
 	"slices"
 
 	"github.com/evalrun/evalrun/core"
@@ -14,6 +15,8 @@ type Tally struct {
 	task   *core.Task
 	model  string
 	judges []Judge
+	names  []string // of the judges
+	seed   maphash.Seed
 
 	verdicts [][]verdict                    // by judge, in the order in which they came
 	skips    []string                       // the reasons that verdicts name by number
@@ -32,8 +35,9 @@ type Tally struct {
 // must fit into little memory.
 type verdict struct {
 	value           float64
-	place           int32 // index × repeats + repeat: sample order
-	skip            int16 // 0 is none, else 1 + its place in skips
+	text            uint64 // hash of the text that was judged, where a majority is sought
+	place           int32  // index × repeats + repeat: sample order
+	skip            int16  // 0 is none, else 1 + its place in skips
 	failed, dropped bool
 }
 
@@ -64,8 +68,12 @@ const maxTargets = 4096
 
 // NewTally starts at nothing.
 func NewTally(task *core.Task, model string, judges []Judge, repeats int) *Tally {
-	return &Tally{task: task, model: model, judges: judges, repeats: max(repeats, 1), stride: 1,
+	t := &Tally{task: task, model: model, judges: judges, repeats: max(repeats, 1), stride: 1, seed: maphash.MakeSeed(),
 		verdicts: make([][]verdict, len(judges)), warnings: make([][]Warning, len(judges)), parts: make([]map[int32]map[string]float64, len(judges))}
+	for _, j := range judges {
+		t.names = append(t.names, j.Name())
+	}
+	return t
 }
 
 // Add counts a record. Callers pass each sample once: its answer where there is
@@ -98,8 +106,13 @@ func (t *Tally) Add(r *record.Record) {
 	place := r.Index*t.repeats + r.Repeat
 	for i, j := range t.judges {
 		for _, s := range r.Scores {
-			if s.Metric == j.Metric.Info().Name && s.Profile == j.Profile {
-				t.verdicts[i] = append(t.verdicts[i], verdict{place: int32(place), value: float64(s.Value), failed: s.Failed, dropped: s.Dropped, skip: t.reason(s.Skipped)})
+			if s.Metric == t.names[i] && s.Profile == j.Profile {
+				v := verdict{place: int32(place), value: float64(s.Value), failed: s.Failed, dropped: s.Dropped, skip: t.reason(s.Skipped)}
+				if j.Reduce.Kind == "majority" {
+					text, _ := j.text(r.Response)
+					v.text = maphash.String(t.seed, text)
+				}
+				t.verdicts[i] = append(t.verdicts[i], v)
 				if len(s.Parts) > 0 {
 					if t.parts[i] == nil {
 						t.parts[i] = map[int32]map[string]float64{}
@@ -191,12 +204,18 @@ func (t *Tally) scores(judge int, buf []core.Score) []core.Score {
 	}
 	out = out[:len(t.verdicts[judge])]
 	for i, v := range t.verdicts[judge] {
-		out[i] = core.Score{Value: v.value, Failed: v.failed, Dropped: v.dropped, Parts: t.parts[judge][v.place]}
-		if v.skip > 0 {
-			out[i].Skipped = t.skips[v.skip-1]
-		}
+		out[i] = t.score(judge, v)
 	}
 	return out
+}
+
+// score is what a metric's Aggregate gets of a verdict.
+func (t *Tally) score(judge int, v verdict) core.Score {
+	s := core.Score{Value: v.value, Failed: v.failed, Dropped: v.dropped, Parts: t.parts[judge][v.place]}
+	if v.skip > 0 {
+		s.Skipped = t.skips[v.skip-1]
+	}
+	return s
 }
 
 // Counts gives the flags so far.
@@ -239,9 +258,7 @@ func (t *Tally) Sum(baseline BaselineFunc) Summary {
 	}
 	var buf []core.Score
 	for i, j := range t.judges {
-		buf = t.scores(i, buf)
-		r := Result{Metric: j.Metric.Info(), Profile: j.Profile, Aggregate: j.Metric.Aggregate(buf), Warnings: slices.Clone(t.warnings[i])}
-		t.widen(i, r.Metric, buf, &r.Aggregate)
+		r := Result{Metric: j.info(), Profile: j.Profile, Aggregate: t.aggregate(i, &buf), Warnings: slices.Clone(t.warnings[i])}
 		slices.SortFunc(r.Warnings, func(a, b Warning) int {
 			return cmp.Or(cmp.Compare(b.Samples, a.Samples), cmp.Compare(a.Text, b.Text))
 		})

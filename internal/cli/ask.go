@@ -154,6 +154,9 @@ func (f *askFlags) sample(text string, given bool) (*run.Job, *core.Sample, erro
 		return nil, nil, err
 	}
 	task := files[0].Task
+	if task.Template != "" {
+		return nil, nil, &core.UserError{Where: files[0].Where("template"), Message: "ask fills templates of format only", Hint: "evalrun validate --show prints the prompts of this task"}
+	}
 	tmpl, err := prompt.Parse(task.Prompt)
 	if err != nil {
 		return nil, nil, err

@@ -3,14 +3,17 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/spf13/pflag"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/run"
 	"github.com/evalrun/evalrun/metrics"
 	"github.com/evalrun/evalrun/plugins"
+	"github.com/evalrun/evalrun/tasks"
 )
 
 // metricNames lists what task files may name: the built-in metrics, and the
@@ -71,6 +74,23 @@ func (f *metricMaker) metric(ctx context.Context, spec core.MetricSpec, profile 
 	host := f.host
 	f.mu.Unlock()
 	return host.Metric(ctx, spec.Name, spec, profile)
+}
+
+// judges makes a task's judges.
+func (f *metricMaker) judges(ctx context.Context, file *tasks.File, own core.Profile) ([]run.Judge, error) {
+	judges, err := run.Judges(file.Task, own, func(spec core.MetricSpec, p core.Profile) (core.Metric, error) {
+		m, err := f.metric(ctx, spec, p)
+		return m, at(file, "metrics", err)
+	})
+	var se *run.SpecError
+	if errors.As(err, &se) {
+		key := "metrics"
+		if se.Index >= 0 {
+			key = fmt.Sprintf("metrics.%d", se.Index)
+		}
+		return nil, tasks.Problems{file.Problem(key, -1, se.Error(), "docs/tasks.md tells what stands under metrics:")}
+	}
+	return judges, err
 }
 
 // Close ends the plugins' processes. The maker can be used again.

@@ -104,15 +104,9 @@ func newStored(ctx context.Context, folder *results.Folder, others []string, uns
 			return nil, &core.UserError{Where: file.Where("task"), Message: fmt.Sprintf("the file now holds the task %q, not the one of the run", file.Task.Name),
 				Hint: "give the right file: evalrun rescore " + folder.Manifest.ID + " FILE"}
 		}
-		job := &run.Job{Task: file.Task, Total: -1, Repeat: f.repeat, Profile: c.Profile()}
-		for _, m := range file.Task.Metrics {
-			for _, p := range run.Profiles(c.Profile()) {
-				metric, err := s.metrics.metric(ctx, m, p)
-				if err != nil {
-					return nil, at(file, "metrics", err)
-				}
-				job.Judges = append(job.Judges, run.Judge{Metric: metric, Profile: p})
-			}
+		job := &run.Job{Task: file.Task, Total: -1, Repeat: repeats(f.repeat, file.Task), Profile: c.Profile()}
+		if job.Judges, err = s.metrics.judges(ctx, file, c.Profile()); err != nil {
+			return nil, err
 		}
 		s.jobs[file.Task.Name] = job
 	}
@@ -422,7 +416,7 @@ func (s *stored) enough(job *run.Job, rec *record.Record) error {
 					missing = fmt.Sprintf("column %q", column)
 				}
 			}
-			if need == "scores" && len(rec.Likelihoods) == 0 {
+			if (need == "scores" || need == "rolling") && len(rec.Likelihoods) == 0 {
 				missing = "log-likelihoods"
 			}
 			if missing != "" {

@@ -288,21 +288,29 @@ func (s *rowSet) checkColumns(p dataset.Picked) error {
 		}
 		return "the columns are: " + strings.Join(sorted(names), ", ")
 	}
-	tmpl, err := prompt.Parse(t.Prompt)
-	if err != nil {
-		return err
-	}
 	var problems tasks.Problems
-	for _, c := range tmpl.Columns() {
-		if _, ok := p.Fields[c.Name]; !ok {
-			problems = append(problems, s.file.Problem("prompt", c.Offset, fmt.Sprintf("the prompt takes column %q, which the rows of %s lack", c.Name, s.Source), hint(c.Name)))
+	lacks := func(key, column string, offset int) {
+		problems = append(problems, s.file.Problem(key, offset, fmt.Sprintf("the %s takes column %q, which the rows of %s lack", key, column, s.Source), hint(column)))
+	}
+	if t.Template == "" {
+		tmpl, err := prompt.Parse(t.Prompt)
+		if err != nil {
+			return err
+		}
+		for _, c := range tmpl.Columns() {
+			if _, ok := p.Fields[c.Name]; !ok {
+				lacks("prompt", c.Name, c.Offset)
+			}
+		}
+		if _, ok := p.Fields[t.Target]; !ok {
+			problems = append(problems, s.file.Problem("target", -1, fmt.Sprintf("the target column %q is not in the rows of %s", t.Target, s.Source), hint(t.Target)))
 		}
 	}
 	if _, ok := p.Fields[t.Cluster]; !ok && t.Cluster != "" {
 		problems = append(problems, s.file.Problem("cluster", -1, fmt.Sprintf("the cluster column %q is not in the rows of %s", t.Cluster, s.Source), hint(t.Cluster)))
 	}
-	if _, ok := p.Fields[t.Target]; !ok {
-		problems = append(problems, s.file.Problem("target", -1, fmt.Sprintf("the target column %q is not in the rows of %s", t.Target, s.Source), hint(t.Target)))
+	if len(problems) == 0 {
+		problems = s.tryFirst(p, hint)
 	}
 	for _, spec := range t.Metrics {
 		metric, err := metrics.New(spec, core.Strict)
@@ -322,11 +330,35 @@ func (s *rowSet) checkColumns(p dataset.Picked) error {
 	return nil
 }
 
+// tryFirst fills the first row in: what is wrong with it is likely wrong with
+// the task.
+func (s *rowSet) tryFirst(p dataset.Picked, hint func(string) string) tasks.Problems {
+	filler, err := prompt.Compile(s.file.Task)
+	if err == nil {
+		_, err = filler.Fill(p.Fields)
+	}
+	var te *prompt.TemplateError
+	if !errors.As(err, &te) {
+		return nil
+	}
+	help := "docs/tasks.md tells how templates are filled in"
+	var missing *prompt.MissingError
+	if errors.As(err, &missing) {
+		help = hint(missing.Column)
+	} else if name, ok := prompt.UndefinedName(te.Err); ok {
+		help = hint(name)
+	}
+	return tasks.Problems{s.file.Problem(te.Key, -1, fmt.Sprintf("%s, row %s of %s: %v", te.Key, p.ID, s.Source, te.Err), help)}
+}
+
 // checkTarget refuses a row whose target is none of the task's labels: scoring
 // against it would be wrong whatever the model says. Where already the first
 // row has none, the split itself is likely without labels.
 func (s *rowSet) checkTarget(p dataset.Picked, first bool) error {
 	t := s.file.Task
+	if len(t.Labels) == 0 || t.Template == core.TemplateJinja || t.Choices.Any() {
+		return nil
+	}
 	v := text.Str(p.Fields[t.Target])
 	if t.HasLabel(v) {
 		return nil
@@ -344,15 +376,9 @@ func (e *evaluation) job(ctx context.Context, file *tasks.File, spec modelSpec, 
 	if err != nil {
 		return nil, nil, err
 	}
-	j := &run.Job{Task: file.Task, Rows: set.counted, Total: -1, Adapter: spec.Adapter, Repeat: e.flags.repeat, Profile: core.Profile(e.flags.profile), Form: formFor(info), Family: info.Family}
-	for _, m := range file.Task.Metrics {
-		for _, p := range run.Profiles(j.Profile) {
-			metric, err := e.metrics.metric(ctx, m, p)
-			if err != nil {
-				return nil, nil, at(file, "metrics", err)
-			}
-			j.Judges = append(j.Judges, run.Judge{Metric: metric, Profile: p})
-		}
+	j := &run.Job{Task: file.Task, Rows: set.counted, Total: -1, Adapter: spec.Adapter, Repeat: repeats(e.flags.repeat, file.Task), Profile: core.Profile(e.flags.profile), Form: formFor(info), Family: info.Family}
+	if j.Judges, err = e.metrics.judges(ctx, file, j.Profile); err != nil {
+		return nil, nil, err
 	}
 	if set.read != nil {
 		j.Total = set.read.Rows
@@ -372,6 +398,14 @@ func (e *evaluation) job(ctx context.Context, file *tasks.File, spec modelSpec, 
 		}
 	}
 	return j, set, nil
+}
+
+// repeats is the number of answers a row: --repeat above 1, else the task's.
+func repeats(flag int, t *core.Task) int {
+	if flag > 1 {
+		return flag
+	}
+	return max(1, t.Repeats)
 }
 
 // rows opens a task's rows once.

@@ -81,6 +81,8 @@ type Overflow int32
 const (
 	Overflow_OVERFLOW_ERROR     Overflow = 0
 	Overflow_OVERFLOW_KEEP_TAIL Overflow = 1
+	// Scores of texts without a prompt: in successive windows of the context.
+	Overflow_OVERFLOW_WINDOWS Overflow = 2
 )
 
 // Enum value maps for Overflow.
@@ -88,10 +90,12 @@ var (
 	Overflow_name = map[int32]string{
 		0: "OVERFLOW_ERROR",
 		1: "OVERFLOW_KEEP_TAIL",
+		2: "OVERFLOW_WINDOWS",
 	}
 	Overflow_value = map[string]int32{
 		"OVERFLOW_ERROR":     0,
 		"OVERFLOW_KEEP_TAIL": 1,
+		"OVERFLOW_WINDOWS":   2,
 	}
 )
 
@@ -2250,10 +2254,11 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"KIND_SCORE\x10\x02\x12\x0e\n" +
 	"\n" +
 	"KIND_EMBED\x10\x03\x12\x11\n" +
-	"\rKIND_TOKENIZE\x10\x04*6\n" +
+	"\rKIND_TOKENIZE\x10\x04*L\n" +
 	"\bOverflow\x12\x12\n" +
 	"\x0eOVERFLOW_ERROR\x10\x00\x12\x16\n" +
-	"\x12OVERFLOW_KEEP_TAIL\x10\x012\x88\x02\n" +
+	"\x12OVERFLOW_KEEP_TAIL\x10\x01\x12\x14\n" +
+	"\x10OVERFLOW_WINDOWS\x10\x022\x88\x02\n" +
 	"\aBackend\x12E\n" +
 	"\tConfigure\x12\x1c.evalrun.v1.ConfigureRequest\x1a\x1a.evalrun.v1.ConfigureReply\x126\n" +
 	"\x04Info\x12\x17.evalrun.v1.InfoRequest\x1a\x15.evalrun.v1.InfoReply\x12C\n" +

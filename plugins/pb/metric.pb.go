@@ -673,6 +673,10 @@ type Item struct {
 	Targets       []string          `protobuf:"bytes,8,rep,name=targets" json:"targets,omitempty"`
 	Scores        []*Likelihood     `protobuf:"bytes,9,rep,name=scores" json:"scores,omitempty"`
 	Judged        []*Response       `protobuf:"bytes,10,rep,name=judged" json:"judged,omitempty"`
+	// choices are what there is to choose from, gold the places of the right ones
+	// among them, -1 for a target that is none.
+	Choices       []string `protobuf:"bytes,11,rep,name=choices" json:"choices,omitempty"`
+	Gold          []int64  `protobuf:"varint,12,rep,packed,name=gold" json:"gold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -773,6 +777,20 @@ func (x *Item) GetScores() []*Likelihood {
 func (x *Item) GetJudged() []*Response {
 	if x != nil {
 		return x.Judged
+	}
+	return nil
+}
+
+func (x *Item) GetChoices() []string {
+	if x != nil {
+		return x.Choices
+	}
+	return nil
+}
+
+func (x *Item) GetGold() []int64 {
+	if x != nil {
+		return x.Gold
 	}
 	return nil
 }
@@ -898,6 +916,7 @@ type Aggregate struct {
 	Skipped       int64                  `protobuf:"varint,8,opt,name=skipped" json:"skipped,omitempty"`
 	NonFinite     int64                  `protobuf:"varint,9,opt,name=non_finite,json=nonFinite" json:"non_finite,omitempty"`
 	Skip          string                 `protobuf:"bytes,10,opt,name=skip" json:"skip,omitempty"`
+	StdErr        float64                `protobuf:"fixed64,11,opt,name=std_err,json=stdErr" json:"std_err,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1000,6 +1019,13 @@ func (x *Aggregate) GetSkip() string {
 		return x.Skip
 	}
 	return ""
+}
+
+func (x *Aggregate) GetStdErr() float64 {
+	if x != nil {
+		return x.StdErr
+	}
+	return 0
 }
 
 // Value is a cell of a row or a parameter of a metric.
@@ -1291,6 +1317,8 @@ type MetricSpec struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
 	Params        map[string]*Value      `protobuf:"bytes,2,rep,name=params" json:"params,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Extract       string                 `protobuf:"bytes,3,opt,name=extract" json:"extract,omitempty"`
+	Reduce        string                 `protobuf:"bytes,4,opt,name=reduce" json:"reduce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1339,28 +1367,48 @@ func (x *MetricSpec) GetParams() map[string]*Value {
 	return nil
 }
 
+func (x *MetricSpec) GetExtract() string {
+	if x != nil {
+		return x.Extract
+	}
+	return ""
+}
+
+func (x *MetricSpec) GetReduce() string {
+	if x != nil {
+		return x.Reduce
+	}
+	return ""
+}
+
 type Task struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
-	Description   string                 `protobuf:"bytes,2,opt,name=description" json:"description,omitempty"`
-	Category      string                 `protobuf:"bytes,3,opt,name=category" json:"category,omitempty"`
-	Dataset       *Dataset               `protobuf:"bytes,4,opt,name=dataset" json:"dataset,omitempty"`
-	Columns       []*Column              `protobuf:"bytes,5,rep,name=columns" json:"columns,omitempty"`
-	Prompt        string                 `protobuf:"bytes,6,opt,name=prompt" json:"prompt,omitempty"`
-	Chat          *ChatForms             `protobuf:"bytes,7,opt,name=chat" json:"chat,omitempty"`
-	Target        string                 `protobuf:"bytes,8,opt,name=target" json:"target,omitempty"`
-	Labels        []string               `protobuf:"bytes,9,rep,name=labels" json:"labels,omitempty"`
-	Generation    *Generation            `protobuf:"bytes,10,opt,name=generation" json:"generation,omitempty"`
-	Extract       []*Step                `protobuf:"bytes,11,rep,name=extract" json:"extract,omitempty"`
-	Metrics       []*MetricSpec          `protobuf:"bytes,12,rep,name=metrics" json:"metrics,omitempty"`
-	Threshold     *float64               `protobuf:"fixed64,13,opt,name=threshold" json:"threshold,omitempty"`
-	Fewshot       *Fewshot               `protobuf:"bytes,14,opt,name=fewshot" json:"fewshot,omitempty"`
-	Paper         *Paper                 `protobuf:"bytes,15,opt,name=paper" json:"paper,omitempty"`
-	Path          string                 `protobuf:"bytes,16,opt,name=path" json:"path,omitempty"`
-	Source        []byte                 `protobuf:"bytes,17,opt,name=source" json:"source,omitempty"`
-	Cluster       string                 `protobuf:"bytes,18,opt,name=cluster" json:"cluster,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Name            string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Description     string                 `protobuf:"bytes,2,opt,name=description" json:"description,omitempty"`
+	Category        string                 `protobuf:"bytes,3,opt,name=category" json:"category,omitempty"`
+	Dataset         *Dataset               `protobuf:"bytes,4,opt,name=dataset" json:"dataset,omitempty"`
+	Columns         []*Column              `protobuf:"bytes,5,rep,name=columns" json:"columns,omitempty"`
+	Prompt          string                 `protobuf:"bytes,6,opt,name=prompt" json:"prompt,omitempty"`
+	Chat            *ChatForms             `protobuf:"bytes,7,opt,name=chat" json:"chat,omitempty"`
+	Target          string                 `protobuf:"bytes,8,opt,name=target" json:"target,omitempty"`
+	Labels          []string               `protobuf:"bytes,9,rep,name=labels" json:"labels,omitempty"`
+	Generation      *Generation            `protobuf:"bytes,10,opt,name=generation" json:"generation,omitempty"`
+	Extract         []*Step                `protobuf:"bytes,11,rep,name=extract" json:"extract,omitempty"`
+	Metrics         []*MetricSpec          `protobuf:"bytes,12,rep,name=metrics" json:"metrics,omitempty"`
+	Threshold       *float64               `protobuf:"fixed64,13,opt,name=threshold" json:"threshold,omitempty"`
+	Fewshot         *Fewshot               `protobuf:"bytes,14,opt,name=fewshot" json:"fewshot,omitempty"`
+	Paper           *Paper                 `protobuf:"bytes,15,opt,name=paper" json:"paper,omitempty"`
+	Path            string                 `protobuf:"bytes,16,opt,name=path" json:"path,omitempty"`
+	Source          []byte                 `protobuf:"bytes,17,opt,name=source" json:"source,omitempty"`
+	Cluster         string                 `protobuf:"bytes,18,opt,name=cluster" json:"cluster,omitempty"`
+	Template        string                 `protobuf:"bytes,19,opt,name=template" json:"template,omitempty"`
+	Preamble        string                 `protobuf:"bytes,20,opt,name=preamble" json:"preamble,omitempty"`
+	Choices         *Choices               `protobuf:"bytes,21,opt,name=choices" json:"choices,omitempty"`
+	TargetDelimiter *string                `protobuf:"bytes,22,opt,name=target_delimiter,json=targetDelimiter" json:"target_delimiter,omitempty"`
+	Pipelines       []*Pipeline            `protobuf:"bytes,23,rep,name=pipelines" json:"pipelines,omitempty"`
+	Repeats         int64                  `protobuf:"varint,24,opt,name=repeats" json:"repeats,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
@@ -1519,6 +1567,240 @@ func (x *Task) GetCluster() string {
 	return ""
 }
 
+func (x *Task) GetTemplate() string {
+	if x != nil {
+		return x.Template
+	}
+	return ""
+}
+
+func (x *Task) GetPreamble() string {
+	if x != nil {
+		return x.Preamble
+	}
+	return ""
+}
+
+func (x *Task) GetChoices() *Choices {
+	if x != nil {
+		return x.Choices
+	}
+	return nil
+}
+
+func (x *Task) GetTargetDelimiter() string {
+	if x != nil && x.TargetDelimiter != nil {
+		return *x.TargetDelimiter
+	}
+	return ""
+}
+
+func (x *Task) GetPipelines() []*Pipeline {
+	if x != nil {
+		return x.Pipelines
+	}
+	return nil
+}
+
+func (x *Task) GetRepeats() int64 {
+	if x != nil {
+		return x.Repeats
+	}
+	return 0
+}
+
+type Choices struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from" json:"from,omitempty"`
+	List          []string               `protobuf:"bytes,2,rep,name=list" json:"list,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Choices) Reset() {
+	*x = Choices{}
+	mi := &file_evalrun_v1_metric_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Choices) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Choices) ProtoMessage() {}
+
+func (x *Choices) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_metric_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Choices.ProtoReflect.Descriptor instead.
+func (*Choices) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Choices) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Choices) GetList() []string {
+	if x != nil {
+		return x.List
+	}
+	return nil
+}
+
+type Pipeline struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Steps         []*Step                `protobuf:"bytes,2,rep,name=steps" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pipeline) Reset() {
+	*x = Pipeline{}
+	mi := &file_evalrun_v1_metric_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pipeline) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pipeline) ProtoMessage() {}
+
+func (x *Pipeline) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_metric_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pipeline.ProtoReflect.Descriptor instead.
+func (*Pipeline) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Pipeline) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Pipeline) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+type Texts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Texts         []string               `protobuf:"bytes,1,rep,name=texts" json:"texts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Texts) Reset() {
+	*x = Texts{}
+	mi := &file_evalrun_v1_metric_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Texts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Texts) ProtoMessage() {}
+
+func (x *Texts) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_metric_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Texts.ProtoReflect.Descriptor instead.
+func (*Texts) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Texts) GetTexts() []string {
+	if x != nil {
+		return x.Texts
+	}
+	return nil
+}
+
+type Row struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Fields        map[string]*Value      `protobuf:"bytes,1,rep,name=fields" json:"fields,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Row) Reset() {
+	*x = Row{}
+	mi := &file_evalrun_v1_metric_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Row) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Row) ProtoMessage() {}
+
+func (x *Row) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_metric_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Row.ProtoReflect.Descriptor instead.
+func (*Row) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Row) GetFields() map[string]*Value {
+	if x != nil {
+		return x.Fields
+	}
+	return nil
+}
+
 type Dataset struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Source        string                 `protobuf:"bytes,1,opt,name=source" json:"source,omitempty"`
@@ -1529,13 +1811,14 @@ type Dataset struct {
 	Limit         int64                  `protobuf:"varint,6,opt,name=limit" json:"limit,omitempty"`
 	Filter        string                 `protobuf:"bytes,7,opt,name=filter" json:"filter,omitempty"`
 	Local         *LocalLayout           `protobuf:"bytes,8,opt,name=local" json:"local,omitempty"`
+	Files         map[string]*Texts      `protobuf:"bytes,9,rep,name=files" json:"files,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Dataset) Reset() {
 	*x = Dataset{}
-	mi := &file_evalrun_v1_metric_proto_msgTypes[18]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1830,7 @@ func (x *Dataset) String() string {
 func (*Dataset) ProtoMessage() {}
 
 func (x *Dataset) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_metric_proto_msgTypes[18]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1843,7 @@ func (x *Dataset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dataset.ProtoReflect.Descriptor instead.
 func (*Dataset) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{18}
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Dataset) GetSource() string {
@@ -1619,6 +1902,13 @@ func (x *Dataset) GetLocal() *LocalLayout {
 	return nil
 }
 
+func (x *Dataset) GetFiles() map[string]*Texts {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
 type LocalLayout struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Folder        string                 `protobuf:"bytes,1,opt,name=folder" json:"folder,omitempty"`
@@ -1630,7 +1920,7 @@ type LocalLayout struct {
 
 func (x *LocalLayout) Reset() {
 	*x = LocalLayout{}
-	mi := &file_evalrun_v1_metric_proto_msgTypes[19]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1642,7 +1932,7 @@ func (x *LocalLayout) String() string {
 func (*LocalLayout) ProtoMessage() {}
 
 func (x *LocalLayout) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_metric_proto_msgTypes[19]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1655,7 +1945,7 @@ func (x *LocalLayout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LocalLayout.ProtoReflect.Descriptor instead.
 func (*LocalLayout) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{19}
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LocalLayout) GetFolder() string {
@@ -1689,7 +1979,7 @@ type Column struct {
 
 func (x *Column) Reset() {
 	*x = Column{}
-	mi := &file_evalrun_v1_metric_proto_msgTypes[20]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +1991,7 @@ func (x *Column) String() string {
 func (*Column) ProtoMessage() {}
 
 func (x *Column) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_metric_proto_msgTypes[20]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +2004,7 @@ func (x *Column) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Column.ProtoReflect.Descriptor instead.
 func (*Column) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{20}
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Column) GetName() string {
@@ -1742,7 +2032,7 @@ type ChatForms struct {
 
 func (x *ChatForms) Reset() {
 	*x = ChatForms{}
-	mi := &file_evalrun_v1_metric_proto_msgTypes[21]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +2044,7 @@ func (x *ChatForms) String() string {
 func (*ChatForms) ProtoMessage() {}
 
 func (x *ChatForms) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_metric_proto_msgTypes[21]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +2057,7 @@ func (x *ChatForms) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatForms.ProtoReflect.Descriptor instead.
 func (*ChatForms) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{21}
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ChatForms) GetSystem() string {
@@ -1801,7 +2091,7 @@ type ChatForm struct {
 
 func (x *ChatForm) Reset() {
 	*x = ChatForm{}
-	mi := &file_evalrun_v1_metric_proto_msgTypes[22]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1813,7 +2103,7 @@ func (x *ChatForm) String() string {
 func (*ChatForm) ProtoMessage() {}
 
 func (x *ChatForm) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_metric_proto_msgTypes[22]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1826,7 +2116,7 @@ func (x *ChatForm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChatForm.ProtoReflect.Descriptor instead.
 func (*ChatForm) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{22}
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ChatForm) GetSystem() string {
@@ -1860,7 +2150,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_evalrun_v1_metric_proto_msgTypes[23]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +2162,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_metric_proto_msgTypes[23]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +2175,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{23}
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Step) GetOp() string {
@@ -1952,18 +2242,25 @@ func (x *Step) GetColumn() int64 {
 }
 
 type Fewshot struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Count         int64                  `protobuf:"varint,1,opt,name=count" json:"count,omitempty"`
-	Sampler       string                 `protobuf:"bytes,2,opt,name=sampler" json:"sampler,omitempty"`
-	Seed          uint64                 `protobuf:"varint,3,opt,name=seed" json:"seed,omitempty"`
-	Separator     string                 `protobuf:"bytes,4,opt,name=separator" json:"separator,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Count           int64                  `protobuf:"varint,1,opt,name=count" json:"count,omitempty"`
+	Sampler         string                 `protobuf:"bytes,2,opt,name=sampler" json:"sampler,omitempty"`
+	Seed            uint64                 `protobuf:"varint,3,opt,name=seed" json:"seed,omitempty"`
+	Separator       string                 `protobuf:"bytes,4,opt,name=separator" json:"separator,omitempty"`
+	Split           string                 `protobuf:"bytes,5,opt,name=split" json:"split,omitempty"`
+	Indices         []int64                `protobuf:"varint,6,rep,packed,name=indices" json:"indices,omitempty"`
+	Rows            []*Row                 `protobuf:"bytes,7,rep,name=rows" json:"rows,omitempty"`
+	Prompt          string                 `protobuf:"bytes,8,opt,name=prompt" json:"prompt,omitempty"`
+	Target          string                 `protobuf:"bytes,9,opt,name=target" json:"target,omitempty"`
+	Choices         *Choices               `protobuf:"bytes,10,opt,name=choices" json:"choices,omitempty"`
+	TargetDelimiter *string                `protobuf:"bytes,11,opt,name=target_delimiter,json=targetDelimiter" json:"target_delimiter,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Fewshot) Reset() {
 	*x = Fewshot{}
-	mi := &file_evalrun_v1_metric_proto_msgTypes[24]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2272,7 @@ func (x *Fewshot) String() string {
 func (*Fewshot) ProtoMessage() {}
 
 func (x *Fewshot) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_metric_proto_msgTypes[24]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2285,7 @@ func (x *Fewshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fewshot.ProtoReflect.Descriptor instead.
 func (*Fewshot) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{24}
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Fewshot) GetCount() int64 {
@@ -2019,6 +2316,55 @@ func (x *Fewshot) GetSeparator() string {
 	return ""
 }
 
+func (x *Fewshot) GetSplit() string {
+	if x != nil {
+		return x.Split
+	}
+	return ""
+}
+
+func (x *Fewshot) GetIndices() []int64 {
+	if x != nil {
+		return x.Indices
+	}
+	return nil
+}
+
+func (x *Fewshot) GetRows() []*Row {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+func (x *Fewshot) GetPrompt() string {
+	if x != nil {
+		return x.Prompt
+	}
+	return ""
+}
+
+func (x *Fewshot) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Fewshot) GetChoices() *Choices {
+	if x != nil {
+		return x.Choices
+	}
+	return nil
+}
+
+func (x *Fewshot) GetTargetDelimiter() string {
+	if x != nil && x.TargetDelimiter != nil {
+		return *x.TargetDelimiter
+	}
+	return ""
+}
+
 type Paper struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Task          string                 `protobuf:"bytes,1,opt,name=task" json:"task,omitempty"`
@@ -2030,7 +2376,7 @@ type Paper struct {
 
 func (x *Paper) Reset() {
 	*x = Paper{}
-	mi := &file_evalrun_v1_metric_proto_msgTypes[25]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2042,7 +2388,7 @@ func (x *Paper) String() string {
 func (*Paper) ProtoMessage() {}
 
 func (x *Paper) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_metric_proto_msgTypes[25]
+	mi := &file_evalrun_v1_metric_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2055,7 +2401,7 @@ func (x *Paper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Paper.ProtoReflect.Descriptor instead.
 func (*Paper) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{25}
+	return file_evalrun_v1_metric_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Paper) GetTask() string {
@@ -2125,7 +2471,7 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x06binary\x18\x06 \x01(\bR\x06binary\x12\x14\n" +
 	"\x05needs\x18\a \x03(\tR\x05needs\x12\x14\n" +
 	"\x05notes\x18\b \x03(\tR\x05notes\x12\x14\n" +
-	"\x05parts\x18\t \x03(\tR\x05parts\"\x8b\x03\n" +
+	"\x05parts\x18\t \x03(\tR\x05parts\"\xb9\x03\n" +
 	"\x04Item\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04task\x18\x02 \x01(\x03R\x04task\x124\n" +
@@ -2137,7 +2483,9 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\atargets\x18\b \x03(\tR\atargets\x12.\n" +
 	"\x06scores\x18\t \x03(\v2\x16.evalrun.v1.LikelihoodR\x06scores\x12,\n" +
 	"\x06judged\x18\n" +
-	" \x03(\v2\x14.evalrun.v1.ResponseR\x06judged\x1aL\n" +
+	" \x03(\v2\x14.evalrun.v1.ResponseR\x06judged\x12\x18\n" +
+	"\achoices\x18\v \x03(\tR\achoices\x12\x12\n" +
+	"\x04gold\x18\f \x03(\x03R\x04gold\x1aL\n" +
 	"\vFieldsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\xd4\x02\n" +
@@ -2154,7 +2502,7 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\n" +
 	"PartsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\xf4\x01\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"\x8d\x02\n" +
 	"\tAggregate\x12\x14\n" +
 	"\x05score\x18\x01 \x01(\x01R\x05score\x12\f\n" +
 	"\x01n\x18\x02 \x01(\x03R\x01n\x12\x14\n" +
@@ -2167,7 +2515,8 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\n" +
 	"non_finite\x18\t \x01(\x03R\tnonFinite\x12\x12\n" +
 	"\x04skip\x18\n" +
-	" \x01(\tR\x04skip\"\x91\x02\n" +
+	" \x01(\tR\x04skip\x12\x17\n" +
+	"\astd_err\x18\v \x01(\x01R\x06stdErr\"\x91\x02\n" +
 	"\x05Value\x12\x14\n" +
 	"\x04null\x18\x01 \x01(\bH\x00R\x04null\x12\x1a\n" +
 	"\aboolean\x18\x02 \x01(\bH\x00R\aboolean\x12\x1a\n" +
@@ -2185,14 +2534,16 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x06values\x18\x01 \x03(\v2\x1c.evalrun.v1.Dict.ValuesEntryR\x06values\x1aL\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\xaa\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\xdc\x01\n" +
 	"\n" +
 	"MetricSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
-	"\x06params\x18\x02 \x03(\v2\".evalrun.v1.MetricSpec.ParamsEntryR\x06params\x1aL\n" +
+	"\x06params\x18\x02 \x03(\v2\".evalrun.v1.MetricSpec.ParamsEntryR\x06params\x12\x18\n" +
+	"\aextract\x18\x03 \x01(\tR\aextract\x12\x16\n" +
+	"\x06reduce\x18\x04 \x01(\tR\x06reduce\x1aL\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\x81\x05\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\xe8\x06\n" +
 	"\x04Task\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1a\n" +
@@ -2214,7 +2565,26 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x05paper\x18\x0f \x01(\v2\x11.evalrun.v1.PaperR\x05paper\x12\x12\n" +
 	"\x04path\x18\x10 \x01(\tR\x04path\x12\x16\n" +
 	"\x06source\x18\x11 \x01(\fR\x06source\x12\x18\n" +
-	"\acluster\x18\x12 \x01(\tR\acluster\"\xe9\x01\n" +
+	"\acluster\x18\x12 \x01(\tR\acluster\x12\x1a\n" +
+	"\btemplate\x18\x13 \x01(\tR\btemplate\x12\x1a\n" +
+	"\bpreamble\x18\x14 \x01(\tR\bpreamble\x12-\n" +
+	"\achoices\x18\x15 \x01(\v2\x13.evalrun.v1.ChoicesR\achoices\x120\n" +
+	"\x10target_delimiter\x18\x16 \x01(\tB\x05\xaa\x01\x02\b\x01R\x0ftargetDelimiter\x122\n" +
+	"\tpipelines\x18\x17 \x03(\v2\x14.evalrun.v1.PipelineR\tpipelines\x12\x18\n" +
+	"\arepeats\x18\x18 \x01(\x03R\arepeats\"1\n" +
+	"\aChoices\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x12\n" +
+	"\x04list\x18\x02 \x03(\tR\x04list\"F\n" +
+	"\bPipeline\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12&\n" +
+	"\x05steps\x18\x02 \x03(\v2\x10.evalrun.v1.StepR\x05steps\"\x1d\n" +
+	"\x05Texts\x12\x14\n" +
+	"\x05texts\x18\x01 \x03(\tR\x05texts\"\x88\x01\n" +
+	"\x03Row\x123\n" +
+	"\x06fields\x18\x01 \x03(\v2\x1b.evalrun.v1.Row.FieldsEntryR\x06fields\x1aL\n" +
+	"\vFieldsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\xec\x02\n" +
 	"\aDataset\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06config\x18\x02 \x01(\tR\x06config\x12\x1a\n" +
@@ -2224,7 +2594,12 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"trainSplit\x12\x14\n" +
 	"\x05limit\x18\x06 \x01(\x03R\x05limit\x12\x16\n" +
 	"\x06filter\x18\a \x01(\tR\x06filter\x12-\n" +
-	"\x05local\x18\b \x01(\v2\x17.evalrun.v1.LocalLayoutR\x05local\"\\\n" +
+	"\x05local\x18\b \x01(\v2\x17.evalrun.v1.LocalLayoutR\x05local\x124\n" +
+	"\x05files\x18\t \x03(\v2\x1e.evalrun.v1.Dataset.FilesEntryR\x05files\x1aK\n" +
+	"\n" +
+	"FilesEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.TextsR\x05value:\x028\x01\"\\\n" +
 	"\vLocalLayout\x12\x16\n" +
 	"\x06folder\x18\x01 \x01(\tR\x06folder\x12\x14\n" +
 	"\x05split\x18\x02 \x01(\tR\x05split\x12\x1f\n" +
@@ -2255,12 +2630,20 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x06column\x18\t \x01(\x03R\x06column\x1a6\n" +
 	"\bMapEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"k\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd1\x02\n" +
 	"\aFewshot\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\x03R\x05count\x12\x18\n" +
 	"\asampler\x18\x02 \x01(\tR\asampler\x12\x12\n" +
 	"\x04seed\x18\x03 \x01(\x04R\x04seed\x12\x1c\n" +
-	"\tseparator\x18\x04 \x01(\tR\tseparator\"K\n" +
+	"\tseparator\x18\x04 \x01(\tR\tseparator\x12\x14\n" +
+	"\x05split\x18\x05 \x01(\tR\x05split\x12\x18\n" +
+	"\aindices\x18\x06 \x03(\x03R\aindices\x12#\n" +
+	"\x04rows\x18\a \x03(\v2\x0f.evalrun.v1.RowR\x04rows\x12\x16\n" +
+	"\x06prompt\x18\b \x01(\tR\x06prompt\x12\x16\n" +
+	"\x06target\x18\t \x01(\tR\x06target\x12-\n" +
+	"\achoices\x18\n" +
+	" \x01(\v2\x13.evalrun.v1.ChoicesR\achoices\x120\n" +
+	"\x10target_delimiter\x18\v \x01(\tB\x05\xaa\x01\x02\b\x01R\x0ftargetDelimiter\"K\n" +
 	"\x05Paper\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x16\n" +
 	"\x06metric\x18\x02 \x01(\tR\x06metric\x12\x16\n" +
@@ -2283,7 +2666,7 @@ func file_evalrun_v1_metric_proto_rawDescGZIP() []byte {
 	return file_evalrun_v1_metric_proto_rawDescData
 }
 
-var file_evalrun_v1_metric_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_evalrun_v1_metric_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_evalrun_v1_metric_proto_goTypes = []any{
 	(*OpenMetricRequest)(nil), // 0: evalrun.v1.OpenMetricRequest
 	(*OpenMetricReply)(nil),   // 1: evalrun.v1.OpenMetricReply
@@ -2303,76 +2686,91 @@ var file_evalrun_v1_metric_proto_goTypes = []any{
 	(*Dict)(nil),              // 15: evalrun.v1.Dict
 	(*MetricSpec)(nil),        // 16: evalrun.v1.MetricSpec
 	(*Task)(nil),              // 17: evalrun.v1.Task
-	(*Dataset)(nil),           // 18: evalrun.v1.Dataset
-	(*LocalLayout)(nil),       // 19: evalrun.v1.LocalLayout
-	(*Column)(nil),            // 20: evalrun.v1.Column
-	(*ChatForms)(nil),         // 21: evalrun.v1.ChatForms
-	(*ChatForm)(nil),          // 22: evalrun.v1.ChatForm
-	(*Step)(nil),              // 23: evalrun.v1.Step
-	(*Fewshot)(nil),           // 24: evalrun.v1.Fewshot
-	(*Paper)(nil),             // 25: evalrun.v1.Paper
-	nil,                       // 26: evalrun.v1.Item.FieldsEntry
-	nil,                       // 27: evalrun.v1.Score.PartsEntry
-	nil,                       // 28: evalrun.v1.Dict.ValuesEntry
-	nil,                       // 29: evalrun.v1.MetricSpec.ParamsEntry
-	nil,                       // 30: evalrun.v1.ChatForms.FamiliesEntry
-	nil,                       // 31: evalrun.v1.Step.MapEntry
-	(*Failure)(nil),           // 32: evalrun.v1.Failure
-	(*Likelihood)(nil),        // 33: evalrun.v1.Likelihood
-	(*Response)(nil),          // 34: evalrun.v1.Response
-	(*Request)(nil),           // 35: evalrun.v1.Request
-	(*Generation)(nil),        // 36: evalrun.v1.Generation
+	(*Choices)(nil),           // 18: evalrun.v1.Choices
+	(*Pipeline)(nil),          // 19: evalrun.v1.Pipeline
+	(*Texts)(nil),             // 20: evalrun.v1.Texts
+	(*Row)(nil),               // 21: evalrun.v1.Row
+	(*Dataset)(nil),           // 22: evalrun.v1.Dataset
+	(*LocalLayout)(nil),       // 23: evalrun.v1.LocalLayout
+	(*Column)(nil),            // 24: evalrun.v1.Column
+	(*ChatForms)(nil),         // 25: evalrun.v1.ChatForms
+	(*ChatForm)(nil),          // 26: evalrun.v1.ChatForm
+	(*Step)(nil),              // 27: evalrun.v1.Step
+	(*Fewshot)(nil),           // 28: evalrun.v1.Fewshot
+	(*Paper)(nil),             // 29: evalrun.v1.Paper
+	nil,                       // 30: evalrun.v1.Item.FieldsEntry
+	nil,                       // 31: evalrun.v1.Score.PartsEntry
+	nil,                       // 32: evalrun.v1.Dict.ValuesEntry
+	nil,                       // 33: evalrun.v1.MetricSpec.ParamsEntry
+	nil,                       // 34: evalrun.v1.Row.FieldsEntry
+	nil,                       // 35: evalrun.v1.Dataset.FilesEntry
+	nil,                       // 36: evalrun.v1.ChatForms.FamiliesEntry
+	nil,                       // 37: evalrun.v1.Step.MapEntry
+	(*Failure)(nil),           // 38: evalrun.v1.Failure
+	(*Likelihood)(nil),        // 39: evalrun.v1.Likelihood
+	(*Response)(nil),          // 40: evalrun.v1.Response
+	(*Request)(nil),           // 41: evalrun.v1.Request
+	(*Generation)(nil),        // 42: evalrun.v1.Generation
 }
 var file_evalrun_v1_metric_proto_depIdxs = []int32{
 	16, // 0: evalrun.v1.OpenMetricRequest.spec:type_name -> evalrun.v1.MetricSpec
 	2,  // 1: evalrun.v1.OpenMetricReply.opened:type_name -> evalrun.v1.OpenedMetric
-	32, // 2: evalrun.v1.OpenMetricReply.failure:type_name -> evalrun.v1.Failure
+	38, // 2: evalrun.v1.OpenMetricReply.failure:type_name -> evalrun.v1.Failure
 	9,  // 3: evalrun.v1.OpenedMetric.info:type_name -> evalrun.v1.MetricInfo
 	17, // 4: evalrun.v1.ScoreRequest.tasks:type_name -> evalrun.v1.Task
 	10, // 5: evalrun.v1.ScoreRequest.items:type_name -> evalrun.v1.Item
 	11, // 6: evalrun.v1.ScoreReply.scores:type_name -> evalrun.v1.Score
-	32, // 7: evalrun.v1.ScoreReply.failure:type_name -> evalrun.v1.Failure
+	38, // 7: evalrun.v1.ScoreReply.failure:type_name -> evalrun.v1.Failure
 	11, // 8: evalrun.v1.AggregateRequest.scores:type_name -> evalrun.v1.Score
 	12, // 9: evalrun.v1.AggregateReply.aggregate:type_name -> evalrun.v1.Aggregate
-	32, // 10: evalrun.v1.AggregateReply.failure:type_name -> evalrun.v1.Failure
-	26, // 11: evalrun.v1.Item.fields:type_name -> evalrun.v1.Item.FieldsEntry
-	33, // 12: evalrun.v1.Item.scores:type_name -> evalrun.v1.Likelihood
-	34, // 13: evalrun.v1.Item.judged:type_name -> evalrun.v1.Response
-	27, // 14: evalrun.v1.Score.parts:type_name -> evalrun.v1.Score.PartsEntry
-	35, // 15: evalrun.v1.Score.requests:type_name -> evalrun.v1.Request
+	38, // 10: evalrun.v1.AggregateReply.failure:type_name -> evalrun.v1.Failure
+	30, // 11: evalrun.v1.Item.fields:type_name -> evalrun.v1.Item.FieldsEntry
+	39, // 12: evalrun.v1.Item.scores:type_name -> evalrun.v1.Likelihood
+	40, // 13: evalrun.v1.Item.judged:type_name -> evalrun.v1.Response
+	31, // 14: evalrun.v1.Score.parts:type_name -> evalrun.v1.Score.PartsEntry
+	41, // 15: evalrun.v1.Score.requests:type_name -> evalrun.v1.Request
 	14, // 16: evalrun.v1.Value.list:type_name -> evalrun.v1.List
 	15, // 17: evalrun.v1.Value.dict:type_name -> evalrun.v1.Dict
 	13, // 18: evalrun.v1.List.values:type_name -> evalrun.v1.Value
-	28, // 19: evalrun.v1.Dict.values:type_name -> evalrun.v1.Dict.ValuesEntry
-	29, // 20: evalrun.v1.MetricSpec.params:type_name -> evalrun.v1.MetricSpec.ParamsEntry
-	18, // 21: evalrun.v1.Task.dataset:type_name -> evalrun.v1.Dataset
-	20, // 22: evalrun.v1.Task.columns:type_name -> evalrun.v1.Column
-	21, // 23: evalrun.v1.Task.chat:type_name -> evalrun.v1.ChatForms
-	36, // 24: evalrun.v1.Task.generation:type_name -> evalrun.v1.Generation
-	23, // 25: evalrun.v1.Task.extract:type_name -> evalrun.v1.Step
+	32, // 19: evalrun.v1.Dict.values:type_name -> evalrun.v1.Dict.ValuesEntry
+	33, // 20: evalrun.v1.MetricSpec.params:type_name -> evalrun.v1.MetricSpec.ParamsEntry
+	22, // 21: evalrun.v1.Task.dataset:type_name -> evalrun.v1.Dataset
+	24, // 22: evalrun.v1.Task.columns:type_name -> evalrun.v1.Column
+	25, // 23: evalrun.v1.Task.chat:type_name -> evalrun.v1.ChatForms
+	42, // 24: evalrun.v1.Task.generation:type_name -> evalrun.v1.Generation
+	27, // 25: evalrun.v1.Task.extract:type_name -> evalrun.v1.Step
 	16, // 26: evalrun.v1.Task.metrics:type_name -> evalrun.v1.MetricSpec
-	24, // 27: evalrun.v1.Task.fewshot:type_name -> evalrun.v1.Fewshot
-	25, // 28: evalrun.v1.Task.paper:type_name -> evalrun.v1.Paper
-	19, // 29: evalrun.v1.Dataset.local:type_name -> evalrun.v1.LocalLayout
-	30, // 30: evalrun.v1.ChatForms.families:type_name -> evalrun.v1.ChatForms.FamiliesEntry
-	31, // 31: evalrun.v1.Step.map:type_name -> evalrun.v1.Step.MapEntry
-	13, // 32: evalrun.v1.Item.FieldsEntry.value:type_name -> evalrun.v1.Value
-	13, // 33: evalrun.v1.Dict.ValuesEntry.value:type_name -> evalrun.v1.Value
-	13, // 34: evalrun.v1.MetricSpec.ParamsEntry.value:type_name -> evalrun.v1.Value
-	22, // 35: evalrun.v1.ChatForms.FamiliesEntry.value:type_name -> evalrun.v1.ChatForm
-	0,  // 36: evalrun.v1.Metric.Open:input_type -> evalrun.v1.OpenMetricRequest
-	5,  // 37: evalrun.v1.Metric.Score:input_type -> evalrun.v1.ScoreRequest
-	7,  // 38: evalrun.v1.Metric.Aggregate:input_type -> evalrun.v1.AggregateRequest
-	3,  // 39: evalrun.v1.Metric.Release:input_type -> evalrun.v1.ReleaseRequest
-	1,  // 40: evalrun.v1.Metric.Open:output_type -> evalrun.v1.OpenMetricReply
-	6,  // 41: evalrun.v1.Metric.Score:output_type -> evalrun.v1.ScoreReply
-	8,  // 42: evalrun.v1.Metric.Aggregate:output_type -> evalrun.v1.AggregateReply
-	4,  // 43: evalrun.v1.Metric.Release:output_type -> evalrun.v1.ReleaseReply
-	40, // [40:44] is the sub-list for method output_type
-	36, // [36:40] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	28, // 27: evalrun.v1.Task.fewshot:type_name -> evalrun.v1.Fewshot
+	29, // 28: evalrun.v1.Task.paper:type_name -> evalrun.v1.Paper
+	18, // 29: evalrun.v1.Task.choices:type_name -> evalrun.v1.Choices
+	19, // 30: evalrun.v1.Task.pipelines:type_name -> evalrun.v1.Pipeline
+	27, // 31: evalrun.v1.Pipeline.steps:type_name -> evalrun.v1.Step
+	34, // 32: evalrun.v1.Row.fields:type_name -> evalrun.v1.Row.FieldsEntry
+	23, // 33: evalrun.v1.Dataset.local:type_name -> evalrun.v1.LocalLayout
+	35, // 34: evalrun.v1.Dataset.files:type_name -> evalrun.v1.Dataset.FilesEntry
+	36, // 35: evalrun.v1.ChatForms.families:type_name -> evalrun.v1.ChatForms.FamiliesEntry
+	37, // 36: evalrun.v1.Step.map:type_name -> evalrun.v1.Step.MapEntry
+	21, // 37: evalrun.v1.Fewshot.rows:type_name -> evalrun.v1.Row
+	18, // 38: evalrun.v1.Fewshot.choices:type_name -> evalrun.v1.Choices
+	13, // 39: evalrun.v1.Item.FieldsEntry.value:type_name -> evalrun.v1.Value
+	13, // 40: evalrun.v1.Dict.ValuesEntry.value:type_name -> evalrun.v1.Value
+	13, // 41: evalrun.v1.MetricSpec.ParamsEntry.value:type_name -> evalrun.v1.Value
+	13, // 42: evalrun.v1.Row.FieldsEntry.value:type_name -> evalrun.v1.Value
+	20, // 43: evalrun.v1.Dataset.FilesEntry.value:type_name -> evalrun.v1.Texts
+	26, // 44: evalrun.v1.ChatForms.FamiliesEntry.value:type_name -> evalrun.v1.ChatForm
+	0,  // 45: evalrun.v1.Metric.Open:input_type -> evalrun.v1.OpenMetricRequest
+	5,  // 46: evalrun.v1.Metric.Score:input_type -> evalrun.v1.ScoreRequest
+	7,  // 47: evalrun.v1.Metric.Aggregate:input_type -> evalrun.v1.AggregateRequest
+	3,  // 48: evalrun.v1.Metric.Release:input_type -> evalrun.v1.ReleaseRequest
+	1,  // 49: evalrun.v1.Metric.Open:output_type -> evalrun.v1.OpenMetricReply
+	6,  // 50: evalrun.v1.Metric.Score:output_type -> evalrun.v1.ScoreReply
+	8,  // 51: evalrun.v1.Metric.Aggregate:output_type -> evalrun.v1.AggregateReply
+	4,  // 52: evalrun.v1.Metric.Release:output_type -> evalrun.v1.ReleaseReply
+	49, // [49:53] is the sub-list for method output_type
+	45, // [45:49] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_evalrun_v1_metric_proto_init() }
@@ -2406,7 +2804,7 @@ func file_evalrun_v1_metric_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_evalrun_v1_metric_proto_rawDesc), len(file_evalrun_v1_metric_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/evalrun/evalrun/backends/local/kv"
 	"github.com/evalrun/evalrun/backends/local/sample"
@@ -249,7 +250,19 @@ func (e *Engine) newScore(j *job) error {
 	if err != nil {
 		return err
 	}
+	owner := make([]int, len(conts)) // the continuation that a piece is of
+	for i := range owner {
+		owner[i] = i
+	}
 	j.response.Scores = make([]Likelihood, len(conts))
+	for i := range j.response.Scores {
+		j.response.Scores[i].Greedy = true
+	}
+	if j.Overflow == Windows {
+		if prompts, conts, owner, err = e.windows(prompts, conts); err != nil {
+			return err
+		}
+	}
 	order := make([]int, len(conts))
 	for i := range order {
 		order[i] = i
@@ -258,7 +271,7 @@ func (e *Engine) newScore(j *job) error {
 	for _, i := range order {
 		prompt := prompts[i]
 		ids := append(slices.Clip(prompt), conts[i][:len(conts[i])-1]...)
-		w := &spelled{index: i, tokens: conts[i], from: len(prompt) - 1, score: Likelihood{Tokens: len(conts[i]), Greedy: true}}
+		w := &spelled{index: owner[i], tokens: conts[i], from: len(prompt) - 1, score: Likelihood{Tokens: len(conts[i]), Greedy: true}}
 		at := slices.IndexFunc(j.seqs, func(q *seq) bool {
 			return len(q.tokens) >= len(ids) && slices.Equal(q.tokens[:len(ids)], ids)
 		})
@@ -275,10 +288,33 @@ func (e *Engine) newScore(j *job) error {
 	return nil
 }
 
+// isSpace is Python's str.isspace.
+func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
+
+// windows cuts continuations of a prompt of one token into pieces that the
+// context holds, each with the tokens before it that belong to its window: the
+// disjoint rolling windows of lm-evaluation-harness with one token of context.
+func (e *Engine) windows(prompts, conts [][]int32) (ps, cs [][]int32, owner []int, err error) {
+	size := e.plan.Context
+	for i, c := range conts {
+		if len(prompts[i]) != 1 {
+			return nil, nil, nil, invalid("windows are for texts without a prompt")
+		}
+		whole := append(slices.Clone(prompts[i]), c...) // a window judges whole[from:to] after whole[begin:from]
+		for from := 1; from < len(whole); {
+			to := min(from+size, len(whole))
+			begin := max(0, min(from-1, to-1-size))
+			ps, cs, owner = append(ps, whole[begin:from]), append(cs, whole[from:to]), append(owner, i)
+			from = to
+		}
+	}
+	return ps, cs, owner, nil
+}
+
 // encodeScore gives the prompt and the continuation of each pair, as tokens.
 // Texts are encoded together, and cut where the prompt alone ends, so that a
-// continuation is spelled as in running text; spaces that end the prompt go to
-// the continuation, where most vocabularies have them.
+// continuation is spelled as in running text; white space that ends the prompt
+// goes to the continuation, where most vocabularies have it.
 func (e *Engine) encodeScore(j *job) (prompts, conts [][]int32, err error) {
 	r := j.Request
 	if conts = r.ContinuationTokens; conts != nil {
@@ -293,7 +329,7 @@ func (e *Engine) encodeScore(j *job) (prompts, conts [][]int32, err error) {
 		if e.tok == nil {
 			return nil, nil, invalid("the model has no tokenizer: give token ids")
 		}
-		text := strings.TrimRight(r.Prompt, " ")
+		text := strings.TrimRightFunc(r.Prompt, isSpace)
 		spaces := r.Prompt[len(text):]
 		r.Prompt = text
 		prompt, err := e.encode(r)
@@ -325,6 +361,9 @@ func (e *Engine) encodeScore(j *job) (prompts, conts [][]int32, err error) {
 		}
 		if err := e.checkIDs(c); err != nil {
 			return nil, nil, fmt.Errorf("continuation %d: %w", i, err)
+		}
+		if j.Overflow == Windows {
+			continue
 		}
 		if len(c) >= e.plan.Context {
 			return nil, nil, fmt.Errorf("continuation %d of %d tokens in a context of %d: %w", i, len(c), e.plan.Context, ErrContext)

@@ -307,7 +307,10 @@ func (e *Engine) retire() {
 		q.over = true
 		j := q.job
 		for _, w := range q.spelled {
-			j.response.Scores[w.index] = w.score
+			sum := &j.response.Scores[w.index]
+			sum.LogProb += w.score.LogProb
+			sum.Tokens += w.score.Tokens
+			sum.Greedy = sum.Greedy && w.score.Greedy
 		}
 		if q.sum != nil {
 			j.response.Embedding = make([]float32, len(q.sum))

@@ -26,6 +26,11 @@ const (
 	// in Response.Truncated. It leaves room for the answer: MaxTokens, but no
 	// more than a quarter of the context.
 	KeepTail
+	// Windows belongs to a Score of an empty prompt: a continuation longer than
+	// the context is judged in successive windows, each token once. The first
+	// begins with the token that begins a text, a later one with the token
+	// before it; the last reaches back so that it is full.
+	Windows
 )
 
 // Request is one question. A request must not be changed after Submit.

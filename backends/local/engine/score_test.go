@@ -67,3 +67,39 @@ func TestPromptOnceForTexts(t *testing.T) {
 		t.Errorf("%d tokens computed for a known prompt", e.Stats().Rows-before)
 	}
 }
+
+// A text longer than the context is scored in windows: each token once, and the
+// last window is full.
+func TestScoreInWindows(t *testing.T) {
+	dir := fixture.Tiny.WriteHF(t, 4, format.F32)
+	const size = 16
+	e := load(t, dir, Options{Tokenizer: bytewise{}, Context: size})
+	score := func(id string, prompt, cont []int32) float64 {
+		return ask(t, e, Request{ID: id, Kind: Score, Tokens: prompt, ContinuationTokens: [][]int32{cont}})[id].Scores[0].LogProb
+	}
+	for _, n := range []int{1, size - 1, size, size + 1, 2*size + 5, 3 * size} {
+		text := strings.Repeat("what a text this is ", 5)[:n]
+		got := ask(t, e, Request{ID: "w", Kind: Score, Continuations: []string{text}, Overflow: Windows})["w"]
+		bare, err := bytewise{}.Encode(text, false, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _ := e.first()
+		whole := append([]int32{first}, bare...)
+		want := 0.0
+		for from := 1; from < len(whole); from += size {
+			to := min(from+size, len(whole))
+			begin := from - 1
+			if to-from < size { // reaches back
+				begin = max(0, to-1-size)
+			}
+			// Token by token, by the plain way.
+			for at := from; at < to; at++ {
+				want += score("s", whole[begin:at], whole[at:at+1])
+			}
+		}
+		if l := got.Scores[0]; l.Tokens != len(bare) || l.LogProb-want > 1e-4 || want-l.LogProb > 1e-4 {
+			t.Errorf("%d tokens: %+v, want %g", n, l, want)
+		}
+	}
+}
