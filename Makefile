@@ -12,7 +12,7 @@ check:
 	CI=true bash .ci/run
 
 bench:
-	go test -run '^$$' -bench . -benchtime 1s ./core/text ./core/record ./metrics/humaneval ./plugins ./backends/... ./kernels/... ./internal/cli
+	go test -run '^$$' -bench . -benchtime 1s ./core/text ./core/stats ./core/cl100k ./core/complexity/... ./core/record ./metrics/humaneval ./plugins ./backends/... ./kernels/... ./internal/cli
 
 # The windows of evalrun debug against a folder of golden files; it is made
 # elsewhere, and where it is not there this says so and stops.

@@ -28,6 +28,7 @@ type predictFlags struct {
 	base          string
 	with          []string
 	trainExamples int
+	baseScore     float64
 }
 
 func newPredict() *cobra.Command {
@@ -54,7 +55,8 @@ func newPredict() *cobra.Command {
 	fl.StringVar(&f.features, "features", "auto", "learn from features of our prompts (own) or of the report's (published); auto looks at the task's prompt")
 	fl.StringArrayVar(&f.with, "with", nil, "learn from this run too, which has columns with and without an adapter; repeatable")
 	fl.IntVar(&f.trainExamples, "train-examples", 0, "training rows that there will be (default: those of the report, else those that are there)")
-	defaultInWords(fl, "train-examples")
+	fl.Float64Var(&f.baseScore, "base-score", -1, "score of the base model on this task, where you have measured it: one feature more")
+	defaultInWords(fl, "train-examples", "base-score")
 	fl.StringVar(&f.out, "out", "runs", "folder that holds the run folders")
 	fl.BoolVar(&f.json, "json", false, "one JSON object on standard output")
 	_ = cmd.RegisterFlagCompletionFunc("with", completeRuns(&f.out, 9))
@@ -65,9 +67,15 @@ func runPredict(ctx context.Context, w io.Writer, args []string, f *predictFlags
 	if f.trainExamples < 0 {
 		return &core.UserError{Where: fmt.Sprintf("--train-examples %d", f.trainExamples), Message: "must be 1 or more", Hint: "leave it out for the number that is known"}
 	}
+	if f.baseScore > 1 || f.baseScore < 0 && f.baseScore != -1 {
+		return &core.UserError{Where: fmt.Sprintf("--base-score %g", f.baseScore), Message: "is a score from 0 to 1", Hint: "evaluate the base model on the task to have it"}
+	}
 	files, err := f.load(args)
 	if err != nil {
 		return err
+	}
+	if f.baseScore >= 0 && len(files) > 1 {
+		return &core.UserError{Where: "--base-score", Message: fmt.Sprintf("one score for %d tasks", len(files)), Hint: "name one task"}
 	}
 	prompts, err := promptHashes()
 	if err != nil {
@@ -154,7 +162,11 @@ func (f *predictFlags) answer(ctx context.Context, file *tasks.File, m *measured
 	if err != nil {
 		return nil, err
 	}
-	a, err := s.Predict(known, predict.Features(&m.Heuristics, trainExamples))
+	q := predict.Question{Task: known, Features: predict.Features(&m.Heuristics, trainExamples), Base: math.NaN()}
+	if f.baseScore >= 0 {
+		q.Base = f.baseScore
+	}
+	a, err := s.Predict(q)
 	if err != nil {
 		return nil, &core.UserError{Where: file.Where("task"), Message: err.Error(), Hint: "evalrun complexity shows what is measured"}
 	}
@@ -224,6 +236,9 @@ func printAnswer(w io.Writer, a *predict.Answer) {
 		from += fmt.Sprintf(" and %d of your runs", a.Own)
 	}
 	fmt.Fprintf(w, "%s: what LoRA fine-tuning of %s will give.\nLearnt from %s, with features of %s; %s itself is not among them.\n\n", a.Task, model, from, prompts, a.Task)
+	if !math.IsNaN(float64(a.BaseScore)) {
+		fmt.Fprintf(w, "The base model scores %.3f, as you say.\n\n", a.BaseScore)
+	}
 	t := plainTable(table.Row{"", "expected", fmt.Sprintf("%.0f %% interval", 100*a.Level), "known", "predictor"}, 2, 4)
 	means := 0
 	for _, q := range a.Quantities {

@@ -75,6 +75,8 @@ type Answer struct {
 	// Set says whose prompts the features are of, Model whose scores.
 	Set   string `json:"features"`
 	Model string `json:"base_model,omitempty"`
+	// BaseScore was measured, and learnt from; NaN is not known.
+	BaseScore record.Float `json:"base_score"`
 	// N is the number of tasks learnt from, the asked one never among them.
 	N          int        `json:"tasks"`
 	Own        int        `json:"own_tasks"`
@@ -134,26 +136,47 @@ const leastTasks = 8
 // shownNeighbours are listed in an answer.
 const shownNeighbours = 5
 
-// Predict answers for a task with these features. A point of the same name is not
-// learnt from, and shown beside the answer. The error names features that are not finite, or a set too small to learn from.
-func (s *Set) Predict(task string, features []float64) (*Answer, error) {
-	points, known := s.take(task)
-	if len(points) < leastTasks {
-		return nil, fmt.Errorf("%d tasks are too few to learn from", len(points))
+// A Question is a task that nobody has trained for.
+type Question struct {
+	Task string
+	// Features are those of [Features].
+	Features []float64
+	// Base is the score of the base model, where it was measured, else NaN. It is
+	// one feature more, and is not predicted.
+	Base float64
+}
+
+// Predict answers. A point of the asked task is not learnt from, and shown beside
+// the answer. The error names features that are not finite, or a set too small to
+// learn from.
+func (s *Set) Predict(asked Question) (*Answer, error) {
+	if want := len(reference.HeuristicNames()); len(asked.Features) != want {
+		return nil, fmt.Errorf("%s has %d features, not %d", asked.Task, len(asked.Features), want)
 	}
-	if want := len(reference.HeuristicNames()); len(features) != want {
-		return nil, fmt.Errorf("%s has %d features, not %d", task, len(features), want)
+	points, known := s.take(asked.Task)
+	a := &Answer{Task: asked.Task, Set: s.Features, Model: s.Model, Level: Level, BaseScore: record.Float(asked.Base), Notes: slices.Clone(s.Notes)}
+	if !math.IsNaN(asked.Base) {
+		points = withBase(points)
+		asked.Features = append(slices.Clone(asked.Features), asked.Base)
 	}
-	a := &Answer{Task: task, Set: s.Features, Model: s.Model, Level: Level, Notes: slices.Clone(s.Notes)}
-	asked := Point{Task: task, Origin: "asked", Features: features}
-	points = append(points, asked)
+	points = append(points, Point{Task: asked.Task, Origin: "asked", Features: asked.Features})
 	a.Notes = append(a.Notes, complete(points)...)
 	q := points[len(points)-1].Features
 	points = points[:len(points)-1]
 	for j, v := range q {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return nil, fmt.Errorf("feature %d of %s is %v", j, task, v)
+		if !finite(v) {
+			return nil, fmt.Errorf("%s of %s is %v", featureName(j), asked.Task, v)
 		}
+	}
+	points = slices.DeleteFunc(points, func(p Point) bool {
+		whole := !slices.ContainsFunc(p.Features, func(v float64) bool { return !finite(v) })
+		if !whole {
+			a.Notes = append(a.Notes, p.Task+" ("+p.Origin+") is left out: one of its features is not known")
+		}
+		return !whole
+	})
+	if len(points) < leastTasks {
+		return nil, fmt.Errorf("%d tasks are too few to learn from", len(points))
 	}
 	a.N = len(points)
 	for _, p := range points {
@@ -166,6 +189,9 @@ func (s *Set) Predict(task string, features []float64) (*Answer, error) {
 	}
 	trials := map[string]*trial{} // by which points have the quantity
 	for _, name := range Quantities() {
+		if name == BaseScore && !math.IsNaN(asked.Base) {
+			continue
+		}
 		var at []int
 		var y []float64
 		for i := range points {
@@ -209,15 +235,34 @@ func (a *Answer) Quantity(name string) (Quantity, bool) {
 	return a.Quantities[i], true
 }
 
+// withBase takes the base model's score as a feature.
+func withBase(points []Point) []Point {
+	out := slices.Clone(points)
+	for i, p := range out {
+		out[i].Features = append(slices.Clone(p.Features), p.Base)
+	}
+	return out
+}
+
+// featureName names the j-th feature.
+func featureName(j int) string {
+	if names := reference.HeuristicNames(); j < len(names) {
+		return names[j]
+	}
+	return "base_score"
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
 // outside names the features that lie outside the range of the known tasks.
 func outside(points []Point, q []float64) (names []string) {
-	for j, name := range reference.HeuristicNames() {
+	for j := range q {
 		low, high := math.Inf(1), math.Inf(-1)
 		for _, p := range points {
 			low, high = min(low, p.Features[j]), max(high, p.Features[j])
 		}
 		if q[j] < low || q[j] > high {
-			names = append(names, name)
+			names = append(names, featureName(j))
 		}
 	}
 	return names

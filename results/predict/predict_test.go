@@ -18,6 +18,10 @@ import (
 
 func near(a, b, tolerance float64) bool { return math.Abs(a-b) <= tolerance }
 
+func ask(task string, features []float64) Question {
+	return Question{Task: task, Features: features, Base: math.NaN()}
+}
+
 func randomRows(rng *rand.Rand, n, k int) [][]float64 {
 	rows := make([][]float64, n)
 	for i := range rows {
@@ -139,7 +143,7 @@ func madeSet(rng *rand.Rand, n int, score func([]float64) float64) *Set {
 func TestSignalAndNoise(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 10))
 	signal := madeSet(rng, 30, func(f []float64) float64 { return 0.5 + 0.4*f[0] + 0.01*rng.NormFloat64() })
-	a, err := signal.Predict("new", signal.Points[0].Features)
+	a, err := signal.Predict(ask("new", signal.Points[0].Features))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +156,7 @@ func TestSignalAndNoise(t *testing.T) {
 	}
 	far := slices.Clone(signal.Points[0].Features)
 	far[0] = 1e6
-	if b, err := signal.Predict("new", far); err != nil || !strings.Contains(strings.Join(b.Notes, "\n"), "beyond all known tasks: input_len_p95") || !(b.Quantities[0].Expected > 0.5) {
+	if b, err := signal.Predict(ask("new", far)); err != nil || !strings.Contains(strings.Join(b.Notes, "\n"), "beyond all known tasks: input_len_p95") || !(b.Quantities[0].Expected > 0.5) {
 		t.Errorf("%v: %v", err, b.Notes)
 	}
 	if a.Neighbours[0].Task != "aa" || a.Neighbours[0].Distance > 1e-9 || !math.IsNaN(float64(a.Neighbours[0].Rival)) {
@@ -164,7 +168,7 @@ func TestSignalAndNoise(t *testing.T) {
 	means := 0
 	for range 6 {
 		noise := madeSet(rng, 20, func([]float64) float64 { return rng.Float64() })
-		a, err := noise.Predict("new", noise.Points[0].Features)
+		a, err := noise.Predict(ask("new", noise.Points[0].Features))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +199,7 @@ func TestAskedTaskIsNotLearnt(t *testing.T) {
 		t.Fatalf("%d points", len(s.Points))
 	}
 	at := slices.IndexFunc(s.Points, func(p Point) bool { return p.Task == "glue_cola" })
-	a, err := s.Predict("glue_cola", s.Points[at].Features)
+	a, err := s.Predict(ask("glue_cola", s.Points[at].Features))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +207,7 @@ func TestAskedTaskIsNotLearnt(t *testing.T) {
 		t.Errorf("learnt from %d of %d, known %v", a.N, len(s.Points), a.Quantities[0].Known)
 	}
 	s.Points[at].Tuned, s.Points[at].Base = 0, 1
-	b, err := s.Predict("glue_cola", s.Points[at].Features)
+	b, err := s.Predict(ask("glue_cola", s.Points[at].Features))
 	if err != nil || b.Quantities[0].Expected != a.Quantities[0].Expected || b.Quantities[0].Interval != a.Quantities[0].Interval {
 		t.Errorf("%v: %+v, with other scores of the task itself %+v", err, a.Quantities[0], b.Quantities[0])
 	}
@@ -217,7 +221,7 @@ func TestReportsTasks(t *testing.T) {
 		below    float64 // of the mean's error
 	}{{Own, 0.9}, {Published, 1}} {
 		s, _ := NewSet(c.features, "", nil)
-		a, err := s.Predict("another", s.Points[0].Features)
+		a, err := s.Predict(ask("another", s.Points[0].Features))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,6 +239,30 @@ func TestReportsTasks(t *testing.T) {
 	one, ok := NewSet(Published, "mistral-7b", nil)
 	if r, _ := reference.Lookup(one.Points[3].Task); !ok || len(one.Points) != 31 || one.Points[3].Tuned != r.Finetuned["mistral-7b"] {
 		t.Errorf("mistral-7b: %+v", one.Points[3])
+	}
+}
+
+// A measured base score is learnt from: here it decides alone.
+func TestBaseScore(t *testing.T) {
+	rng := rand.New(rand.NewPCG(11, 12))
+	s := madeSet(rng, 25, func([]float64) float64 { return 0 })
+	for i := range s.Points {
+		s.Points[i].Base = rng.Float64() * 0.5
+		s.Points[i].Tuned = 0.3 + s.Points[i].Base
+		s.Points[i].Best = s.Points[i].Tuned
+	}
+	s.Points[3].Base = math.NaN()
+	q := ask("new", s.Points[0].Features)
+	q.Base = 0.4
+	a, err := s.Predict(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := a.Quantities[0]; !near(got.Expected, 0.7, 0.06) || got.MeanIsBest || a.N != 24 {
+		t.Errorf("%+v", got)
+	}
+	if _, ok := a.Quantity(BaseScore); ok || a.BaseScore != 0.4 || !strings.Contains(strings.Join(a.Notes, "\n"), "is left out: one of its features") {
+		t.Errorf("%v %v", a.BaseScore, a.Notes)
 	}
 }
 
@@ -306,16 +334,16 @@ func TestPredictRefuses(t *testing.T) {
 	s := madeSet(rand.New(rand.NewPCG(1, 2)), 12, func(f []float64) float64 { return 0.5 })
 	bad := slices.Clone(s.Points[0].Features)
 	bad[2] = math.NaN()
-	if _, err := s.Predict("new", bad); err == nil {
+	if _, err := s.Predict(ask("new", bad)); err == nil {
 		t.Error("a feature that is NaN is accepted")
 	}
 	unknown := slices.Clone(s.Points[0].Features)
 	unknown[13] = math.NaN()
-	if a, err := s.Predict("new", unknown); err != nil || !strings.Contains(strings.Join(a.Notes, "\n"), "the median of the others") {
+	if a, err := s.Predict(ask("new", unknown)); err != nil || !strings.Contains(strings.Join(a.Notes, "\n"), "the median of the others") {
 		t.Errorf("without the number of training rows: %v", err)
 	}
 	s.Points = s.Points[:5]
-	if _, err := s.Predict("new", unknown[:0:0]); err == nil {
+	if _, err := s.Predict(ask("new", unknown[:0:0])); err == nil {
 		t.Error("five tasks are enough")
 	}
 }
@@ -382,7 +410,7 @@ func TestFromRun(t *testing.T) {
 	if len(set.Points) != n+1 || !strings.Contains(strings.Join(set.Notes, "\n"), "drop: the scores of") {
 		t.Errorf("%d points of %d: %v", len(set.Points), n, set.Notes)
 	}
-	a, err := set.Predict("asked", set.Points[0].Features)
+	a, err := set.Predict(ask("asked", set.Points[0].Features))
 	if err != nil || a.Own != 2 {
 		t.Errorf("%v: %+v", err, a)
 	}

@@ -3,6 +3,7 @@ package predict
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/evalrun/evalrun/core/complexity"
@@ -171,22 +172,20 @@ func or(v, other float64) float64 {
 // complete gives points that lack the number of training rows the median of those
 // that have it.
 func complete(points []Point) (notes []string) {
+	column := len(reference.HeuristicNames()) - 1
 	var known []float64
 	var missing []*Point
 	for i := range points {
-		if v := last(points[i].Features); math.IsNaN(v) {
+		if v := points[i].Features[column]; math.IsNaN(v) {
 			missing = append(missing, &points[i])
 		} else {
 			known = append(known, v)
 		}
 	}
 	for _, p := range missing {
-		f := append([]float64(nil), p.Features...)
-		f[len(f)-1] = stats.Percentile(known, 50)
-		p.Features = f
-		notes = append(notes, fmt.Sprintf("%s (%s): the number of training rows is not known; %.0f, the median of the others, stands in for it", p.Task, p.Origin, last(f)))
+		p.Features = slices.Clone(p.Features)
+		p.Features[column] = stats.Percentile(known, 50)
+		notes = append(notes, fmt.Sprintf("%s (%s): the number of training rows is not known; %.0f, the median of the others, stands in for it", p.Task, p.Origin, p.Features[column]))
 	}
 	return notes
 }
-
-func last(v []float64) float64 { return v[len(v)-1] }
