@@ -11,6 +11,7 @@ import (
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
+	"github.com/evalrun/evalrun/internal/filelock"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 type Writer struct {
 	folder *Folder
 	file   *os.File
-	lock   *lock
+	lock   *filelock.Lock
 
 	mu      sync.Mutex
 	buf     *bufio.Writer
@@ -46,7 +47,7 @@ func (f *Folder) Writer() (*Writer, error) {
 	}
 	file, err := os.OpenFile(f.Samples(), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		l.release()
+		l.Release()
 		return nil, err
 	}
 	whole, err := record.WholeLength(f.Samples())
@@ -58,7 +59,7 @@ func (f *Folder) Writer() (*Writer, error) {
 	}
 	if err != nil {
 		file.Close()
-		l.release()
+		l.Release()
 		return nil, fmt.Errorf("open %s: %w", f.Samples(), err)
 	}
 	w := &Writer{folder: f, file: file, lock: l, buf: bufio.NewWriterSize(file, 256<<10), done: make(chan struct{})}
@@ -129,7 +130,7 @@ func (w *Writer) Close() error {
 	w.stopped.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	defer w.lock.release()
+	defer w.lock.Release()
 	err := w.err
 	if ferr := w.buf.Flush(); err == nil && ferr != nil {
 		err = diskError(w.folder.Samples(), ferr)

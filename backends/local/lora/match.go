@@ -168,3 +168,37 @@ func hash(dir string) (string, error) {
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
+
+// Targets gives the linear modules that the configuration names, by number. It
+// is an error if a name of a list names nothing, as in PEFT if all do.
+func (c *Config) Targets(modules []Module) ([]int, error) {
+	var out []int
+	used := map[string]bool{}
+	for i, m := range modules {
+		if m.Path == "" || m.Kind != Linear {
+			continue
+		}
+		ok, err := c.target(m.Path)
+		if err != nil {
+			return nil, fmt.Errorf("target_modules: %w", err)
+		}
+		if !ok {
+			continue
+		}
+		out = append(out, i)
+		for _, s := range c.targets.list {
+			if m.Path == s || strings.HasSuffix(m.Path, "."+s) {
+				used[s] = true
+			}
+		}
+	}
+	for _, s := range c.targets.list {
+		if !used[s] {
+			return nil, fmt.Errorf("target_modules names %s: the model has no such linear module: %w", s, ErrOtherModel)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("target_modules names no linear module of the model: %w", ErrOtherModel)
+	}
+	return out, nil
+}

@@ -283,6 +283,15 @@ func (t *Tuned) Gradients() []weights.Tensor {
 	return out
 }
 
+// stored are all parameters as the device holds them.
+func (t *Tuned) stored() []weights.Tensor {
+	var out []weights.Tensor
+	for _, p := range t.params {
+		out = append(out, t.tensor(p, p.Value))
+	}
+	return out
+}
+
 // Values are all parameters as tensors, as files hold them.
 func (t *Tuned) Values() []weights.Tensor {
 	var out []weights.Tensor

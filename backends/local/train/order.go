@@ -1,0 +1,68 @@
+package train
+
+import "math/rand/v2"
+
+// An order says which example each micro-batch takes, and where windows end.
+// Both follow from the step alone, so that a training that is resumed, however
+// often, goes the same way.
+type order struct {
+	n      int // examples
+	r      *Recipe
+	epoch  int
+	places []int // of that epoch
+}
+
+func newOrder(n int, r *Recipe) *order { return &order{n: n, r: r, epoch: -1} }
+
+// at is the example of a micro-batch: every epoch goes through all examples in
+// an order of its own.
+func (o *order) at(step int) int {
+	if e := step / o.n; e != o.epoch {
+		o.epoch = e
+		o.places = rand.New(rand.NewPCG(o.r.Seed, uint64(e))).Perm(o.n)
+	}
+	return o.places[step%o.n]
+}
+
+// A window is micro-batches From to To-1. One that is not Applied ends with its
+// epoch before it is full, and its gradients are dropped, as Ludwig does.
+type window struct {
+	From, To   int
+	Applied    bool
+	Checkpoint bool // a checkpoint is due behind it
+}
+
+// window gives the one that begins at step. Windows are counted within an
+// epoch, where the recipe updates at checkpoints (as Ludwig does), and
+// otherwise go on through epochs.
+func (o *order) window(step int) window {
+	size := o.r.Accumulate
+	w := window{From: step, To: step + size - step%size, Applied: true}
+	end := o.r.Steps
+	if o.r.UpdateAtCheckpoint {
+		inEpoch := step % o.n
+		w.To = step + size - inEpoch%size
+		if e := step - inEpoch + o.n; w.To > e {
+			w.To, w.Applied = e, false
+		}
+		every := o.r.checkpointEvery(o.n)
+		if c := (step/every + 1) * every; w.To >= c {
+			w.To, w.Applied, w.Checkpoint = c, true, true
+		}
+	} else if every := o.r.checkpointEvery(o.n); every > 0 {
+		w.Checkpoint = w.To/every > step/every
+	}
+	if w.To >= end {
+		w.To, w.Applied, w.Checkpoint = end, true, true
+	}
+	return w
+}
+
+// checkpointEvery is the recipe's, but an epoch where that is shorter and the
+// recipe follows Ludwig.
+func (r *Recipe) checkpointEvery(examples int) int {
+	if r.UpdateAtCheckpoint && (r.CheckpointEvery == 0 || r.CheckpointEvery > examples) {
+		return examples
+	}
+	return r.CheckpointEvery
+}

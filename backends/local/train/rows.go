@@ -1,0 +1,150 @@
+package train
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+)
+
+// A Row is an example as text: what the model reads and what it shall say.
+type Row struct {
+	ID         string `json:"id"` // names it in messages
+	Prompt     string `json:"prompt"`
+	Completion string `json:"completion"`
+}
+
+// Encoder turns text into ids; with special set, with the tokens that the
+// model wants around a text, with literal, names of special tokens are text.
+type Encoder interface {
+	Encode(text string, special, literal bool) ([]int32, error)
+	BOS() (int32, bool)
+	EOS() (int32, bool)
+}
+
+// Encoded is rows as examples, and what became of them on the way.
+type Encoded struct {
+	Examples []Example
+	IDs      []string // of the rows
+	// PromptTokens and TotalTokens are the limits that held.
+	PromptTokens, TotalTokens int
+	// Truncated counts prompts that lost tokens, Cut targets that did.
+	Truncated, Cut int
+	// Left names rows that were left out, each with the reason.
+	Left []string
+}
+
+// Encode makes examples of rows as the recipe says:
+//
+//	prompt ++ target ++ EOS, each tokenised on its own
+//
+// The loss is on target and EOS. With TargetBOS the target begins with the
+// tokenizer's BOS, which Ludwig's merging of two encoded texts leads to. Limits
+// of 0 in the recipe are replaced: the prompt's and the whole's by their 95th
+// percentiles for keeping the head, by the context for keeping the tail.
+func (r *Recipe) Encode(rows []Row, tok Encoder, context int) (*Encoded, error) {
+	type pair struct{ prompt, target []int32 }
+	pairs := make([]pair, len(rows))
+	var prompts, totals []int
+	eos, hasEOS := tok.EOS()
+	for i, row := range rows {
+		p, err := tok.Encode(row.Prompt, true, false)
+		if err != nil {
+			return nil, fmt.Errorf("row %s: prompt: %w", row.ID, err)
+		}
+		if hasEOS && len(p) > 0 && p[len(p)-1] == eos {
+			p = p[:len(p)-1] // some tokenizers end every text
+		}
+		t, err := tok.Encode(row.Completion, r.TargetBOS, false)
+		if err != nil {
+			return nil, fmt.Errorf("row %s: completion: %w", row.ID, err)
+		}
+		if hasEOS && (len(t) == 0 || t[len(t)-1] != eos) {
+			t = append(t, eos)
+		}
+		pairs[i] = pair{p, t}
+		prompts, totals = append(prompts, len(p)), append(totals, len(p)+len(t))
+	}
+	e := &Encoded{PromptTokens: r.PromptTokens, TotalTokens: r.TotalTokens}
+	head := r.Keep == "head"
+	if e.PromptTokens == 0 && head {
+		e.PromptTokens = percentile95(prompts)
+	}
+	if e.TotalTokens == 0 {
+		if e.TotalTokens = context; head {
+			e.TotalTokens = percentile95(totals)
+		}
+	}
+	if context > 0 && (e.TotalTokens == 0 || e.TotalTokens > context) {
+		e.TotalTokens = context
+	}
+	for i, p := range pairs {
+		ids, from, reason := e.fit(p.prompt, p.target, head)
+		if rows[i].Completion == "" {
+			reason = "its completion is empty"
+		}
+		if reason != "" {
+			e.Left = append(e.Left, fmt.Sprintf("%s: %s", rows[i].ID, reason))
+			continue
+		}
+		labels := slices.Clone(ids)
+		for t := range from {
+			labels[t] = Ignored
+		}
+		e.Examples = append(e.Examples, Example{IDs: ids, Labels: labels, Key: uint32(len(e.Examples))})
+		e.IDs = append(e.IDs, rows[i].ID)
+	}
+	return e, nil
+}
+
+// fit joins a prompt and a target within the limits; from is where the target
+// begins. A reason says why the row cannot be an example.
+func (e *Encoded) fit(prompt, target []int32, head bool) (ids []int32, from int, reason string) {
+	limit := e.TotalTokens
+	if e.PromptTokens > 0 && len(prompt) > e.PromptTokens {
+		e.Truncated++
+		if head {
+			prompt = prompt[:e.PromptTokens]
+		} else {
+			prompt = tail(prompt, e.PromptTokens)
+		}
+	}
+	if limit > 0 && len(prompt)+len(target) > limit {
+		switch {
+		case head:
+			if len(prompt) >= limit {
+				return nil, 0, fmt.Sprintf("nothing of its target fits into %d tokens", limit)
+			}
+			e.Cut++
+			target = target[:limit-len(prompt)]
+		case len(target) >= limit:
+			return nil, 0, fmt.Sprintf("its target of %d tokens does not fit into %d with a prompt", len(target), limit)
+		default:
+			e.Truncated++
+			prompt = tail(prompt, limit-len(target))
+		}
+	}
+	ids = append(slices.Clone(prompt), target...)
+	if len(prompt) == 0 && len(target) < 2 {
+		return nil, 0, "it has no token from which another could be told"
+	}
+	return ids, len(prompt), ""
+}
+
+// tail keeps the last n tokens, and the first one, which is a BOS where the
+// model has one.
+func tail(prompt []int32, n int) []int32 {
+	if n <= 1 {
+		return prompt[len(prompt)-n:]
+	}
+	return append(slices.Clone(prompt[:1]), prompt[len(prompt)-n+1:]...)
+}
+
+// percentile95 is the smallest number that 95 % are not above.
+func percentile95(n []int) int {
+	if len(n) == 0 {
+		return 0
+	}
+	s := slices.Clone(n)
+	sort.Ints(s)
+	return s[(len(s)*95+99)/100-1]
+}
