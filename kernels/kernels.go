@@ -46,7 +46,8 @@ import (
 const PageTokens = 32
 
 // A Buffer is memory of the device that allocated it. It must not be used
-// with another device, nor after the device was closed.
+// with another device, nor after the device was closed. Memory that nobody holds
+// any more goes back by itself.
 type Buffer interface {
 	// Type is the layout of the values.
 	Type() format.Type
@@ -72,6 +73,16 @@ type Prepared interface {
 	Shape() (n, k int)
 	// Bytes is the memory taken beside the checkpoint's own.
 	Bytes() int64
+}
+
+// Reads is the part of the checkpoint's own bytes that MatMul with a prepared
+// weight goes on reading, for a plan of memory: all of it where the device
+// keeps no form of its own, 0 where it does or does not say.
+func Reads(p Prepared) int64 {
+	if r, ok := p.(interface{ Reads() int64 }); ok {
+		return r.Reads()
+	}
+	return 0
 }
 
 // KV is the key-value cache of one layer: pages of PageTokens positions.

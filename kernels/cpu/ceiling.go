@@ -85,12 +85,7 @@ func (d *Device) MeasureMatMul(p kernels.Prepared, rows int, budget time.Duratio
 }
 
 // traffic is the number of bytes that a product reads of the weight.
-func (w *weight) traffic() int64 {
-	if w.panels != nil {
-		return w.Bytes()
-	}
-	return w.source.Quant.Bytes(int64(w.n) * int64(w.k))
-}
+func (w *weight) traffic() int64 { return w.Bytes() + w.Reads() }
 
 // The plain twins of the loops that do nothing but load the machine.
 

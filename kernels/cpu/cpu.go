@@ -30,6 +30,8 @@ type Device struct {
 	low  scratch   // an adapter's inner product
 	tall scratch   // the packed operand of WeightGrad
 	runs *cache    // keys and values of AttentionTrain
+
+	packLimit int64
 }
 
 // Options choose how a Device computes.
@@ -41,7 +43,17 @@ type Options struct {
 	// environment variable EVALRUN_CPU, or else the fastest that the machine
 	// has.
 	Path string
+	// PackLimit is how many bytes the panels of a weight may take to be packed
+	// in float32. Larger weights, and those that Quant holds, are read in the
+	// checkpoint's own form, which decodes a little slower for one row and takes
+	// no memory of its own. 0 is DefaultPackLimit, -1 packs nothing. Results have
+	// the same bits whatever it is.
+	PackLimit int64
 }
+
+// DefaultPackLimit packs the weights of small models, which then stay in the
+// caches, and float32 weights of any size.
+const DefaultPackLimit = 8 << 20
 
 // New starts a device and its threads; Close ends them.
 func New(o Options) (*Device, error) {
@@ -55,7 +67,10 @@ func New(o Options) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Device{pool: newPool(o.Threads), path: p, work: make([]scratch, o.Threads)}, nil
+	if o.PackLimit == 0 {
+		o.PackLimit = DefaultPackLimit
+	}
+	return &Device{pool: newPool(o.Threads), path: p, work: make([]scratch, o.Threads), packLimit: o.PackLimit}, nil
 }
 
 // Name is "cpu"; Path tells the instruction-set path.

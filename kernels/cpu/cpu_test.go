@@ -44,6 +44,52 @@ func TestSameBits(t *testing.T) {
 	}
 }
 
+// A weight that is packed and one that is not have the same bits.
+func TestUnpacked(t *testing.T) {
+	unpacked, err := New(Options{Threads: 2, PackLimit: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unpacked.Close()
+	kerneltest.Run(t, unpacked)
+	kerneltest.SameBits(t, func(threads int) kernels.Device {
+		limit := int64(-1)
+		if threads == 1 {
+			limit = 1 << 40
+		}
+		d, err := New(Options{Threads: threads, PackLimit: limit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	})
+}
+
+// Of large weights only float32 is packed.
+func TestPackLimit(t *testing.T) {
+	for _, c := range []struct {
+		typ           format.Type
+		limit         int64
+		packed, reads int64
+	}{
+		{format.BF16, 0, 4 * 48 * 64, 0}, {format.BF16, 1000, 0, 2 * 40 * 64}, {format.F32, 1000, 4 * 48 * 64, 0}, {format.F32, -1, 0, 4 * 40 * 64}, {format.Q8_0, -1, 0, 34 * 80},
+	} {
+		d, err := New(Options{Threads: 1, PackLimit: c.limit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, _ := c.typ.Bytes(40 * 64)
+		p, err := d.Prepare(kernels.Weight{Type: c.typ, N: 40, K: 64, Data: make([]byte, size)}, kernels.ForMatMul)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Bytes() != c.packed || kernels.Reads(p) != c.reads {
+			t.Errorf("%v, limit %d: %d bytes packed, %d read, want %d and %d", c.typ, c.limit, p.Bytes(), kernels.Reads(p), c.packed, c.reads)
+		}
+		d.Close()
+	}
+}
+
 // The assembly paths agree to the bit: a run may go on on a machine that has
 // only one of them.
 func TestAssemblyPathsAgree(t *testing.T) {

@@ -36,7 +36,16 @@ func (w *weight) decode(p *path, dst []float32, from int) {
 			p.round(dst, q.Round)
 		}
 	default:
-		w.source.Decode(dst, from)
+		t := w.source.Type
+		p.decodePlain(dst, w.source.Data[from/t.BlockSize()*t.BlockBytes():], t)
+	}
+}
+
+// decodePlain decodes a format whose scales lie with its values. A path may
+// know some of them.
+func (p *path) decodePlain(dst []float32, src []byte, t format.Type) {
+	if p.plain == nil || !p.plain(dst, src, t) {
+		t.Decode(dst, src)
 	}
 }
 

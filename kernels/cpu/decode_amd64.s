@@ -140,6 +140,147 @@ endround:
 	VZEROUPPER
 	RET
 
+// func decodeBF16AVX2(dst *float32, src *byte, n int)
+//
+// n, here and in the next three, is the number of values, a multiple of 8.
+TEXT ·decodeBF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	SHRQ $3, CX
+	JZ   endbf
+
+loopbf:
+	VPMOVZXWD (SI), Y0
+	VPSLLD    $16, Y0, Y0
+	VMOVDQU   Y0, (DI)
+	ADDQ      $16, SI
+	ADDQ      $32, DI
+	DECQ      CX
+	JNZ       loopbf
+
+endbf:
+	VZEROUPPER
+	RET
+
+// func decodeF16AVX2(dst *float32, src *byte, n int)
+TEXT ·decodeF16AVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	MOVQ n+16(FP), CX
+	SHRQ $3, CX
+	JZ   endhf
+
+loophf:
+	VCVTPH2PS (SI), Y0
+	VMOVUPS   Y0, (DI)
+	ADDQ      $16, SI
+	ADDQ      $32, DI
+	DECQ      CX
+	JNZ       loophf
+
+endhf:
+	VZEROUPPER
+	RET
+
+// func affine4AVX2(dst *float32, codes *byte, n int, shift uint64, zero, scale, min float32)
+//
+// dst[i] = scale·(nibble i - zero) - min, the nibbles being the low halves of n
+// bytes shifted right by shift, 0 or 4; the product and the difference are
+// rounded one by one.
+TEXT ·affine4AVX2(SB), NOSPLIT, $0-44
+	MOVQ         dst+0(FP), DI
+	MOVQ         codes+8(FP), SI
+	MOVQ         n+16(FP), CX
+	VMOVQ        shift+24(FP), X5
+	VBROADCASTSS zero+32(FP), Y6
+	VBROADCASTSS scale+36(FP), Y7
+	VBROADCASTSS min+40(FP), Y8
+	MOVL         $15, AX
+	VMOVD        AX, X9
+	VPBROADCASTD X9, Y9
+	SHRQ         $3, CX
+	JZ           endaff
+
+loopaff:
+	VPMOVZXBD (SI), Y0
+	VPSRLD    X5, Y0, Y0
+	VPAND     Y9, Y0, Y0
+	VCVTDQ2PS Y0, Y0
+	VSUBPS    Y6, Y0, Y0
+	VMULPS    Y7, Y0, Y0
+	VSUBPS    Y8, Y0, Y0
+	VMOVUPS   Y0, (DI)
+	ADDQ      $8, SI
+	ADDQ      $32, DI
+	DECQ      CX
+	JNZ       loopaff
+
+endaff:
+	VZEROUPPER
+	RET
+
+// func decodeQ6AVX2(dst *float32, low, high *byte, shifts uint64, scales *float32)
+//
+// 32 values of Q6_K: code i is 4 bits of low[i], shifted right by the low byte
+// of shifts, and 2 bits of high[i], shifted by the byte above; the value is
+// scale·(code - 32), with a scale for each sixteen.
+TEXT ·decodeQ6AVX2(SB), NOSPLIT, $0-40
+	MOVQ         dst+0(FP), DI
+	MOVQ         low+8(FP), SI
+	MOVQ         high+16(FP), DX
+	MOVQ         shifts+24(FP), AX
+	MOVQ         scales+32(FP), R8
+	MOVBQZX      AL, BX
+	VMOVQ        BX, X5            // of the low bits
+	SHRQ         $8, AX
+	VMOVQ        AX, X6            // of the high bits
+	MOVL         $15, AX
+	VMOVD        AX, X9
+	VPBROADCASTD X9, Y9
+	MOVL         $3, AX
+	VMOVD        AX, X10
+	VPBROADCASTD X10, Y10
+	MOVL         $32, AX
+	VMOVD        AX, X11
+	VPBROADCASTD X11, Y11
+	MOVQ         $2, R9
+
+loopq6:
+	VBROADCASTSS (R8), Y7
+	VPMOVZXBD    (SI), Y0
+	VPMOVZXBD    8(SI), Y1
+	VPMOVZXBD    (DX), Y2
+	VPMOVZXBD    8(DX), Y3
+	VPSRLD       X5, Y0, Y0
+	VPSRLD       X5, Y1, Y1
+	VPSRLD       X6, Y2, Y2
+	VPSRLD       X6, Y3, Y3
+	VPAND        Y9, Y0, Y0
+	VPAND        Y9, Y1, Y1
+	VPAND        Y10, Y2, Y2
+	VPAND        Y10, Y3, Y3
+	VPSLLD       $4, Y2, Y2
+	VPSLLD       $4, Y3, Y3
+	VPADDD       Y2, Y0, Y0
+	VPADDD       Y3, Y1, Y1
+	VPSUBD       Y11, Y0, Y0
+	VPSUBD       Y11, Y1, Y1
+	VCVTDQ2PS    Y0, Y0
+	VCVTDQ2PS    Y1, Y1
+	VMULPS       Y7, Y0, Y0
+	VMULPS       Y7, Y1, Y1
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      Y1, 32(DI)
+	ADDQ         $16, SI
+	ADDQ         $16, DX
+	ADDQ         $64, DI
+	ADDQ         $4, R8
+	DECQ         R9
+	JNZ          loopq6
+	VZEROUPPER
+	RET
+
 // Eight rows of eight values from AX, stride BX, R8 = 3·BX and R9 = AX + 4·BX,
 // as eight columns, 64 bytes apart from off(DI) on.
 #define TRANSPOSE8(off) \

@@ -4,11 +4,12 @@ import (
 	"fmt"
 
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
 )
 
 // weight is a prepared weight: panels for MatMul, the checkpoint's own rows
-// for Embed and RowNorms. A quantised weight keeps its few bits: it has no
-// panels, MatMul decodes them as it goes. Both give the same bits.
+// for Embed and RowNorms. A large or quantised weight keeps its few bits: it has
+// no panels, MatMul decodes them as it goes. Both give the same bits.
 type weight struct {
 	n, k   int
 	panels []float32 // [ceil(n/16)][k][16], the last panel filled up with zeros
@@ -21,7 +22,20 @@ type weight struct {
 func (w *weight) Shape() (n, k int) { return w.n, w.k }
 func (w *weight) Bytes() int64      { return 4 * int64(len(w.panels)) }
 
-// Prepare packs for MatMul what is not quantised. For Embed nothing is copied: rows are decoded from
+// Reads is the part of the checkpoint's bytes that products go on reading.
+func (w *weight) Reads() int64 {
+	if w.use&kernels.ForMatMul == 0 || w.panels != nil {
+		return 0
+	}
+	values := int64(w.n) * int64(w.k)
+	if q := w.source.Quant; q != nil {
+		return q.Bytes(values)
+	}
+	bytes, _ := w.source.Type.Bytes(values)
+	return bytes
+}
+
+// Prepare packs for MatMul what packs says. For Embed nothing is copied: rows are decoded from
 // the checkpoint when they are wanted.
 func (d *Device) Prepare(w kernels.Weight, use kernels.Use) (kernels.Prepared, error) {
 	if err := kernels.CheckWeight(w); err != nil {
@@ -31,11 +45,18 @@ func (d *Device) Prepare(w kernels.Weight, use kernels.Use) (kernels.Prepared, e
 	if w.Quant != nil && w.Quant.Kind.FourBit() {
 		p.lookup = newLookup(w.Quant.Map)
 	}
-	if use&kernels.ForMatMul != 0 && w.Quant == nil {
+	if use&kernels.ForMatMul != 0 && d.packs(w) {
 		p.panels = make([]float32, (w.N+lanes-1)/lanes*lanes*w.K)
 		d.pack(p.panels, p)
 	}
 	return p, nil
+}
+
+// packs is the rule of Options.PackLimit. Float32 weights are packed whatever
+// their size, unless nothing is: their own form is no smaller.
+func (d *Device) packs(w kernels.Weight) bool {
+	size := int64(w.N+lanes-1) / lanes * lanes * int64(w.K) * 4
+	return w.Quant == nil && d.packLimit >= 0 && (size <= d.packLimit || w.Type == format.F32)
 }
 
 // pack writes the panels of w, one task a panel.

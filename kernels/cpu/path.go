@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/evalrun/evalrun/kernels/format"
 )
 
 // PathVariable is the environment variable that names the instruction-set path
@@ -30,9 +32,12 @@ type path struct {
 	exp func(x []float32, shift float32)
 	// decode4, decode8, roundBF16 and interleave are described at their twins in
 	// decode.go.
-	decode4    func(dst []float32, codes []byte, size int, t *lookup, scales []float32)
-	decode8    func(dst []float32, codes []byte, scale float32)
-	roundBF16  func(x []float32)
+	decode4   func(dst []float32, codes []byte, size int, t *lookup, scales []float32)
+	decode8   func(dst []float32, codes []byte, scale float32)
+	roundBF16 func(x []float32)
+	// plain decodes a format as its Type does, and is false for those that it
+	// does not know; nil knows none.
+	plain      func(dst []float32, src []byte, t format.Type) bool
 	interleave func(dst, src []float32, stride, n int)
 
 	// For Measure: read loads x; fma does n times flops operations.
@@ -41,7 +46,7 @@ type path struct {
 	flops int
 }
 
-var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, slopesGo, scaleAddGo, expGo, decode4Go, decode8Go, roundBF16Go, interleaveGo, readGo, fmaGo, 16}
+var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, slopesGo, scaleAddGo, expGo, decode4Go, decode8Go, roundBF16Go, nil, interleaveGo, readGo, fmaGo, 16}
 
 // paths are those that this machine can run, the fastest first.
 func paths() []*path { return append(archPaths(), &plain) }

@@ -3,6 +3,8 @@
 package cpu
 
 import (
+	"encoding/binary"
+
 	"golang.org/x/sys/cpu"
 
 	"github.com/evalrun/evalrun/kernels/format"
@@ -15,13 +17,13 @@ import (
 // the same order, so their bits agree.
 func archPaths() []*path {
 	var p []*path
-	if !cpu.X86.HasAVX2 || !cpu.X86.HasFMA {
+	if !cpu.X86.HasAVX2 || !cpu.X86.HasFMA { // processors that have these have F16C too
 		return nil
 	}
 	if cpu.X86.HasAVX512F {
-		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, slopesWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX512, 384})
+		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, slopesWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, plainWithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX512, 384})
 	}
-	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, slopesWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX2, 192})
+	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, slopesWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, plainWithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX2, 192})
 }
 
 // tileWithAVX2 covers rows and panels with register tiles; see tileGo.
@@ -283,4 +285,71 @@ func interleaveWithAVX2(dst, src []float32, stride, n int) {
 	if eights < n {
 		interleaveGo(dst[eights*lanes:], src[eights:], stride, n-eights)
 	}
+}
+
+//go:noescape
+func decodeBF16AVX2(dst *float32, src *byte, n int)
+
+//go:noescape
+func decodeF16AVX2(dst *float32, src *byte, n int)
+
+//go:noescape
+func affine4AVX2(dst *float32, codes *byte, n int, shift uint64, zero, scale, min float32)
+
+//go:noescape
+func decodeQ6AVX2(dst *float32, low, high *byte, shifts uint64, scales *float32)
+
+// plainWithAVX2 knows the floating-point types of two bytes and the commonest
+// blocks of GGML.
+func plainWithAVX2(dst []float32, src []byte, t format.Type) bool {
+	if len(dst) == 0 {
+		return true
+	}
+	size, _ := t.Bytes(int64(len(dst)))
+	if size == 0 || len(src) < int(size) {
+		return false // the reference complains
+	}
+	scale := func(b []byte) float32 { return format.F16ToF32(binary.LittleEndian.Uint16(b)) }
+	switch n := len(dst) &^ 7; t {
+	case format.BF16, format.F16:
+		if n > 0 && t == format.BF16 {
+			decodeBF16AVX2(&dst[0], &src[0], n)
+		} else if n > 0 {
+			decodeF16AVX2(&dst[0], &src[0], n)
+		}
+		t.Decode(dst[n:], src[2*n:])
+	case format.Q8_0:
+		for ; len(dst) > 0; dst, src = dst[32:], src[34:] {
+			decode8AVX2(&dst[0], &src[2], 32, scale(src), 1)
+		}
+	case format.Q4_0:
+		for ; len(dst) > 0; dst, src = dst[32:], src[18:] {
+			d := scale(src)
+			affine4AVX2(&dst[0], &src[2], 16, 0, 8, d, 0)
+			affine4AVX2(&dst[16], &src[2], 16, 4, 8, d, 0)
+		}
+	case format.Q4_K:
+		for ; len(dst) > 0; dst, src = dst[256:], src[144:] {
+			d, least := scale(src), scale(src[2:])
+			for j := range 8 {
+				s, m := format.ScaleMin(src[4:16], j)
+				affine4AVX2(&dst[32*j], &src[16+j/2*32], 32, uint64(j%2*4), 0, d*float32(s), least*float32(m))
+			}
+		}
+	case format.Q6_K:
+		for ; len(dst) > 0; dst, src = dst[256:], src[210:] {
+			d := scale(src[208:])
+			var scales [16]float32
+			for i := range scales {
+				scales[i] = d * float32(int8(src[192+i]))
+			}
+			for i := range 8 { // a half of 128 values in four parts of 32
+				half, part := i/4, i%4
+				decodeQ6AVX2(&dst[32*i], &src[64*half+part%2*32], &src[128+32*half], uint64(part/2*4)|uint64(2*part)<<8, &scales[2*i])
+			}
+		}
+	default:
+		return false
+	}
+	return true
 }

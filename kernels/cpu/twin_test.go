@@ -302,3 +302,38 @@ func TestDecodeWeight(t *testing.T) {
 		}
 	}
 }
+
+// The formats that a path knows by itself have the bits of the reference.
+func TestDecodePlain(t *testing.T) {
+	rng := rand.New(rand.NewPCG(16, 3))
+	for _, p := range paths() {
+		for _, typ := range format.Types() {
+			for blocks := range 20 {
+				n := blocks * typ.BlockSize()
+				if typ.BlockSize() == 1 {
+					n += rng.IntN(30)
+				}
+				size, _ := typ.Bytes(int64(n))
+				raw := make([]byte, size)
+				for i := range raw {
+					raw[i] = byte(rng.Uint32())
+				}
+				got, whole := guarded(rng, n)
+				want := make([]float32, n)
+				p.decodePlain(got, raw, typ)
+				typ.Decode(want, raw)
+				for i := range want {
+					// NaN may lose its payload.
+					if math.Float32bits(got[i]) != math.Float32bits(want[i]) && (got[i] == got[i] || want[i] == want[i]) {
+						t.Fatalf("%s, %v: value %d is %g, want %g", p.name, typ, i, got[i], want[i])
+					}
+				}
+				for i, x := range whole {
+					if x != sentinel && !within(&whole[i], got) {
+						t.Fatalf("%s, %v wrote outside", p.name, typ)
+					}
+				}
+			}
+		}
+	}
+}

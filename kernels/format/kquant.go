@@ -17,8 +17,8 @@ func decodeQ4_K(dst []float32, src []byte) {
 		dmin := F16ToF32(binary.LittleEndian.Uint16(in[2:]))
 		scales, q := in[4:16], in[16:]
 		for j := 0; j < 8; j += 2 {
-			s1, m1 := scaleMin(scales, j)
-			s2, m2 := scaleMin(scales, j+1)
+			s1, m1 := ScaleMin(scales, j)
+			s2, m2 := ScaleMin(scales, j+1)
 			d1, o1 := d*float32(s1), float32(dmin*float32(m1))
 			d2, o2 := d*float32(s2), float32(dmin*float32(m2))
 			low, high := out[j*32:j*32+32], out[j*32+32:j*32+64]
@@ -30,10 +30,11 @@ func decodeQ4_K(dst []float32, src []byte) {
 	}
 }
 
-// scaleMin unpacks the 6-bit scale and minimum of sub-block j from 12 bytes:
+// ScaleMin unpacks the 6-bit scale and minimum of sub-block j of Q4_K and Q5_K
+// from 12 bytes:
 // the first four pairs stand in the low six bits of bytes 0-3 and 4-7, the low
 // four bits of the others in bytes 8-11, their high two in the rest of bytes 0-7.
-func scaleMin(s []byte, j int) (scale, min byte) {
+func ScaleMin(s []byte, j int) (scale, min byte) {
 	if j < 4 {
 		return s[j] & 63, s[j+4] & 63
 	}
@@ -70,7 +71,7 @@ func decodeQ5_K(dst []float32, src []byte) {
 		dmin := F16ToF32(binary.LittleEndian.Uint16(in[2:]))
 		scales, high, q := in[4:16], in[16:48], in[48:]
 		for j := range 8 {
-			s, m := scaleMin(scales, j)
+			s, m := ScaleMin(scales, j)
 			scale, min := d*float32(s), float32(dmin*float32(m))
 			for i, h := range high {
 				c := q[j/2*32+i] >> (j % 2 * 4) & 15
