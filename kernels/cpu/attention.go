@@ -157,7 +157,7 @@ func (d *Device) attend(dst, lse, q []float32, c *cache, s kernels.Span, h, head
 		}
 		whole := min(end, max(first, b*page+page-1-s.Pos))
 		from := first * group
-		d.path.tile(scores[from*page:], page, qt[from*c.dim:], c.dim, end*group-from, keys, c.dim*lanes, c.dim, page/lanes)
+		d.path.tile(scores[from*page:], page, qt[from*c.dim:], c.dim, end*group-from, keys, c.dim*lanes, c.dim, page/lanes, false)
 		for i := first; i < end; i++ {
 			seen := max(0, kernels.FirstSeen(s.Pos+i, o.Window)-b*page)
 			count := min(page, s.Pos+i+1-b*page)
@@ -198,7 +198,7 @@ func (d *Device) sumValues(acc, add, shrink, p, values []float32, c *cache, from
 	if from >= to {
 		return
 	}
-	d.path.tile(add[from*c.wide:], c.wide, p[from*page:], page, to-from, values, page*lanes, count, c.wide/lanes)
+	d.path.tile(add[from*c.wide:], c.wide, p[from*page:], page, to-from, values, page*lanes, count, c.wide/lanes, false)
 	for r := from; r < to; r++ {
 		d.path.scaleAdd(acc[r*c.wide:(r+1)*c.wide], add[r*c.wide:], shrink[r])
 	}

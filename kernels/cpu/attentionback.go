@@ -143,8 +143,8 @@ func (b *attentionBack) block(m *backMemory, r kernels.Run, head, from, count in
 	first := kernels.FirstSeen(from, b.Window) / lanes * lanes // the keys that some query sees
 	keys := from + count - first
 	n := (keys + lanes - 1) / lanes * lanes
-	b.path.tile(m.p, n, m.queries, dim, count, m.keys[first*dim:], dim*lanes, dim, n/lanes)
-	b.path.tile(m.ds, n, dy, width, count, m.values[first*dim:], dim*lanes, dim, n/lanes)
+	b.path.tile(m.p, n, m.queries, dim, count, m.keys[first*dim:], dim*lanes, dim, n/lanes, false)
+	b.path.tile(m.ds, n, dy, width, count, m.values[first*dim:], dim*lanes, dim, n/lanes, false)
 	for i := range count {
 		t := from + i
 		lo, hi := kernels.FirstSeen(t, b.Window)-first, t+1-first
@@ -155,11 +155,11 @@ func (b *attentionBack) block(m *backMemory, r kernels.Run, head, from, count in
 	packRows(m.dyRows, dy, width, count, count, dim)
 	transpose(m.turnedP, count, m.p, n, count, keys)
 	transpose(m.turned, count, m.ds, n, count, keys)
-	b.path.tile(m.product, m.w, m.turnedP, count, keys, m.dyRows, count*lanes, count, m.w/lanes)
+	b.path.tile(m.product, m.w, m.turnedP, count, keys, m.dyRows, count*lanes, count, m.w/lanes, false)
 	b.path.scaleAdd(m.dv[first*m.w:][:keys*m.w], m.product, 1)
-	b.path.tile(m.product, m.w, m.turned, count, keys, m.queryRows, count*lanes, count, m.w/lanes)
+	b.path.tile(m.product, m.w, m.turned, count, keys, m.queryRows, count*lanes, count, m.w/lanes, false)
 	b.path.scaleAdd(m.dk[first*m.w:][:keys*m.w], m.product, 1)
-	b.path.tile(m.product, m.w, m.ds, n, count, m.keyRows[first*lanes:], m.n*lanes, keys, m.w/lanes)
+	b.path.tile(m.product, m.w, m.ds, n, count, m.keyRows[first*lanes:], m.n*lanes, keys, m.w/lanes, false)
 	for i := range count {
 		copy(b.dq[at+i*width:][:dim], m.product[i*m.w:])
 	}

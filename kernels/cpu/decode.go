@@ -129,16 +129,37 @@ func interleaveGo(dst, src []float32, stride, n int) {
 // every format's blocks.
 const lineFloats = 256
 
-// decodePanel writes panel p of w, [k][16]; lines holds 16·lineFloats values on
-// the way. Lanes beyond the last output are zero.
-func (w *weight) decodePanel(path *path, panel []float32, p int, lines []float32) {
-	outputs := min(lanes, w.n-p*lanes)
-	clear(lines[outputs*lineFloats:])
-	for from := 0; from < w.k; from += lineFloats {
-		n := min(lineFloats, w.k-from)
-		for l := range outputs {
-			w.decode(path, lines[l*lineFloats:][:n], (p*lanes+l)*w.k+from)
-		}
-		path.interleave(panel[from*lanes:], lines, lineFloats, n)
+// raw is where values from to from+n-1 lie; nil for a trained weight.
+func (w *weight) raw(from, n int) []byte {
+	switch q := w.source.Quant; {
+	case w.values != nil:
+		return nil
+	case q == nil:
+		size, bytes := w.source.Type.BlockSize(), w.source.Type.BlockBytes()
+		return w.source.Data[from/size*bytes : (from+n)/size*bytes]
+	case q.Kind.FourBit():
+		return q.Codes[(q.First+from)/2 : (q.First+from+n)/2]
+	default:
+		return q.Codes[q.First+from : q.First+from+n]
 	}
+}
+
+// A piece is values from to from+n-1, at most lineFloats, of panel p.
+type piece struct{ panel, from, n int }
+
+// decodePanel writes a piece of w, [n][16]; lines holds 16·lineFloats values on
+// the way. Lanes beyond the last output are zero. Rows lie far apart in memory,
+// so it asks for the rows of the piece that comes next while it decodes; n 0 is
+// none.
+func (w *weight) decodePanel(path *path, panel []float32, is, next piece, lines []float32) {
+	outputs := min(lanes, w.n-is.panel*lanes)
+	ahead := min(lanes, w.n-next.panel*lanes)
+	clear(lines[outputs*lineFloats:])
+	for l := range outputs {
+		if next.n > 0 && l < ahead {
+			path.prefetch(w.raw((next.panel*lanes+l)*w.k+next.from, next.n))
+		}
+		w.decode(path, lines[l*lineFloats:][:is.n], (is.panel*lanes+l)*w.k+is.from)
+	}
+	path.interleave(panel, lines, lineFloats, is.n)
 }

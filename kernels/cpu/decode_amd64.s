@@ -140,6 +140,21 @@ endround:
 	VZEROUPPER
 	RET
 
+// func prefetchAVX2(x *byte, n int)
+//
+// Asks for the lines of n bytes, n > 0.
+TEXT ·prefetchAVX2(SB), NOSPLIT, $0-16
+	MOVQ x+0(FP), SI
+	MOVQ n+8(FP), CX
+	ADDQ SI, CX
+
+ask:
+	PREFETCHT0 (SI)
+	ADDQ       $64, SI
+	CMPQ       SI, CX
+	JLT        ask
+	RET
+
 // func decodeBF16AVX2(dst *float32, src *byte, n int)
 //
 // n, here and in the next three, is the number of values, a multiple of 8.

@@ -11,7 +11,8 @@
 //	}
 //
 // with one fused multiply-add a step, whatever m and p: the bits of a sum do
-// not depend on the tile that made it.
+// not depend on the tile that made it. The sums begin at 0, or where more is not
+// 0 at what c holds: a sum over k taken in parts has the same bits.
 package main
 
 import (
@@ -48,7 +49,7 @@ func main() {
 		fmt.Fprintf(&asm, "\n// %s.\n", s.name)
 		for _, t := range s.tiles {
 			s.tile(&asm, t[0], t[1])
-			fmt.Fprintf(&decl, "\n//go:noescape\nfunc tile%dx%d%s(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)\n", t[0], t[1], s.suffix)
+			fmt.Fprintf(&decl, "\n//go:noescape\nfunc tile%dx%d%s(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)\n", t[0], t[1], s.suffix)
 		}
 	}
 	src, err := format.Source(decl.Bytes())
@@ -92,8 +93,8 @@ func (s set) tile(w *bytes.Buffer, m, p int) {
 		}
 		return at
 	}
-	fmt.Fprintf(w, "\n// func tile%dx%d%s(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)\n", m, p, s.suffix)
-	fmt.Fprintf(w, "TEXT ·tile%dx%d%s(SB), NOSPLIT, $0-56\n", m, p, s.suffix)
+	fmt.Fprintf(w, "\n// func tile%dx%d%s(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)\n", m, p, s.suffix)
+	fmt.Fprintf(w, "TEXT ·tile%dx%d%s(SB), NOSPLIT, $0-64\n", m, p, s.suffix)
 	fmt.Fprint(w, "\tMOVQ c+0(FP), DI\n\tMOVQ ldc+8(FP), SI\n\tMOVQ a+16(FP), R8\n\tMOVQ lda+24(FP), R9\n\tMOVQ b+32(FP), BX\n\tMOVQ step+40(FP), DX\n\tMOVQ k+48(FP), CX\n")
 	if m > 3 {
 		fmt.Fprint(w, "\tLEAQ (R9)(R9*2), R10\n")
@@ -107,6 +108,26 @@ func (s set) tile(w *bytes.Buffer, m, p int) {
 	if p > 3 {
 		fmt.Fprint(w, "\tLEAQ (DX)(DX*2), R13\n")
 	}
+	sums := func(row func(i int), each func(i, q, h int, at string)) {
+		for i := range m {
+			for q := range p {
+				for h := range s.regs {
+					offset := ""
+					if at := q*64 + h*width; at > 0 {
+						offset = fmt.Sprint(at)
+					}
+					each(i, q, h, offset)
+				}
+			}
+			if i < m-1 {
+				row(i)
+			}
+		}
+	}
+	fmt.Fprint(w, "\tMOVQ more+56(FP), AX\n\tTESTQ AX, AX\n\tJZ zero\n\tMOVQ DI, AX\n")
+	sums(func(int) { fmt.Fprint(w, "\tADDQ SI, AX\n") },
+		func(i, q, h int, at string) { fmt.Fprintf(w, "\tVMOVUPS %s(AX), %s\n", at, acc(i, q, h)) })
+	fmt.Fprint(w, "\tJMP begin\n\nzero:\n")
 	for i := range count {
 		if reg == "Y" {
 			fmt.Fprintf(w, "\tVXORPS Y%d, Y%d, Y%d\n", i, i, i)
@@ -114,7 +135,7 @@ func (s set) tile(w *bytes.Buffer, m, p int) {
 			fmt.Fprintf(w, "\tVPXORD Z%d, Z%d, Z%d\n", i, i, i)
 		}
 	}
-	fmt.Fprint(w, "\tTESTQ CX, CX\n\tJZ store\n\nloop:\n")
+	fmt.Fprint(w, "\nbegin:\n\tTESTQ CX, CX\n\tJZ store\n\nloop:\n")
 	switch {
 	case m == 1: // broadcast the one value, multiply with memory
 		fmt.Fprintf(w, "\tVBROADCASTSS (R8), %s15\n", reg)
@@ -156,19 +177,7 @@ func (s set) tile(w *bytes.Buffer, m, p int) {
 		fmt.Fprint(w, "\tADDQ $4, R12\n")
 	}
 	fmt.Fprint(w, "\tADDQ $64, BX\n\tDECQ CX\n\tJNZ loop\n\nstore:\n")
-	for i := range m {
-		for q := range p {
-			for h := range s.regs {
-				offset := ""
-				if at := q*64 + h*width; at > 0 {
-					offset = fmt.Sprint(at)
-				}
-				fmt.Fprintf(w, "\tVMOVUPS %s, %s(DI)\n", acc(i, q, h), offset)
-			}
-		}
-		if i < m-1 {
-			fmt.Fprint(w, "\tADDQ SI, DI\n")
-		}
-	}
+	sums(func(int) { fmt.Fprint(w, "\tADDQ SI, DI\n") },
+		func(i, q, h int, at string) { fmt.Fprintf(w, "\tVMOVUPS %s, %s(DI)\n", acc(i, q, h), at) })
 	fmt.Fprint(w, "\tVZEROUPPER\n\tRET\n")
 }

@@ -63,7 +63,10 @@ func (d *Device) packs(w kernels.Weight) bool {
 func (d *Device) pack(panels []float32, w *weight) {
 	count, size := (w.n+lanes-1)/lanes, w.k*lanes
 	d.pool.do(count, w.n*w.k > 1<<16, func(task, thread int) {
-		w.decodePanel(d.path, panels[task*size:(task+1)*size], task, d.work[thread].take(lanes*lineFloats))
+		lines := d.work[thread].take(lanes * lineFloats)
+		for from := 0; from < w.k; from += lineFloats {
+			w.decodePanel(d.path, panels[task*size+from*lanes:], piece{task, from, min(lineFloats, w.k-from)}, piece{}, lines)
+		}
 	})
 }
 

@@ -17,7 +17,7 @@ const PathVariable = "EVALRUN_CPU"
 type path struct {
 	name string
 	// tile is described at tileGo.
-	tile func(c []float32, ldc int, a []float32, lda, rows int, b []float32, step, k, panels int)
+	tile func(c []float32, ldc int, a []float32, lda, rows int, b []float32, step, k, panels int, more bool)
 	// softmax is described at softmaxGo.
 	softmax    func(s []float32, count int, top, total *float32) float32
 	sumSquares func(x []float32) float32
@@ -37,7 +37,9 @@ type path struct {
 	roundBF16 func(x []float32)
 	// plain decodes a format as its Type does, and is false for those that it
 	// does not know; nil knows none.
-	plain      func(dst []float32, src []byte, t format.Type) bool
+	plain func(dst []float32, src []byte, t format.Type) bool
+	// prefetch asks for memory that will be read soon.
+	prefetch   func(x []byte)
 	interleave func(dst, src []float32, stride, n int)
 
 	// For Measure: read loads x; fma does n times flops operations.
@@ -46,7 +48,7 @@ type path struct {
 	flops int
 }
 
-var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, slopesGo, scaleAddGo, expGo, decode4Go, decode8Go, roundBF16Go, nil, interleaveGo, readGo, fmaGo, 16}
+var plain = path{"go", tileGo, softmaxGo, sumSquaresGo, gateGo, slopesGo, scaleAddGo, expGo, decode4Go, decode8Go, roundBF16Go, nil, func([]byte) {}, interleaveGo, readGo, fmaGo, 16}
 
 // paths are those that this machine can run, the fastest first.
 func paths() []*path { return append(archPaths(), &plain) }

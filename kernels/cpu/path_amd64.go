@@ -21,57 +21,63 @@ func archPaths() []*path {
 		return nil
 	}
 	if cpu.X86.HasAVX512F {
-		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, slopesWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, plainWithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX512, 384})
+		p = append(p, &path{"avx512", tileWithAVX512, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, slopesWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, plainWithAVX2, prefetchWithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX512, 384})
 	}
-	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, slopesWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, plainWithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX2, 192})
+	return append(p, &path{"avx2", tileWithAVX2, softmaxWithAVX2, sumSquaresGo, gateWithAVX2, slopesWithAVX2, scaleAddWithAVX2, expWithAVX2, decode4WithAVX2, decode8WithAVX2, roundBF16WithAVX2, plainWithAVX2, prefetchWithAVX2, interleaveWithAVX2, readWithAVX2, fmaAVX2, 192})
 }
 
 // tileWithAVX2 covers rows and panels with register tiles; see tileGo.
-func tileWithAVX2(c []float32, ldc int, a []float32, lda, rows int, b []float32, step, k, panels int) {
+func tileWithAVX2(c []float32, ldc int, a []float32, lda, rows int, b []float32, step, k, panels int, more bool) {
 	if !checkTile(c, ldc, a, lda, rows, b, step, k, panels) {
 		return
 	}
-	cs, as, bs, n := uintptr(4*ldc), uintptr(4*lda), uintptr(4*step), uintptr(k)
+	cs, as, bs, n, on := uintptr(4*ldc), uintptr(4*lda), uintptr(4*step), uintptr(k), uintptr(0)
+	if more {
+		on = 1
+	}
 	i := 0
 	for ; i+6 <= rows; i += 6 {
 		for p := range panels {
-			tile6x1AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*step], bs, n)
+			tile6x1AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*step], bs, n, on)
 		}
 	}
 	p := 0
 	switch rows - i {
 	case 1:
 		for ; p+4 <= panels; p += 4 {
-			tile1x4AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*step], bs, n)
+			tile1x4AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*step], bs, n, on)
 		}
 	case 2:
 		for ; p+2 <= panels; p += 2 {
-			tile2x2AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*step], bs, n)
+			tile2x2AVX2(&c[i*ldc+p*lanes], cs, &a[i*lda], as, &b[p*step], bs, n, on)
 		}
 	}
 	for ; p < panels && i < rows; p++ {
 		c, a, b := &c[i*ldc+p*lanes], &a[i*lda], &b[p*step]
 		switch rows - i {
 		case 1:
-			tile1x1AVX2(c, cs, a, as, b, bs, n)
+			tile1x1AVX2(c, cs, a, as, b, bs, n, on)
 		case 2:
-			tile2x1AVX2(c, cs, a, as, b, bs, n)
+			tile2x1AVX2(c, cs, a, as, b, bs, n, on)
 		case 3:
-			tile3x1AVX2(c, cs, a, as, b, bs, n)
+			tile3x1AVX2(c, cs, a, as, b, bs, n, on)
 		case 4:
-			tile4x1AVX2(c, cs, a, as, b, bs, n)
+			tile4x1AVX2(c, cs, a, as, b, bs, n, on)
 		case 5:
-			tile5x1AVX2(c, cs, a, as, b, bs, n)
+			tile5x1AVX2(c, cs, a, as, b, bs, n, on)
 		}
 	}
 }
 
 // tileWithAVX512 is the same with larger tiles.
-func tileWithAVX512(c []float32, ldc int, a []float32, lda, rows int, b []float32, step, k, panels int) {
+func tileWithAVX512(c []float32, ldc int, a []float32, lda, rows int, b []float32, step, k, panels int, more bool) {
 	if !checkTile(c, ldc, a, lda, rows, b, step, k, panels) {
 		return
 	}
-	cs, as, bs, n := uintptr(4*ldc), uintptr(4*lda), uintptr(4*step), uintptr(k)
+	cs, as, bs, n, on := uintptr(4*ldc), uintptr(4*lda), uintptr(4*step), uintptr(k), uintptr(0)
+	if more {
+		on = 1
+	}
 	for i := 0; i < rows; {
 		m := 1
 		for _, size := range [...]int{12, 8, 4, 2} {
@@ -86,36 +92,36 @@ func tileWithAVX512(c []float32, ldc int, a []float32, lda, rows int, b []float3
 			left := panels - p
 			switch {
 			case m == 1 && left >= 4:
-				tile1x4AVX512(c, cs, a, as, b, bs, n)
+				tile1x4AVX512(c, cs, a, as, b, bs, n, on)
 				p += 4
 				continue
 			case left >= 2:
 				switch m {
 				case 12:
-					tile12x2AVX512(c, cs, a, as, b, bs, n)
+					tile12x2AVX512(c, cs, a, as, b, bs, n, on)
 				case 8:
-					tile8x2AVX512(c, cs, a, as, b, bs, n)
+					tile8x2AVX512(c, cs, a, as, b, bs, n, on)
 				case 4:
-					tile4x2AVX512(c, cs, a, as, b, bs, n)
+					tile4x2AVX512(c, cs, a, as, b, bs, n, on)
 				case 2:
-					tile2x2AVX512(c, cs, a, as, b, bs, n)
+					tile2x2AVX512(c, cs, a, as, b, bs, n, on)
 				case 1:
-					tile1x2AVX512(c, cs, a, as, b, bs, n)
+					tile1x2AVX512(c, cs, a, as, b, bs, n, on)
 				}
 				p += 2
 				continue
 			}
 			switch m {
 			case 12:
-				tile12x1AVX512(c, cs, a, as, b, bs, n)
+				tile12x1AVX512(c, cs, a, as, b, bs, n, on)
 			case 8:
-				tile8x1AVX512(c, cs, a, as, b, bs, n)
+				tile8x1AVX512(c, cs, a, as, b, bs, n, on)
 			case 4:
-				tile4x1AVX512(c, cs, a, as, b, bs, n)
+				tile4x1AVX512(c, cs, a, as, b, bs, n, on)
 			case 2:
-				tile2x1AVX512(c, cs, a, as, b, bs, n)
+				tile2x1AVX512(c, cs, a, as, b, bs, n, on)
 			case 1:
-				tile1x1AVX512(c, cs, a, as, b, bs, n)
+				tile1x1AVX512(c, cs, a, as, b, bs, n, on)
 			}
 			p++
 		}
@@ -284,6 +290,15 @@ func interleaveWithAVX2(dst, src []float32, stride, n int) {
 	}
 	if eights < n {
 		interleaveGo(dst[eights*lanes:], src[eights:], stride, n-eights)
+	}
+}
+
+//go:noescape
+func prefetchAVX2(x *byte, n int)
+
+func prefetchWithAVX2(x []byte) {
+	if len(x) > 0 {
+		prefetchAVX2(&x[0], len(x))
 	}
 }
 

@@ -8,58 +8,58 @@ package cpu
 // c, lda of a, step from panel to panel of b.
 
 //go:noescape
-func tile6x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile6x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile5x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile5x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile4x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile4x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile3x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile3x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile2x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile2x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile1x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile1x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile2x2AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile2x2AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile1x4AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile1x4AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile12x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile12x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile8x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile8x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile4x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile4x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile2x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile2x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile1x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile1x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile12x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile12x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile8x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile8x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile4x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile4x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile2x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile2x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile1x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile1x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
 
 //go:noescape
-func tile1x4AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
+func tile1x4AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)

@@ -6,8 +6,8 @@
 
 // AVX2 and FMA: a panel is two registers of eight.
 
-// func tile6x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-56
+// func tile6x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -17,6 +17,30 @@ TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-56
 	MOVQ k+48(FP), CX
 	LEAQ (R9)(R9*2), R10
 	LEAQ (R8)(R9*4), R11
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	ADDQ SI, AX
+	VMOVUPS (AX), Y2
+	VMOVUPS 32(AX), Y3
+	ADDQ SI, AX
+	VMOVUPS (AX), Y4
+	VMOVUPS 32(AX), Y5
+	ADDQ SI, AX
+	VMOVUPS (AX), Y6
+	VMOVUPS 32(AX), Y7
+	ADDQ SI, AX
+	VMOVUPS (AX), Y8
+	VMOVUPS 32(AX), Y9
+	ADDQ SI, AX
+	VMOVUPS (AX), Y10
+	VMOVUPS 32(AX), Y11
+	JMP begin
+
+zero:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -29,6 +53,8 @@ TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -80,8 +106,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile5x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-56
+// func tile5x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -91,6 +117,27 @@ TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-56
 	MOVQ k+48(FP), CX
 	LEAQ (R9)(R9*2), R10
 	LEAQ (R8)(R9*4), R11
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	ADDQ SI, AX
+	VMOVUPS (AX), Y2
+	VMOVUPS 32(AX), Y3
+	ADDQ SI, AX
+	VMOVUPS (AX), Y4
+	VMOVUPS 32(AX), Y5
+	ADDQ SI, AX
+	VMOVUPS (AX), Y6
+	VMOVUPS 32(AX), Y7
+	ADDQ SI, AX
+	VMOVUPS (AX), Y8
+	VMOVUPS 32(AX), Y9
+	JMP begin
+
+zero:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -101,6 +148,8 @@ TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -146,8 +195,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile4x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-56
+// func tile4x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -156,6 +205,24 @@ TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-56
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
 	LEAQ (R9)(R9*2), R10
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	ADDQ SI, AX
+	VMOVUPS (AX), Y2
+	VMOVUPS 32(AX), Y3
+	ADDQ SI, AX
+	VMOVUPS (AX), Y4
+	VMOVUPS 32(AX), Y5
+	ADDQ SI, AX
+	VMOVUPS (AX), Y6
+	VMOVUPS 32(AX), Y7
+	JMP begin
+
+zero:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -164,6 +231,8 @@ TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -202,8 +271,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile3x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-56
+// func tile3x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -211,12 +280,29 @@ TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-56
 	MOVQ b+32(FP), BX
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	ADDQ SI, AX
+	VMOVUPS (AX), Y2
+	VMOVUPS 32(AX), Y3
+	ADDQ SI, AX
+	VMOVUPS (AX), Y4
+	VMOVUPS 32(AX), Y5
+	JMP begin
+
+zero:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -249,8 +335,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile2x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile2x1AVX2(SB), NOSPLIT, $0-56
+// func tile2x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile2x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -258,10 +344,24 @@ TEXT ·tile2x1AVX2(SB), NOSPLIT, $0-56
 	MOVQ b+32(FP), BX
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	ADDQ SI, AX
+	VMOVUPS (AX), Y2
+	VMOVUPS 32(AX), Y3
+	JMP begin
+
+zero:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -288,8 +388,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile1x1AVX2(SB), NOSPLIT, $0-56
+// func tile1x1AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile1x1AVX2(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -297,8 +397,19 @@ TEXT ·tile1x1AVX2(SB), NOSPLIT, $0-56
 	MOVQ b+32(FP), BX
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	JMP begin
+
+zero:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -317,8 +428,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile2x2AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-56
+// func tile2x2AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -326,6 +437,22 @@ TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-56
 	MOVQ b+32(FP), BX
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	VMOVUPS 64(AX), Y2
+	VMOVUPS 96(AX), Y3
+	ADDQ SI, AX
+	VMOVUPS (AX), Y4
+	VMOVUPS 32(AX), Y5
+	VMOVUPS 64(AX), Y6
+	VMOVUPS 96(AX), Y7
+	JMP begin
+
+zero:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -334,6 +461,8 @@ TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -370,8 +499,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x4AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile1x4AVX2(SB), NOSPLIT, $0-56
+// func tile1x4AVX2(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile1x4AVX2(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -380,6 +509,21 @@ TEXT ·tile1x4AVX2(SB), NOSPLIT, $0-56
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
 	LEAQ (DX)(DX*2), R13
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Y0
+	VMOVUPS 32(AX), Y1
+	VMOVUPS 64(AX), Y2
+	VMOVUPS 96(AX), Y3
+	VMOVUPS 128(AX), Y4
+	VMOVUPS 160(AX), Y5
+	VMOVUPS 192(AX), Y6
+	VMOVUPS 224(AX), Y7
+	JMP begin
+
+zero:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -388,6 +532,8 @@ TEXT ·tile1x4AVX2(SB), NOSPLIT, $0-56
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -420,8 +566,8 @@ store:
 
 // AVX-512: a panel is one register of sixteen.
 
-// func tile12x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-56
+// func tile12x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -432,6 +578,48 @@ TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-56
 	LEAQ (R9)(R9*2), R10
 	LEAQ (R8)(R9*4), R11
 	LEAQ (R11)(R9*4), R12
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	ADDQ SI, AX
+	VMOVUPS (AX), Z2
+	VMOVUPS 64(AX), Z3
+	ADDQ SI, AX
+	VMOVUPS (AX), Z4
+	VMOVUPS 64(AX), Z5
+	ADDQ SI, AX
+	VMOVUPS (AX), Z6
+	VMOVUPS 64(AX), Z7
+	ADDQ SI, AX
+	VMOVUPS (AX), Z8
+	VMOVUPS 64(AX), Z9
+	ADDQ SI, AX
+	VMOVUPS (AX), Z10
+	VMOVUPS 64(AX), Z11
+	ADDQ SI, AX
+	VMOVUPS (AX), Z12
+	VMOVUPS 64(AX), Z13
+	ADDQ SI, AX
+	VMOVUPS (AX), Z14
+	VMOVUPS 64(AX), Z15
+	ADDQ SI, AX
+	VMOVUPS (AX), Z16
+	VMOVUPS 64(AX), Z17
+	ADDQ SI, AX
+	VMOVUPS (AX), Z18
+	VMOVUPS 64(AX), Z19
+	ADDQ SI, AX
+	VMOVUPS (AX), Z20
+	VMOVUPS 64(AX), Z21
+	ADDQ SI, AX
+	VMOVUPS (AX), Z22
+	VMOVUPS 64(AX), Z23
+	JMP begin
+
+zero:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -456,6 +644,8 @@ TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -532,8 +722,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile8x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-56
+// func tile8x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -543,6 +733,36 @@ TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-56
 	MOVQ k+48(FP), CX
 	LEAQ (R9)(R9*2), R10
 	LEAQ (R8)(R9*4), R11
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	ADDQ SI, AX
+	VMOVUPS (AX), Z2
+	VMOVUPS 64(AX), Z3
+	ADDQ SI, AX
+	VMOVUPS (AX), Z4
+	VMOVUPS 64(AX), Z5
+	ADDQ SI, AX
+	VMOVUPS (AX), Z6
+	VMOVUPS 64(AX), Z7
+	ADDQ SI, AX
+	VMOVUPS (AX), Z8
+	VMOVUPS 64(AX), Z9
+	ADDQ SI, AX
+	VMOVUPS (AX), Z10
+	VMOVUPS 64(AX), Z11
+	ADDQ SI, AX
+	VMOVUPS (AX), Z12
+	VMOVUPS 64(AX), Z13
+	ADDQ SI, AX
+	VMOVUPS (AX), Z14
+	VMOVUPS 64(AX), Z15
+	JMP begin
+
+zero:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -559,6 +779,8 @@ TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -614,8 +836,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile4x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-56
+// func tile4x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -624,6 +846,24 @@ TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-56
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
 	LEAQ (R9)(R9*2), R10
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	ADDQ SI, AX
+	VMOVUPS (AX), Z2
+	VMOVUPS 64(AX), Z3
+	ADDQ SI, AX
+	VMOVUPS (AX), Z4
+	VMOVUPS 64(AX), Z5
+	ADDQ SI, AX
+	VMOVUPS (AX), Z6
+	VMOVUPS 64(AX), Z7
+	JMP begin
+
+zero:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -632,6 +872,8 @@ TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -666,8 +908,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile2x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile2x2AVX512(SB), NOSPLIT, $0-56
+// func tile2x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile2x2AVX512(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -675,10 +917,24 @@ TEXT ·tile2x2AVX512(SB), NOSPLIT, $0-56
 	MOVQ b+32(FP), BX
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	ADDQ SI, AX
+	VMOVUPS (AX), Z2
+	VMOVUPS 64(AX), Z3
+	JMP begin
+
+zero:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -703,8 +959,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile1x2AVX512(SB), NOSPLIT, $0-56
+// func tile1x2AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile1x2AVX512(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -712,8 +968,19 @@ TEXT ·tile1x2AVX512(SB), NOSPLIT, $0-56
 	MOVQ b+32(FP), BX
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	JMP begin
+
+zero:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -732,8 +999,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile12x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-56
+// func tile12x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -744,6 +1011,36 @@ TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-56
 	LEAQ (R9)(R9*2), R10
 	LEAQ (R8)(R9*4), R11
 	LEAQ (R11)(R9*4), R12
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ SI, AX
+	VMOVUPS (AX), Z1
+	ADDQ SI, AX
+	VMOVUPS (AX), Z2
+	ADDQ SI, AX
+	VMOVUPS (AX), Z3
+	ADDQ SI, AX
+	VMOVUPS (AX), Z4
+	ADDQ SI, AX
+	VMOVUPS (AX), Z5
+	ADDQ SI, AX
+	VMOVUPS (AX), Z6
+	ADDQ SI, AX
+	VMOVUPS (AX), Z7
+	ADDQ SI, AX
+	VMOVUPS (AX), Z8
+	ADDQ SI, AX
+	VMOVUPS (AX), Z9
+	ADDQ SI, AX
+	VMOVUPS (AX), Z10
+	ADDQ SI, AX
+	VMOVUPS (AX), Z11
+	JMP begin
+
+zero:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -756,6 +1053,8 @@ TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -807,8 +1106,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile8x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-56
+// func tile8x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -818,6 +1117,28 @@ TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ k+48(FP), CX
 	LEAQ (R9)(R9*2), R10
 	LEAQ (R8)(R9*4), R11
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ SI, AX
+	VMOVUPS (AX), Z1
+	ADDQ SI, AX
+	VMOVUPS (AX), Z2
+	ADDQ SI, AX
+	VMOVUPS (AX), Z3
+	ADDQ SI, AX
+	VMOVUPS (AX), Z4
+	ADDQ SI, AX
+	VMOVUPS (AX), Z5
+	ADDQ SI, AX
+	VMOVUPS (AX), Z6
+	ADDQ SI, AX
+	VMOVUPS (AX), Z7
+	JMP begin
+
+zero:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
@@ -826,6 +1147,8 @@ TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-56
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -864,8 +1187,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile4x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-56
+// func tile4x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -874,10 +1197,26 @@ TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
 	LEAQ (R9)(R9*2), R10
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ SI, AX
+	VMOVUPS (AX), Z1
+	ADDQ SI, AX
+	VMOVUPS (AX), Z2
+	ADDQ SI, AX
+	VMOVUPS (AX), Z3
+	JMP begin
+
+zero:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -903,8 +1242,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile2x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-56
+// func tile2x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -912,8 +1251,20 @@ TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ b+32(FP), BX
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	ADDQ SI, AX
+	VMOVUPS (AX), Z1
+	JMP begin
+
+zero:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -933,8 +1284,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile1x1AVX512(SB), NOSPLIT, $0-56
+// func tile1x1AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile1x1AVX512(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -942,7 +1293,17 @@ TEXT ·tile1x1AVX512(SB), NOSPLIT, $0-56
 	MOVQ b+32(FP), BX
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	JMP begin
+
+zero:
 	VPXORD Z0, Z0, Z0
+
+begin:
 	TESTQ CX, CX
 	JZ store
 
@@ -959,8 +1320,8 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x4AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k uintptr)
-TEXT ·tile1x4AVX512(SB), NOSPLIT, $0-56
+// func tile1x4AVX512(c *float32, ldc uintptr, a *float32, lda uintptr, b *float32, step, k, more uintptr)
+TEXT ·tile1x4AVX512(SB), NOSPLIT, $0-64
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), R8
@@ -969,10 +1330,23 @@ TEXT ·tile1x4AVX512(SB), NOSPLIT, $0-56
 	MOVQ step+40(FP), DX
 	MOVQ k+48(FP), CX
 	LEAQ (DX)(DX*2), R13
+	MOVQ more+56(FP), AX
+	TESTQ AX, AX
+	JZ zero
+	MOVQ DI, AX
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	VMOVUPS 128(AX), Z2
+	VMOVUPS 192(AX), Z3
+	JMP begin
+
+zero:
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
+
+begin:
 	TESTQ CX, CX
 	JZ store
 

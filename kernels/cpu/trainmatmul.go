@@ -62,10 +62,10 @@ func (d *Device) MatMulBack(dx, dy kernels.Buffer, rows int, p kernels.Prepared,
 			for row := 0; row < rows; row += backRows {
 				r := min(backRows, rows-row)
 				if store && cols == wide {
-					d.path.tile(out[row*k+col:], k, in[row*n+from:], n, r, panels, count*lanes, count, wide/lanes)
+					d.path.tile(out[row*k+col:], k, in[row*n+from:], n, r, panels, count*lanes, count, wide/lanes, false)
 					continue
 				}
-				d.path.tile(tmp, wide, in[row*n+from:], n, r, panels, count*lanes, count, wide/lanes)
+				d.path.tile(tmp, wide, in[row*n+from:], n, r, panels, count*lanes, count, wide/lanes, false)
 				for i := range r {
 					o, t := out[(row+i)*k+col:][:cols], tmp[i*wide:][:cols]
 					if store {
@@ -103,7 +103,7 @@ func (d *Device) WeightGrad(dw, dy, x kernels.Buffer, rows, n, k int) {
 			mem := d.work[thread].take(r*count + r*wide)
 			turned, tmp := mem[:r*count], mem[r*count:]
 			transpose(turned, count, g[from*n+row:], n, count, r)
-			d.path.tile(tmp, wide, turned, count, r, panels[col*count:], count*lanes, count, wide/lanes)
+			d.path.tile(tmp, wide, turned, count, r, panels[col*count:], count*lanes, count, wide/lanes, false)
 			cols := min(wide, k-col)
 			for i := range r {
 				d.path.scaleAdd(out[(row+i)*k+col:][:cols], tmp[i*wide:][:cols], 1)

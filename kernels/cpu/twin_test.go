@@ -44,8 +44,18 @@ func TestTileTwins(t *testing.T) {
 					}
 					got, all := guarded(rng, max(rows*ldc, 1))
 					want := append([]float32(nil), got...)
-					p.tile(got, ldc, a, lda, rows, b, step, k, panels)
-					tileGo(want, ldc, a, lda, rows, b, step, k, panels)
+					p.tile(got, ldc, a, lda, rows, b, step, k, panels, false)
+					tileGo(want, ldc, a, lda, rows, b, step, k, panels, false)
+					if part := k / 3; part > 0 && rows > 0 && panels > 0 { // a sum in two parts
+						whole := append([]float32(nil), got...)
+						p.tile(got, ldc, a, lda, rows, b, step, part, panels, false)
+						p.tile(got, ldc, a[part:], lda, rows, b[part*lanes:], step, k-part, panels, true)
+						for i := range got {
+							if got[i] != whole[i] {
+								t.Fatalf("%d rows, %d panels, k %d: value %d in two parts is %g, was %g", rows, panels, k, i, got[i], whole[i])
+							}
+						}
+					}
 					what := fmt.Sprintf("%d rows, %d panels, k %d", rows, panels, k)
 					for i := range got {
 						if math.Abs(float64(got[i]-want[i])) > 1e-5*(1+math.Abs(float64(want[i]))) {
