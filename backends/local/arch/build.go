@@ -26,7 +26,7 @@ type loader struct {
 	gguf    bool
 	root    string // before layers. in Hugging Face's names
 	modules []Module
-	held    int64 // bytes of weights that take the place of the file's
+	held    int64 // bytes of weights that are read in place of, or beside, a device's own form
 	err     error
 }
 
@@ -227,7 +227,7 @@ func (l *loader) weight(at place, n, k int, use kernels.Use) kernels.Prepared {
 	if l.err != nil {
 		return nil
 	}
-	name := at.file + ".weight"
+	name, copied := at.file+".weight", false
 	w, err := quant.Load(l.file, name, n, k)
 	if errors.Is(err, weights.ErrNoTensor) {
 		err = fmt.Errorf("%w; want shape [%d %d]", err, n, k)
@@ -237,15 +237,12 @@ func (l *loader) weight(at place, n, k int, use kernels.Use) kernels.Prepared {
 	}
 	if err == nil {
 		if l.options.Quant.Applies(name) && use == kernels.ForMatMul {
-			if w, err = l.options.Quant.Apply(w, l.options.DType); err == nil {
-				l.held += l.options.Quant.Bytes(n, k)
-			}
+			w, err = l.options.Quant.Apply(w, l.options.DType)
 		} else if w.Quant == nil {
 			t := l.rounded(weights.Tensor{Type: w.Type, Shape: []int{n, k}, Data: w.Data})
-			if w.Type != t.Type && use&kernels.ForEmbed != 0 {
-				l.held += int64(len(t.Data))
+			if copied = w.Type != t.Type; copied {
+				w.Type, w.Data = t.Type, t.Data
 			}
-			w.Type, w.Data = t.Type, t.Data
 		}
 	}
 	if err != nil {
@@ -253,7 +250,14 @@ func (l *loader) weight(at place, n, k int, use kernels.Use) kernels.Prepared {
 		return nil
 	}
 	var p kernels.Prepared
-	p, l.err = l.dev.Prepare(w, use)
+	if p, l.err = l.dev.Prepare(w, use); l.err == nil {
+		// What products go on reading stays in memory, and so does a copy.
+		reads := kernels.Reads(p)
+		if copied {
+			reads = int64(len(w.Data))
+		}
+		l.held += reads
+	}
 	if err := l.file.Release(); l.err == nil {
 		l.err = err
 	}
