@@ -29,8 +29,9 @@ func newExtract() *cobra.Command {
 		Short: "what a pattern of Python's re finds in each text",
 		Long: "Extract matches {\"text\"} and gives the match with its groups and their spans in code points, null\n" +
 			"where there is none, or {\"error\"} at the time limit. A pattern that Python refuses is refused.",
-		Example: `  echo '{"text":"7 of 12"}' | evalrun debug extract --pattern '\d+' --select -1`,
-		Args:    cobra.NoArgs,
+		Example: `  echo '{"text":"7 of 12"}' | evalrun debug extract --pattern '\d+' --select -1` + "\n" +
+			`  echo '{"text":"Answer: B"}' | evalrun debug extract --pattern 'answer: ([a-d])' --flags i`,
+		Args: cobra.NoArgs,
 	}
 	in := inFlag(cmd)
 	cmd.Flags().StringVar(&pattern, "pattern", "", "the pattern")

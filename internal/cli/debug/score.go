@@ -51,8 +51,9 @@ func newScore() *cobra.Command {
 		Long: "Score judges {\"prediction\", \"reference\"} (or \"references\") with a metric of evalrun ls metrics, or\n" +
 			"with a function of the report's program by its name there (get_accuracy, find_last_number …),\n" +
 			"which also takes {\"args\"}. rougeLsum takes {\"sentences\": {\"prediction\": […], \"reference\": […]}}.",
-		Example: "  echo '{\"prediction\":\"a b\",\"reference\":\"a c\"}' | evalrun debug score --metric rougeL",
-		Args:    cobra.NoArgs,
+		Example: "  echo '{\"prediction\":\"a b\",\"reference\":\"a c\"}' | evalrun debug score --metric rougeL\n" +
+			"  echo '{\"args\":[\"so 18.\",\"18\"]}' | evalrun debug score --metric get_gsm8k_regex",
+		Args: cobra.NoArgs,
 	}
 	in := inFlag(cmd)
 	cmd.Flags().StringVar(&metric, "metric", "", "name of the metric")
