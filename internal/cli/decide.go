@@ -208,10 +208,14 @@ func (f *decideFlags) roles(columns []report.Column) (tuned, api *report.Column,
 	if tuned == nil {
 		return nil, nil, &core.UserError{Where: strings.Join(labels, ", "), Message: "no model that could be the fine-tuned one", Hint: "--finetuned LABEL names it"}
 	}
-	for i := range columns { // no GPT-4: one that was not fine-tuned
-		if c := &columns[i]; api == nil && c != tuned && !c.Tuned && len(columns) == 2 {
-			api = c
+	var others []*report.Column // no GPT-4: the one that is neither tuned nor its base
+	for i := range columns {
+		if c := &columns[i]; c != tuned && !c.Tuned && c.Label != tuned.Base {
+			others = append(others, c)
 		}
+	}
+	if api == nil && len(others) == 1 {
+		api = others[0]
 	}
 	if api == tuned {
 		return nil, nil, &core.UserError{Where: tuned.Label, Message: "cannot take the place of itself", Hint: "name two models by --finetuned and --api"}

@@ -67,6 +67,8 @@ type Column struct {
 	Label string
 	// Tuned says that an adapter answered, or that Options say so.
 	Tuned bool
+	// Base is the label of the model that it was tuned from, empty for none.
+	Base string
 	// Rival says that fine-tuning is measured against it.
 	Rival bool
 	// Sides are where its samples are, Lines its lines of the table.
@@ -80,10 +82,13 @@ type Column struct {
 func (r *Report) Columns(o Options) []Column {
 	columns, s := merge(r.runs)
 	var out []Column
-	for _, c := range columns {
+	for i, c := range columns {
 		k := Column{Label: c.Label, Tuned: c.Config.Adapter != "" || o.Tuned[c.Label] != "", Model: c.Model}
 		if k.Rival = o.Rival == c.Label; o.Rival == "" {
 			k.Rival = namesRival(c.Label)
+		}
+		if b := baseOf(columns, i, o); b >= 0 {
+			k.Base = columns[b].Label
 		}
 		for _, p := range c.Parts {
 			k.Sides = append(k.Sides, compare.Side{Folder: r.runs[p.run].Folder, Model: p.label})

@@ -97,7 +97,7 @@ func (p *page) studyOf(o Options, heuristics map[string][]float64) (*study.Study
 	tunedOf := map[int]int{}     // column -> how many were tuned from it
 	base := make([]int, len(p.columns))
 	for i := range p.columns {
-		base[i] = p.baseOf(i, o)
+		base[i] = baseOf(p.columns, i, o)
 		if base[i] >= 0 {
 			tunedOf[base[i]]++
 		}
@@ -146,15 +146,15 @@ func (p *page) studyOf(o Options, heuristics map[string][]float64) (*study.Study
 
 // baseOf finds the column of the model that a column was tuned from, −1 for
 // none.
-func (p *page) baseOf(i int, o Options) int {
-	c := p.columns[i]
+func baseOf(columns []*tableColumn, i int, o Options) int {
+	c := columns[i]
 	if label := o.Tuned[c.Label]; label != "" {
-		return slices.Index(p.Labels, label)
+		return slices.IndexFunc(columns, func(b *tableColumn) bool { return b.Label == label })
 	}
 	if c.Config.Adapter == "" {
 		return -1
 	}
-	return slices.IndexFunc(p.columns, func(b *tableColumn) bool {
+	return slices.IndexFunc(columns, func(b *tableColumn) bool {
 		return b.Config.Adapter == "" && b.Config.Backend == c.Config.Backend && b.Config.Model == c.Config.Model && b.Config.Revision == c.Config.Revision && b.Config.BaseURL == c.Config.BaseURL
 	})
 }
