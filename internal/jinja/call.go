@@ -243,7 +243,7 @@ func (t *Template) globals() map[string]any {
 			n := &namespace{d: r.dictCall("namespace", a), class: class}
 			for _, k := range n.d.keys {
 				if name, ok := asStr(k); ok {
-					r.checkAttr(n, name)
+					r.checkAttr(name)
 				}
 			}
 			return n

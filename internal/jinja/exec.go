@@ -153,9 +153,17 @@ func (r *state) assign(to target, v any, sc *scope) {
 			r.assign(t, items[i], sc)
 		}
 	case to.attr != "":
-		ns, _ := r.resolve(to.name, sc).(*namespace)
-		r.checkAttr(ns, to.attr)
-		ns.d.set(to.attr, v)
+		// The check that it is a namespace came before the first assignment of a
+		// tuple, which may have changed it.
+		switch x := r.resolve(to.name, sc).(type) {
+		case *namespace:
+			r.checkAttr(to.attr)
+			x.d.set(to.attr, v)
+		case *dict:
+			x.set(to.attr, v)
+		default:
+			raise("TypeError", "'%s' object does not support item assignment", typeName(x))
+		}
 	default:
 		sc.set(to.name, v)
 	}
@@ -195,7 +203,8 @@ func (r *state) checkNamespaces(to target, sc *scope) {
 	}
 }
 
-func (r *state) checkAttr(_ *namespace, name string) {
+// checkAttr refuses what transformers' namespaces refuse.
+func (r *state) checkAttr(name string) {
 	if r.t.opts.Transformers && strings.HasPrefix(name, "_") {
 		raise("SecurityError", "Chat templates cannot store underscore-prefixed attributes on a namespace, but got %s. Please rename the attribute.", repr(name))
 	}

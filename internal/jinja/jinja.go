@@ -105,7 +105,8 @@ func raiseSyntax(line int, format string, args ...any) {
 	panic(&Error{Type: "TemplateSyntaxError", Message: fmt.Sprintf(format, args...), Line: line})
 }
 
-// catch turns a raised *Error into an error; other panics go on.
+// catch turns a raised *Error into an error. A mistake of the interpreter's own
+// becomes one of type Bug: a stranger's template must not end the program.
 func catch(err *error, line func() int) {
 	switch p := recover().(type) {
 	case nil:
@@ -115,7 +116,7 @@ func catch(err *error, line func() int) {
 		}
 		*err = p
 	default:
-		panic(p)
+		*err = &Error{Type: "Bug", Message: fmt.Sprint(p), Line: line()}
 	}
 }
 

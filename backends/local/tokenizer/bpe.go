@@ -76,12 +76,10 @@ func nextWord(s, mark string) int {
 	for len(s)-i >= len(mark) && s[i:i+len(mark)] == mark {
 		i += len(mark)
 	}
-	for ; i < len(s); i++ {
-		if s[i] == mark[0] && len(s)-i >= len(mark) && s[i:i+len(mark)] == mark {
-			break
-		}
+	if at := strings.Index(s[i:], mark); at >= 0 {
+		return i + at
 	}
-	return i
+	return len(s)
 }
 
 // word encodes a piece through the cache.
@@ -396,7 +394,7 @@ type cached struct {
 }
 
 const (
-	cacheSlots = 1 << 15
+	cacheSlots = 1 << 17
 	maxCached  = 64 // bytes
 )
 

@@ -3,7 +3,8 @@
 
     RAYON_NUM_THREADS=1 taskset -c 0 python peer.py tokenizer.json...
 
-Times are of the process, so that a busy machine does not count. Development only. The text is that of english() in bench_test.go, 1 MiB.
+Times are of the process, so that a busy machine does not count. Development only. The text
+is that of english() in bench_test.go, 1 MiB.
 """
 import sys
 import time
