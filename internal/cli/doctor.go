@@ -141,10 +141,7 @@ func (d *diagnosis) measure(dev *cpu.Device) error {
 			return err
 		}
 		r := dev.MeasureMatMul(p, doctorRows, budget)
-		bits := 8 * float64(p.Bytes()) / float64(len(values))
-		if w.Quant != nil {
-			bits = 8 * float64(w.Quant.Bytes(int64(len(values)))) / float64(len(values))
-		}
+		bits := 8 * float64(p.Bytes()+kernels.Reads(p)) / float64(len(values))
 		d.Kernels = append(d.Kernels, kernelRate{
 			Format: w.FormatName(), Bits: bits, ReadGBs: r.Read / 1e9, ReadShare: r.Read / top.Read, Gweights: r.Read * 8 / bits / 1e9,
 			GFLOPS: r.FLOPS / 1e9, FLOPSShare: r.FLOPS / top.FLOPS, PreparedMiB: float64(p.Bytes()) / (1 << 20),
@@ -172,7 +169,7 @@ func doctorWeights(values []float32) []func() (kernels.Weight, error) {
 			return kernels.Weight{Name: "w", N: doctorN, K: doctorK, Quant: q}, err
 		}
 	}
-	return []func() (kernels.Weight, error){plain(format.F32), plain(format.BF16), plain(format.Q8_0), quantised(format.Int8, doctorK), quantised(format.NF4, 64)}
+	return []func() (kernels.Weight, error){plain(format.F32), plain(format.BF16), plain(format.Q8_0), plain(format.Q4_0), quantised(format.Int8, doctorK), quantised(format.NF4, 64)}
 }
 
 func (d *diagnosis) print(out io.Writer) error {
