@@ -124,6 +124,8 @@ type Info struct {
 	ContextLength int
 	// Until tells whether Request.Until shortens answers.
 	Until bool
+	// Trains tells whether the backend is a Trainer.
+	Trains bool
 	// Deterministic tells whether equal requests get equal answers.
 	Deterministic bool
 	// InFlight is the number of requests that keep the backend busy; 0 is

@@ -39,6 +39,8 @@ type backendServer struct {
 	asked    bool // Configure was called
 	closed   bool
 	sessions sync.WaitGroup
+	// stopTraining ends the context of the training that runs; nil is none.
+	stopTraining context.CancelFunc
 }
 
 func newBackendServer(name, version string, factory BackendFactory) *backendServer {

@@ -952,6 +952,7 @@ type Info struct {
 	Prices        *Prices  `protobuf:"bytes,14,opt,name=prices" json:"prices,omitempty"`
 	Device        string   `protobuf:"bytes,15,opt,name=device" json:"device,omitempty"`
 	Notes         []string `protobuf:"bytes,16,rep,name=notes" json:"notes,omitempty"`
+	Trains        bool     `protobuf:"varint,17,opt,name=trains" json:"trains,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1096,6 +1097,13 @@ func (x *Info) GetNotes() []string {
 		return x.Notes
 	}
 	return nil
+}
+
+func (x *Info) GetTrains() bool {
+	if x != nil {
+		return x.Trains
+	}
+	return false
 }
 
 type AdapterInfo struct {
@@ -2084,6 +2092,786 @@ func (x *Usage) GetShared() int64 {
 	return 0
 }
 
+type TrainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Job           *Job                   `protobuf:"bytes,1,opt,name=job" json:"job,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrainRequest) Reset() {
+	*x = TrainRequest{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrainRequest) ProtoMessage() {}
+
+func (x *TrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrainRequest.ProtoReflect.Descriptor instead.
+func (*TrainRequest) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *TrainRequest) GetJob() *Job {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+type TrainReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to News:
+	//
+	//	*TrainReply_Plan
+	//	*TrainReply_Step
+	//	*TrainReply_End
+	//	*TrainReply_Failure
+	News          isTrainReply_News `protobuf_oneof:"news"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrainReply) Reset() {
+	*x = TrainReply{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrainReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrainReply) ProtoMessage() {}
+
+func (x *TrainReply) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrainReply.ProtoReflect.Descriptor instead.
+func (*TrainReply) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *TrainReply) GetNews() isTrainReply_News {
+	if x != nil {
+		return x.News
+	}
+	return nil
+}
+
+func (x *TrainReply) GetPlan() *TrainPlan {
+	if x != nil {
+		if x, ok := x.News.(*TrainReply_Plan); ok {
+			return x.Plan
+		}
+	}
+	return nil
+}
+
+func (x *TrainReply) GetStep() *TrainStep {
+	if x != nil {
+		if x, ok := x.News.(*TrainReply_Step); ok {
+			return x.Step
+		}
+	}
+	return nil
+}
+
+func (x *TrainReply) GetEnd() *TrainEnd {
+	if x != nil {
+		if x, ok := x.News.(*TrainReply_End); ok {
+			return x.End
+		}
+	}
+	return nil
+}
+
+func (x *TrainReply) GetFailure() *Failure {
+	if x != nil {
+		if x, ok := x.News.(*TrainReply_Failure); ok {
+			return x.Failure
+		}
+	}
+	return nil
+}
+
+type isTrainReply_News interface {
+	isTrainReply_News()
+}
+
+type TrainReply_Plan struct {
+	Plan *TrainPlan `protobuf:"bytes,1,opt,name=plan,oneof"`
+}
+
+type TrainReply_Step struct {
+	Step *TrainStep `protobuf:"bytes,2,opt,name=step,oneof"`
+}
+
+type TrainReply_End struct {
+	End *TrainEnd `protobuf:"bytes,3,opt,name=end,oneof"`
+}
+
+type TrainReply_Failure struct {
+	Failure *Failure `protobuf:"bytes,4,opt,name=failure,oneof"`
+}
+
+func (*TrainReply_Plan) isTrainReply_News() {}
+
+func (*TrainReply_Step) isTrainReply_News() {}
+
+func (*TrainReply_End) isTrainReply_News() {}
+
+func (*TrainReply_Failure) isTrainReply_News() {}
+
+type StopTrainingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopTrainingRequest) Reset() {
+	*x = StopTrainingRequest{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopTrainingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopTrainingRequest) ProtoMessage() {}
+
+func (x *StopTrainingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopTrainingRequest.ProtoReflect.Descriptor instead.
+func (*StopTrainingRequest) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{28}
+}
+
+type StopTrainingReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopTrainingReply) Reset() {
+	*x = StopTrainingReply{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopTrainingReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopTrainingReply) ProtoMessage() {}
+
+func (x *StopTrainingReply) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopTrainingReply.ProtoReflect.Descriptor instead.
+func (*StopTrainingReply) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{29}
+}
+
+// Job is paths and a recipe.
+type Job struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Data       string                 `protobuf:"bytes,1,opt,name=data" json:"data,omitempty"`
+	Validation string                 `protobuf:"bytes,2,opt,name=validation" json:"validation,omitempty"`
+	Out        string                 `protobuf:"bytes,3,opt,name=out" json:"out,omitempty"`
+	// recipe is a JSON object.
+	Recipe        string `protobuf:"bytes,4,opt,name=recipe" json:"recipe,omitempty"`
+	PlanOnly      bool   `protobuf:"varint,5,opt,name=plan_only,json=planOnly" json:"plan_only,omitempty"`
+	Memory        int64  `protobuf:"varint,6,opt,name=memory" json:"memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Job) Reset() {
+	*x = Job{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Job) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Job) ProtoMessage() {}
+
+func (x *Job) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Job.ProtoReflect.Descriptor instead.
+func (*Job) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Job) GetData() string {
+	if x != nil {
+		return x.Data
+	}
+	return ""
+}
+
+func (x *Job) GetValidation() string {
+	if x != nil {
+		return x.Validation
+	}
+	return ""
+}
+
+func (x *Job) GetOut() string {
+	if x != nil {
+		return x.Out
+	}
+	return ""
+}
+
+func (x *Job) GetRecipe() string {
+	if x != nil {
+		return x.Recipe
+	}
+	return ""
+}
+
+func (x *Job) GetPlanOnly() bool {
+	if x != nil {
+		return x.PlanOnly
+	}
+	return false
+}
+
+func (x *Job) GetMemory() int64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+type TrainPlan struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Recipe         string                 `protobuf:"bytes,1,opt,name=recipe" json:"recipe,omitempty"`
+	Examples       int64                  `protobuf:"varint,2,opt,name=examples" json:"examples,omitempty"`
+	Validation     int64                  `protobuf:"varint,3,opt,name=validation" json:"validation,omitempty"`
+	Truncated      int64                  `protobuf:"varint,4,opt,name=truncated" json:"truncated,omitempty"`
+	Cut            int64                  `protobuf:"varint,5,opt,name=cut" json:"cut,omitempty"`
+	Left           []string               `protobuf:"bytes,6,rep,name=left" json:"left,omitempty"`
+	PromptTokens   int64                  `protobuf:"varint,7,opt,name=prompt_tokens,json=promptTokens" json:"prompt_tokens,omitempty"`
+	TotalTokens    int64                  `protobuf:"varint,8,opt,name=total_tokens,json=totalTokens" json:"total_tokens,omitempty"`
+	Parameters     int64                  `protobuf:"varint,9,opt,name=parameters" json:"parameters,omitempty"`
+	Model          int64                  `protobuf:"varint,10,opt,name=model" json:"model,omitempty"`
+	Steps          int64                  `protobuf:"varint,11,opt,name=steps" json:"steps,omitempty"`
+	Updates        int64                  `protobuf:"varint,12,opt,name=updates" json:"updates,omitempty"`
+	Memory         []*MemoryPart          `protobuf:"bytes,13,rep,name=memory" json:"memory,omitempty"`
+	Recompute      bool                   `protobuf:"varint,14,opt,name=recompute" json:"recompute,omitempty"`
+	Resumed        int64                  `protobuf:"varint,15,opt,name=resumed" json:"resumed,omitempty"`
+	SecondsPerStep float64                `protobuf:"fixed64,16,opt,name=seconds_per_step,json=secondsPerStep" json:"seconds_per_step,omitempty"`
+	Batch          []string               `protobuf:"bytes,17,rep,name=batch" json:"batch,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *TrainPlan) Reset() {
+	*x = TrainPlan{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrainPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrainPlan) ProtoMessage() {}
+
+func (x *TrainPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrainPlan.ProtoReflect.Descriptor instead.
+func (*TrainPlan) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *TrainPlan) GetRecipe() string {
+	if x != nil {
+		return x.Recipe
+	}
+	return ""
+}
+
+func (x *TrainPlan) GetExamples() int64 {
+	if x != nil {
+		return x.Examples
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetValidation() int64 {
+	if x != nil {
+		return x.Validation
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetTruncated() int64 {
+	if x != nil {
+		return x.Truncated
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetCut() int64 {
+	if x != nil {
+		return x.Cut
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetLeft() []string {
+	if x != nil {
+		return x.Left
+	}
+	return nil
+}
+
+func (x *TrainPlan) GetPromptTokens() int64 {
+	if x != nil {
+		return x.PromptTokens
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetTotalTokens() int64 {
+	if x != nil {
+		return x.TotalTokens
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetParameters() int64 {
+	if x != nil {
+		return x.Parameters
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetModel() int64 {
+	if x != nil {
+		return x.Model
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetSteps() int64 {
+	if x != nil {
+		return x.Steps
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetUpdates() int64 {
+	if x != nil {
+		return x.Updates
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetMemory() []*MemoryPart {
+	if x != nil {
+		return x.Memory
+	}
+	return nil
+}
+
+func (x *TrainPlan) GetRecompute() bool {
+	if x != nil {
+		return x.Recompute
+	}
+	return false
+}
+
+func (x *TrainPlan) GetResumed() int64 {
+	if x != nil {
+		return x.Resumed
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetSecondsPerStep() float64 {
+	if x != nil {
+		return x.SecondsPerStep
+	}
+	return 0
+}
+
+func (x *TrainPlan) GetBatch() []string {
+	if x != nil {
+		return x.Batch
+	}
+	return nil
+}
+
+type MemoryPart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Bytes         int64                  `protobuf:"varint,2,opt,name=bytes" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemoryPart) Reset() {
+	*x = MemoryPart{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemoryPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemoryPart) ProtoMessage() {}
+
+func (x *MemoryPart) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemoryPart.ProtoReflect.Descriptor instead.
+func (*MemoryPart) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *MemoryPart) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *MemoryPart) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type TrainStep struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Step          int64                  `protobuf:"varint,1,opt,name=step" json:"step,omitempty"`
+	Updates       int64                  `protobuf:"varint,2,opt,name=updates" json:"updates,omitempty"`
+	Loss          float64                `protobuf:"fixed64,3,opt,name=loss" json:"loss,omitempty"`
+	Smoothed      float64                `protobuf:"fixed64,4,opt,name=smoothed" json:"smoothed,omitempty"`
+	Lr            float64                `protobuf:"fixed64,5,opt,name=lr" json:"lr,omitempty"`
+	GradNorm      float64                `protobuf:"fixed64,6,opt,name=grad_norm,json=gradNorm" json:"grad_norm,omitempty"`
+	Tokens        int64                  `protobuf:"varint,7,opt,name=tokens" json:"tokens,omitempty"`
+	Seconds       float64                `protobuf:"fixed64,8,opt,name=seconds" json:"seconds,omitempty"`
+	Evaluated     bool                   `protobuf:"varint,9,opt,name=evaluated" json:"evaluated,omitempty"`
+	Validation    float64                `protobuf:"fixed64,10,opt,name=validation" json:"validation,omitempty"`
+	Checkpoint    bool                   `protobuf:"varint,11,opt,name=checkpoint" json:"checkpoint,omitempty"`
+	PeakMemory    int64                  `protobuf:"varint,12,opt,name=peak_memory,json=peakMemory" json:"peak_memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrainStep) Reset() {
+	*x = TrainStep{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrainStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrainStep) ProtoMessage() {}
+
+func (x *TrainStep) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrainStep.ProtoReflect.Descriptor instead.
+func (*TrainStep) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *TrainStep) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *TrainStep) GetUpdates() int64 {
+	if x != nil {
+		return x.Updates
+	}
+	return 0
+}
+
+func (x *TrainStep) GetLoss() float64 {
+	if x != nil {
+		return x.Loss
+	}
+	return 0
+}
+
+func (x *TrainStep) GetSmoothed() float64 {
+	if x != nil {
+		return x.Smoothed
+	}
+	return 0
+}
+
+func (x *TrainStep) GetLr() float64 {
+	if x != nil {
+		return x.Lr
+	}
+	return 0
+}
+
+func (x *TrainStep) GetGradNorm() float64 {
+	if x != nil {
+		return x.GradNorm
+	}
+	return 0
+}
+
+func (x *TrainStep) GetTokens() int64 {
+	if x != nil {
+		return x.Tokens
+	}
+	return 0
+}
+
+func (x *TrainStep) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *TrainStep) GetEvaluated() bool {
+	if x != nil {
+		return x.Evaluated
+	}
+	return false
+}
+
+func (x *TrainStep) GetValidation() float64 {
+	if x != nil {
+		return x.Validation
+	}
+	return 0
+}
+
+func (x *TrainStep) GetCheckpoint() bool {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return false
+}
+
+func (x *TrainStep) GetPeakMemory() int64 {
+	if x != nil {
+		return x.PeakMemory
+	}
+	return 0
+}
+
+type TrainEnd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Adapter       string                 `protobuf:"bytes,1,opt,name=adapter" json:"adapter,omitempty"`
+	Hash          string                 `protobuf:"bytes,2,opt,name=hash" json:"hash,omitempty"`
+	Finished      bool                   `protobuf:"varint,3,opt,name=finished" json:"finished,omitempty"`
+	Early         bool                   `protobuf:"varint,4,opt,name=early" json:"early,omitempty"`
+	Step          int64                  `protobuf:"varint,5,opt,name=step" json:"step,omitempty"`
+	Updates       int64                  `protobuf:"varint,6,opt,name=updates" json:"updates,omitempty"`
+	Seconds       float64                `protobuf:"fixed64,7,opt,name=seconds" json:"seconds,omitempty"`
+	Best          float64                `protobuf:"fixed64,8,opt,name=best" json:"best,omitempty"`
+	BestStep      int64                  `protobuf:"varint,9,opt,name=best_step,json=bestStep" json:"best_step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrainEnd) Reset() {
+	*x = TrainEnd{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrainEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrainEnd) ProtoMessage() {}
+
+func (x *TrainEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrainEnd.ProtoReflect.Descriptor instead.
+func (*TrainEnd) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *TrainEnd) GetAdapter() string {
+	if x != nil {
+		return x.Adapter
+	}
+	return ""
+}
+
+func (x *TrainEnd) GetHash() string {
+	if x != nil {
+		return x.Hash
+	}
+	return ""
+}
+
+func (x *TrainEnd) GetFinished() bool {
+	if x != nil {
+		return x.Finished
+	}
+	return false
+}
+
+func (x *TrainEnd) GetEarly() bool {
+	if x != nil {
+		return x.Early
+	}
+	return false
+}
+
+func (x *TrainEnd) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *TrainEnd) GetUpdates() int64 {
+	if x != nil {
+		return x.Updates
+	}
+	return 0
+}
+
+func (x *TrainEnd) GetSeconds() float64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+func (x *TrainEnd) GetBest() float64 {
+	if x != nil {
+		return x.Best
+	}
+	return 0
+}
+
+func (x *TrainEnd) GetBestStep() int64 {
+	if x != nil {
+		return x.BestStep
+	}
+	return 0
+}
+
 var File_evalrun_v1_backend_proto protoreflect.FileDescriptor
 
 const file_evalrun_v1_backend_proto_rawDesc = "" +
@@ -2141,7 +2929,7 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"1\n" +
 	"\aAdapter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\"\xea\x03\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\"\x82\x04\n" +
 	"\x04Info\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -2160,7 +2948,8 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"\tin_flight\x18\r \x01(\x03R\binFlight\x12*\n" +
 	"\x06prices\x18\x0e \x01(\v2\x12.evalrun.v1.PricesR\x06prices\x12\x16\n" +
 	"\x06device\x18\x0f \x01(\tR\x06device\x12\x14\n" +
-	"\x05notes\x18\x10 \x03(\tR\x05notes\"5\n" +
+	"\x05notes\x18\x10 \x03(\tR\x05notes\x12\x16\n" +
+	"\x06trains\x18\x11 \x01(\bR\x06trains\"5\n" +
 	"\vAdapterInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\"L\n" +
@@ -2246,7 +3035,83 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"\n" +
 	"completion\x18\x02 \x01(\x03R\n" +
 	"completion\x12\x16\n" +
-	"\x06shared\x18\x03 \x01(\x03R\x06shared*b\n" +
+	"\x06shared\x18\x03 \x01(\x03R\x06shared\"1\n" +
+	"\fTrainRequest\x12!\n" +
+	"\x03job\x18\x01 \x01(\v2\x0f.evalrun.v1.JobR\x03job\"\xc9\x01\n" +
+	"\n" +
+	"TrainReply\x12+\n" +
+	"\x04plan\x18\x01 \x01(\v2\x15.evalrun.v1.TrainPlanH\x00R\x04plan\x12+\n" +
+	"\x04step\x18\x02 \x01(\v2\x15.evalrun.v1.TrainStepH\x00R\x04step\x12(\n" +
+	"\x03end\x18\x03 \x01(\v2\x14.evalrun.v1.TrainEndH\x00R\x03end\x12/\n" +
+	"\afailure\x18\x04 \x01(\v2\x13.evalrun.v1.FailureH\x00R\afailureB\x06\n" +
+	"\x04news\"\x15\n" +
+	"\x13StopTrainingRequest\"\x13\n" +
+	"\x11StopTrainingReply\"\x98\x01\n" +
+	"\x03Job\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\tR\x04data\x12\x1e\n" +
+	"\n" +
+	"validation\x18\x02 \x01(\tR\n" +
+	"validation\x12\x10\n" +
+	"\x03out\x18\x03 \x01(\tR\x03out\x12\x16\n" +
+	"\x06recipe\x18\x04 \x01(\tR\x06recipe\x12\x1b\n" +
+	"\tplan_only\x18\x05 \x01(\bR\bplanOnly\x12\x16\n" +
+	"\x06memory\x18\x06 \x01(\x03R\x06memory\"\xf9\x03\n" +
+	"\tTrainPlan\x12\x16\n" +
+	"\x06recipe\x18\x01 \x01(\tR\x06recipe\x12\x1a\n" +
+	"\bexamples\x18\x02 \x01(\x03R\bexamples\x12\x1e\n" +
+	"\n" +
+	"validation\x18\x03 \x01(\x03R\n" +
+	"validation\x12\x1c\n" +
+	"\ttruncated\x18\x04 \x01(\x03R\ttruncated\x12\x10\n" +
+	"\x03cut\x18\x05 \x01(\x03R\x03cut\x12\x12\n" +
+	"\x04left\x18\x06 \x03(\tR\x04left\x12#\n" +
+	"\rprompt_tokens\x18\a \x01(\x03R\fpromptTokens\x12!\n" +
+	"\ftotal_tokens\x18\b \x01(\x03R\vtotalTokens\x12\x1e\n" +
+	"\n" +
+	"parameters\x18\t \x01(\x03R\n" +
+	"parameters\x12\x14\n" +
+	"\x05model\x18\n" +
+	" \x01(\x03R\x05model\x12\x14\n" +
+	"\x05steps\x18\v \x01(\x03R\x05steps\x12\x18\n" +
+	"\aupdates\x18\f \x01(\x03R\aupdates\x12.\n" +
+	"\x06memory\x18\r \x03(\v2\x16.evalrun.v1.MemoryPartR\x06memory\x12\x1c\n" +
+	"\trecompute\x18\x0e \x01(\bR\trecompute\x12\x18\n" +
+	"\aresumed\x18\x0f \x01(\x03R\aresumed\x12(\n" +
+	"\x10seconds_per_step\x18\x10 \x01(\x01R\x0esecondsPerStep\x12\x14\n" +
+	"\x05batch\x18\x11 \x03(\tR\x05batch\"6\n" +
+	"\n" +
+	"MemoryPart\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"\xc7\x02\n" +
+	"\tTrainStep\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\x03R\x04step\x12\x18\n" +
+	"\aupdates\x18\x02 \x01(\x03R\aupdates\x12\x12\n" +
+	"\x04loss\x18\x03 \x01(\x01R\x04loss\x12\x1a\n" +
+	"\bsmoothed\x18\x04 \x01(\x01R\bsmoothed\x12\x0e\n" +
+	"\x02lr\x18\x05 \x01(\x01R\x02lr\x12\x1b\n" +
+	"\tgrad_norm\x18\x06 \x01(\x01R\bgradNorm\x12\x16\n" +
+	"\x06tokens\x18\a \x01(\x03R\x06tokens\x12\x18\n" +
+	"\aseconds\x18\b \x01(\x01R\aseconds\x12\x1c\n" +
+	"\tevaluated\x18\t \x01(\bR\tevaluated\x12\x1e\n" +
+	"\n" +
+	"validation\x18\n" +
+	" \x01(\x01R\n" +
+	"validation\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\v \x01(\bR\n" +
+	"checkpoint\x12\x1f\n" +
+	"\vpeak_memory\x18\f \x01(\x03R\n" +
+	"peakMemory\"\xe3\x01\n" +
+	"\bTrainEnd\x12\x18\n" +
+	"\aadapter\x18\x01 \x01(\tR\aadapter\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\tR\x04hash\x12\x1a\n" +
+	"\bfinished\x18\x03 \x01(\bR\bfinished\x12\x14\n" +
+	"\x05early\x18\x04 \x01(\bR\x05early\x12\x12\n" +
+	"\x04step\x18\x05 \x01(\x03R\x04step\x12\x18\n" +
+	"\aupdates\x18\x06 \x01(\x03R\aupdates\x12\x18\n" +
+	"\aseconds\x18\a \x01(\x01R\aseconds\x12\x12\n" +
+	"\x04best\x18\b \x01(\x01R\x04best\x12\x1b\n" +
+	"\tbest_step\x18\t \x01(\x03R\bbestStep*b\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_GENERATE\x10\x01\x12\x0e\n" +
@@ -2258,11 +3123,13 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"\bOverflow\x12\x12\n" +
 	"\x0eOVERFLOW_ERROR\x10\x00\x12\x16\n" +
 	"\x12OVERFLOW_KEEP_TAIL\x10\x01\x12\x14\n" +
-	"\x10OVERFLOW_WINDOWS\x10\x022\x88\x02\n" +
+	"\x10OVERFLOW_WINDOWS\x10\x022\x95\x03\n" +
 	"\aBackend\x12E\n" +
 	"\tConfigure\x12\x1c.evalrun.v1.ConfigureRequest\x1a\x1a.evalrun.v1.ConfigureReply\x126\n" +
 	"\x04Info\x12\x17.evalrun.v1.InfoRequest\x1a\x15.evalrun.v1.InfoReply\x12C\n" +
-	"\aSession\x12\x19.evalrun.v1.ClientMessage\x1a\x19.evalrun.v1.ServerMessage(\x010\x01\x129\n" +
+	"\aSession\x12\x19.evalrun.v1.ClientMessage\x1a\x19.evalrun.v1.ServerMessage(\x010\x01\x12;\n" +
+	"\x05Train\x12\x18.evalrun.v1.TrainRequest\x1a\x16.evalrun.v1.TrainReply0\x01\x12N\n" +
+	"\fStopTraining\x12\x1f.evalrun.v1.StopTrainingRequest\x1a\x1d.evalrun.v1.StopTrainingReply\x129\n" +
 	"\x05Close\x12\x18.evalrun.v1.CloseRequest\x1a\x16.evalrun.v1.CloseReplyB1Z(github.com/evalrun/evalrun/plugins/pb;pb\x92\x03\x04\b\x02 \x03b\beditionsp\xe8\a"
 
 var (
@@ -2278,37 +3145,46 @@ func file_evalrun_v1_backend_proto_rawDescGZIP() []byte {
 }
 
 var file_evalrun_v1_backend_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_evalrun_v1_backend_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_evalrun_v1_backend_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_evalrun_v1_backend_proto_goTypes = []any{
-	(Kind)(0),                // 0: evalrun.v1.Kind
-	(Overflow)(0),            // 1: evalrun.v1.Overflow
-	(*ConfigureRequest)(nil), // 2: evalrun.v1.ConfigureRequest
-	(*ConfigureReply)(nil),   // 3: evalrun.v1.ConfigureReply
-	(*InfoRequest)(nil),      // 4: evalrun.v1.InfoRequest
-	(*InfoReply)(nil),        // 5: evalrun.v1.InfoReply
-	(*CloseRequest)(nil),     // 6: evalrun.v1.CloseRequest
-	(*CloseReply)(nil),       // 7: evalrun.v1.CloseReply
-	(*ClientMessage)(nil),    // 8: evalrun.v1.ClientMessage
-	(*ServerMessage)(nil),    // 9: evalrun.v1.ServerMessage
-	(*Failure)(nil),          // 10: evalrun.v1.Failure
-	(*UserError)(nil),        // 11: evalrun.v1.UserError
-	(*Error)(nil),            // 12: evalrun.v1.Error
-	(*Config)(nil),           // 13: evalrun.v1.Config
-	(*Adapter)(nil),          // 14: evalrun.v1.Adapter
-	(*Info)(nil),             // 15: evalrun.v1.Info
-	(*AdapterInfo)(nil),      // 16: evalrun.v1.AdapterInfo
-	(*Prices)(nil),           // 17: evalrun.v1.Prices
-	(*Request)(nil),          // 18: evalrun.v1.Request
-	(*Chat)(nil),             // 19: evalrun.v1.Chat
-	(*Message)(nil),          // 20: evalrun.v1.Message
-	(*Generation)(nil),       // 21: evalrun.v1.Generation
-	(*Pattern)(nil),          // 22: evalrun.v1.Pattern
-	(*Event)(nil),            // 23: evalrun.v1.Event
-	(*Progress)(nil),         // 24: evalrun.v1.Progress
-	(*Response)(nil),         // 25: evalrun.v1.Response
-	(*Likelihood)(nil),       // 26: evalrun.v1.Likelihood
-	(*Usage)(nil),            // 27: evalrun.v1.Usage
-	nil,                      // 28: evalrun.v1.Config.OptionsEntry
+	(Kind)(0),                   // 0: evalrun.v1.Kind
+	(Overflow)(0),               // 1: evalrun.v1.Overflow
+	(*ConfigureRequest)(nil),    // 2: evalrun.v1.ConfigureRequest
+	(*ConfigureReply)(nil),      // 3: evalrun.v1.ConfigureReply
+	(*InfoRequest)(nil),         // 4: evalrun.v1.InfoRequest
+	(*InfoReply)(nil),           // 5: evalrun.v1.InfoReply
+	(*CloseRequest)(nil),        // 6: evalrun.v1.CloseRequest
+	(*CloseReply)(nil),          // 7: evalrun.v1.CloseReply
+	(*ClientMessage)(nil),       // 8: evalrun.v1.ClientMessage
+	(*ServerMessage)(nil),       // 9: evalrun.v1.ServerMessage
+	(*Failure)(nil),             // 10: evalrun.v1.Failure
+	(*UserError)(nil),           // 11: evalrun.v1.UserError
+	(*Error)(nil),               // 12: evalrun.v1.Error
+	(*Config)(nil),              // 13: evalrun.v1.Config
+	(*Adapter)(nil),             // 14: evalrun.v1.Adapter
+	(*Info)(nil),                // 15: evalrun.v1.Info
+	(*AdapterInfo)(nil),         // 16: evalrun.v1.AdapterInfo
+	(*Prices)(nil),              // 17: evalrun.v1.Prices
+	(*Request)(nil),             // 18: evalrun.v1.Request
+	(*Chat)(nil),                // 19: evalrun.v1.Chat
+	(*Message)(nil),             // 20: evalrun.v1.Message
+	(*Generation)(nil),          // 21: evalrun.v1.Generation
+	(*Pattern)(nil),             // 22: evalrun.v1.Pattern
+	(*Event)(nil),               // 23: evalrun.v1.Event
+	(*Progress)(nil),            // 24: evalrun.v1.Progress
+	(*Response)(nil),            // 25: evalrun.v1.Response
+	(*Likelihood)(nil),          // 26: evalrun.v1.Likelihood
+	(*Usage)(nil),               // 27: evalrun.v1.Usage
+	(*TrainRequest)(nil),        // 28: evalrun.v1.TrainRequest
+	(*TrainReply)(nil),          // 29: evalrun.v1.TrainReply
+	(*StopTrainingRequest)(nil), // 30: evalrun.v1.StopTrainingRequest
+	(*StopTrainingReply)(nil),   // 31: evalrun.v1.StopTrainingReply
+	(*Job)(nil),                 // 32: evalrun.v1.Job
+	(*TrainPlan)(nil),           // 33: evalrun.v1.TrainPlan
+	(*MemoryPart)(nil),          // 34: evalrun.v1.MemoryPart
+	(*TrainStep)(nil),           // 35: evalrun.v1.TrainStep
+	(*TrainEnd)(nil),            // 36: evalrun.v1.TrainEnd
+	nil,                         // 37: evalrun.v1.Config.OptionsEntry
 }
 var file_evalrun_v1_backend_proto_depIdxs = []int32{
 	13, // 0: evalrun.v1.ConfigureRequest.config:type_name -> evalrun.v1.Config
@@ -2322,7 +3198,7 @@ var file_evalrun_v1_backend_proto_depIdxs = []int32{
 	12, // 8: evalrun.v1.Failure.error:type_name -> evalrun.v1.Error
 	11, // 9: evalrun.v1.Failure.user:type_name -> evalrun.v1.UserError
 	14, // 10: evalrun.v1.Config.adapters:type_name -> evalrun.v1.Adapter
-	28, // 11: evalrun.v1.Config.options:type_name -> evalrun.v1.Config.OptionsEntry
+	37, // 11: evalrun.v1.Config.options:type_name -> evalrun.v1.Config.OptionsEntry
 	16, // 12: evalrun.v1.Info.adapters:type_name -> evalrun.v1.AdapterInfo
 	0,  // 13: evalrun.v1.Info.kinds:type_name -> evalrun.v1.Kind
 	17, // 14: evalrun.v1.Info.prices:type_name -> evalrun.v1.Prices
@@ -2337,19 +3213,29 @@ var file_evalrun_v1_backend_proto_depIdxs = []int32{
 	24, // 23: evalrun.v1.Event.progress:type_name -> evalrun.v1.Progress
 	26, // 24: evalrun.v1.Response.scores:type_name -> evalrun.v1.Likelihood
 	27, // 25: evalrun.v1.Response.usage:type_name -> evalrun.v1.Usage
-	2,  // 26: evalrun.v1.Backend.Configure:input_type -> evalrun.v1.ConfigureRequest
-	4,  // 27: evalrun.v1.Backend.Info:input_type -> evalrun.v1.InfoRequest
-	8,  // 28: evalrun.v1.Backend.Session:input_type -> evalrun.v1.ClientMessage
-	6,  // 29: evalrun.v1.Backend.Close:input_type -> evalrun.v1.CloseRequest
-	3,  // 30: evalrun.v1.Backend.Configure:output_type -> evalrun.v1.ConfigureReply
-	5,  // 31: evalrun.v1.Backend.Info:output_type -> evalrun.v1.InfoReply
-	9,  // 32: evalrun.v1.Backend.Session:output_type -> evalrun.v1.ServerMessage
-	7,  // 33: evalrun.v1.Backend.Close:output_type -> evalrun.v1.CloseReply
-	30, // [30:34] is the sub-list for method output_type
-	26, // [26:30] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	32, // 26: evalrun.v1.TrainRequest.job:type_name -> evalrun.v1.Job
+	33, // 27: evalrun.v1.TrainReply.plan:type_name -> evalrun.v1.TrainPlan
+	35, // 28: evalrun.v1.TrainReply.step:type_name -> evalrun.v1.TrainStep
+	36, // 29: evalrun.v1.TrainReply.end:type_name -> evalrun.v1.TrainEnd
+	10, // 30: evalrun.v1.TrainReply.failure:type_name -> evalrun.v1.Failure
+	34, // 31: evalrun.v1.TrainPlan.memory:type_name -> evalrun.v1.MemoryPart
+	2,  // 32: evalrun.v1.Backend.Configure:input_type -> evalrun.v1.ConfigureRequest
+	4,  // 33: evalrun.v1.Backend.Info:input_type -> evalrun.v1.InfoRequest
+	8,  // 34: evalrun.v1.Backend.Session:input_type -> evalrun.v1.ClientMessage
+	28, // 35: evalrun.v1.Backend.Train:input_type -> evalrun.v1.TrainRequest
+	30, // 36: evalrun.v1.Backend.StopTraining:input_type -> evalrun.v1.StopTrainingRequest
+	6,  // 37: evalrun.v1.Backend.Close:input_type -> evalrun.v1.CloseRequest
+	3,  // 38: evalrun.v1.Backend.Configure:output_type -> evalrun.v1.ConfigureReply
+	5,  // 39: evalrun.v1.Backend.Info:output_type -> evalrun.v1.InfoReply
+	9,  // 40: evalrun.v1.Backend.Session:output_type -> evalrun.v1.ServerMessage
+	29, // 41: evalrun.v1.Backend.Train:output_type -> evalrun.v1.TrainReply
+	31, // 42: evalrun.v1.Backend.StopTraining:output_type -> evalrun.v1.StopTrainingReply
+	7,  // 43: evalrun.v1.Backend.Close:output_type -> evalrun.v1.CloseReply
+	38, // [38:44] is the sub-list for method output_type
+	32, // [32:38] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_evalrun_v1_backend_proto_init() }
@@ -2371,13 +3257,19 @@ func file_evalrun_v1_backend_proto_init() {
 		(*Event_Error)(nil),
 		(*Event_Progress)(nil),
 	}
+	file_evalrun_v1_backend_proto_msgTypes[27].OneofWrappers = []any{
+		(*TrainReply_Plan)(nil),
+		(*TrainReply_Step)(nil),
+		(*TrainReply_End)(nil),
+		(*TrainReply_Failure)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_evalrun_v1_backend_proto_rawDesc), len(file_evalrun_v1_backend_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

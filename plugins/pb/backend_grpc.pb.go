@@ -19,10 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Backend_Configure_FullMethodName = "/evalrun.v1.Backend/Configure"
-	Backend_Info_FullMethodName      = "/evalrun.v1.Backend/Info"
-	Backend_Session_FullMethodName   = "/evalrun.v1.Backend/Session"
-	Backend_Close_FullMethodName     = "/evalrun.v1.Backend/Close"
+	Backend_Configure_FullMethodName    = "/evalrun.v1.Backend/Configure"
+	Backend_Info_FullMethodName         = "/evalrun.v1.Backend/Info"
+	Backend_Session_FullMethodName      = "/evalrun.v1.Backend/Session"
+	Backend_Train_FullMethodName        = "/evalrun.v1.Backend/Train"
+	Backend_StopTraining_FullMethodName = "/evalrun.v1.Backend/StopTraining"
+	Backend_Close_FullMethodName        = "/evalrun.v1.Backend/Close"
 )
 
 // BackendClient is the client API for Backend service.
@@ -40,6 +42,12 @@ type BackendClient interface {
 	// message is opened or failure. The client ends the session by closing its
 	// side of the stream; what is then in flight is cancelled.
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ClientMessage, ServerMessage], error)
+	// Train works through a job, where Info says that the backend trains. The
+	// last message is an end or a failure.
+	Train(ctx context.Context, in *TrainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TrainReply], error)
+	// StopTraining asks for a checkpoint and an end of the training; the stream
+	// of Train goes on until then.
+	StopTraining(ctx context.Context, in *StopTrainingRequest, opts ...grpc.CallOption) (*StopTrainingReply, error)
 	// Close frees what the backend holds. The process is then asked to end.
 	Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseReply, error)
 }
@@ -85,6 +93,35 @@ func (c *backendClient) Session(ctx context.Context, opts ...grpc.CallOption) (g
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Backend_SessionClient = grpc.BidiStreamingClient[ClientMessage, ServerMessage]
 
+func (c *backendClient) Train(ctx context.Context, in *TrainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TrainReply], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Backend_ServiceDesc.Streams[1], Backend_Train_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[TrainRequest, TrainReply]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Backend_TrainClient = grpc.ServerStreamingClient[TrainReply]
+
+func (c *backendClient) StopTraining(ctx context.Context, in *StopTrainingRequest, opts ...grpc.CallOption) (*StopTrainingReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StopTrainingReply)
+	err := c.cc.Invoke(ctx, Backend_StopTraining_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *backendClient) Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CloseReply)
@@ -110,6 +147,12 @@ type BackendServer interface {
 	// message is opened or failure. The client ends the session by closing its
 	// side of the stream; what is then in flight is cancelled.
 	Session(grpc.BidiStreamingServer[ClientMessage, ServerMessage]) error
+	// Train works through a job, where Info says that the backend trains. The
+	// last message is an end or a failure.
+	Train(*TrainRequest, grpc.ServerStreamingServer[TrainReply]) error
+	// StopTraining asks for a checkpoint and an end of the training; the stream
+	// of Train goes on until then.
+	StopTraining(context.Context, *StopTrainingRequest) (*StopTrainingReply, error)
 	// Close frees what the backend holds. The process is then asked to end.
 	Close(context.Context, *CloseRequest) (*CloseReply, error)
 	mustEmbedUnimplementedBackendServer()
@@ -130,6 +173,12 @@ func (UnimplementedBackendServer) Info(context.Context, *InfoRequest) (*InfoRepl
 }
 func (UnimplementedBackendServer) Session(grpc.BidiStreamingServer[ClientMessage, ServerMessage]) error {
 	return status.Error(codes.Unimplemented, "method Session not implemented")
+}
+func (UnimplementedBackendServer) Train(*TrainRequest, grpc.ServerStreamingServer[TrainReply]) error {
+	return status.Error(codes.Unimplemented, "method Train not implemented")
+}
+func (UnimplementedBackendServer) StopTraining(context.Context, *StopTrainingRequest) (*StopTrainingReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method StopTraining not implemented")
 }
 func (UnimplementedBackendServer) Close(context.Context, *CloseRequest) (*CloseReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Close not implemented")
@@ -198,6 +247,35 @@ func _Backend_Session_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Backend_SessionServer = grpc.BidiStreamingServer[ClientMessage, ServerMessage]
 
+func _Backend_Train_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(TrainRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(BackendServer).Train(m, &grpc.GenericServerStream[TrainRequest, TrainReply]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Backend_TrainServer = grpc.ServerStreamingServer[TrainReply]
+
+func _Backend_StopTraining_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StopTrainingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BackendServer).StopTraining(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Backend_StopTraining_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BackendServer).StopTraining(ctx, req.(*StopTrainingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Backend_Close_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CloseRequest)
 	if err := dec(in); err != nil {
@@ -232,6 +310,10 @@ var Backend_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Backend_Info_Handler,
 		},
 		{
+			MethodName: "StopTraining",
+			Handler:    _Backend_StopTraining_Handler,
+		},
+		{
 			MethodName: "Close",
 			Handler:    _Backend_Close_Handler,
 		},
@@ -242,6 +324,11 @@ var Backend_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Backend_Session_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Train",
+			Handler:       _Backend_Train_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "evalrun/v1/backend.proto",
