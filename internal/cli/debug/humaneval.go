@@ -43,7 +43,7 @@ func newHumaneval() *cobra.Command {
 		Long: "humaneval reads {\"prompt\",\"completion\",\"test\",\"entry_point\",\"timeout\"} (3 seconds where there is\n" +
 			"none) and writes {\"passed\",\"result\"}: \"passed\", \"timed out\" or \"failed: \" and the exception's text.\n" +
 			"What held the programs in is said on standard error.",
-		Example: `  echo '{"prompt":"def f():\n","completion":"    return 1\n","test":"def check(f):\n    assert f() == 1\n","entry_point":"f"}' | evalrun debug humaneval`,
+		Example: `  printf '%s\n' '{"prompt":"def f():\n","completion":"    return 1\n","test":"def check(f):\n    assert f() == 1\n","entry_point":"f"}' | evalrun debug humaneval`,
 		Args:    cobra.NoArgs,
 	}
 	in := inFlag(cmd)
