@@ -26,6 +26,7 @@ type Device struct {
 	oldest int
 	failed func(*Fault)
 	train  cache // keys and values of AttentionTrain
+	brain  bool  // products of bfloat16 values; see Brain
 }
 
 var _ kernels.TrainDevice = (*Device)(nil)
@@ -40,11 +41,16 @@ func Over(driver Driver, failed func(*Fault)) *Device {
 	return &Device{driver: driver, heap: heap{driver: driver, free: map[int64][]uint64{}}, found: map[string]uintptr{}, failed: failed}
 }
 
-// Name is "cuda".
-func (d *Device) Name() string { return "cuda" }
+// Name is "cuda", or "cuda-bf16" after Brain.
+func (d *Device) Name() string {
+	if d.brain {
+		return "cuda-bf16"
+	}
+	return "cuda"
+}
 
 // Description names the processor as well.
-func (d *Device) Description() string { return fmt.Sprintf("cuda (%s)", d.driver.Name()) }
+func (d *Device) Description() string { return fmt.Sprintf("%s (%s)", d.Name(), d.driver.Name()) }
 
 // Memory tells the GPU's free and whole memory in bytes.
 func (d *Device) Memory() (free, total int64) { return d.driver.Memory() }

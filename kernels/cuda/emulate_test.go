@@ -23,3 +23,10 @@ func TestEmulatedSameBits(t *testing.T) {
 	kerneltest.SameBits(t, func(threads int) kernels.Device { return open(threads) })
 	kerneltest.SameBitsTrain(t, func(threads int) kernels.TrainDevice { return open(threads) })
 }
+
+// Dequantising to bfloat16 gives the weight's values rounded.
+func TestEmulatedDequantise(t *testing.T) {
+	d := Over(emulate.New(), nil)
+	defer d.Close()
+	dequantised(t, d)
+}

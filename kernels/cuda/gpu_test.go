@@ -3,9 +3,14 @@
 package cuda
 
 import (
+	"fmt"
+	"math"
+	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
 	"github.com/evalrun/evalrun/kernels/kerneltest"
 )
 
@@ -31,4 +36,303 @@ func TestSameBits(t *testing.T) {
 	defer keep.Close()
 	kerneltest.SameBits(t, func(int) kernels.Device { return openGPU(t) })
 	kerneltest.SameBitsTrain(t, func(int) kernels.TrainDevice { return openGPU(t) })
+}
+
+func TestDequantise(t *testing.T) {
+	d := openGPU(t)
+	defer d.Close()
+	dequantised(t, d)
+}
+
+// Products of bfloat16 values: against the exact ones of the rounded operands,
+// in shapes that fill no tile, and a row the same alone.
+func TestBrain(t *testing.T) {
+	exact, fast := openGPU(t), openGPU(t)
+	defer exact.Close()
+	defer fast.Close()
+	if err := fast.Brain(); err != nil {
+		t.Skip(err)
+	}
+	rng := rand.New(rand.NewPCG(5, 5))
+	for _, s := range [][3]int{{1, 64, 64}, {3, 70, 192}, {130, 300, 128}, {257, 513, 1024}, {64, 4096, 4096}} {
+		m, n, k := s[0], s[1], s[2]
+		w := nf4(t, n, k, format.BF16)
+		x, back := make([]float32, m*k), make([]float32, m*n)
+		for _, v := range [][]float32{x, back} {
+			for i := range v {
+				v[i] = float32(rng.NormFloat64())
+			}
+			format.RoundTo(v, format.BF16)
+		}
+		run := func(d *Device, rows int, add kernels.Epilogue, turned bool) []float32 {
+			p, err := d.Prepare(w, kernels.ForMatMul)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, width := x[:rows*k], n
+			if turned {
+				in, width = back[:rows*n], k
+			}
+			a, _ := d.Alloc(format.F32, len(in))
+			b, _ := d.Alloc(format.F32, rows*width)
+			d.Write(a, in)
+			d.Fill(b, rows*width, 0.5)
+			if turned {
+				d.MatMulBack(b, a, rows, p, add)
+			} else {
+				d.MatMul(b, a, rows, p, add)
+			}
+			got := make([]float32, rows*width)
+			d.Read(got, b)
+			return got
+		}
+		for _, turned := range []bool{false, true} {
+			for _, e := range []kernels.Epilogue{kernels.Store, kernels.Add} {
+				got, want := run(fast, m, e, turned), run(exact, m, e, turned)
+				for i := range want {
+					if math.Abs(float64(got[i]-want[i])) > 3e-5*math.Sqrt(float64(len(want)/m))+1e-4 {
+						t.Fatalf("%v, turned %v, epilogue %d: value %d is %g, want %g", s, turned, e, i, got[i], want[i])
+					}
+				}
+				one := run(fast, 1, e, turned)
+				for i := range one {
+					if one[i] != got[i] {
+						t.Fatalf("%v: value %d of a row alone is %g, was %g", s, i, one[i], got[i])
+					}
+				}
+			}
+		}
+	}
+}
+
+// ceilings of an H100 SXM, for the figures' shares.
+const (
+	peakBytes = 3.35e12
+	peakBrain = 790e12 // what a library's product reaches
+	peakFloat = 67e12
+)
+
+// measure finds the time of one f on the GPU, over a quarter of a second after a
+// warm-up. b.N is not looked at: run with -test.benchtime 1x.
+func measure(d *Device, f func()) time.Duration {
+	f()
+	d.Sync()
+	for n := 2; ; n *= 2 {
+		start := time.Now()
+		for range n {
+			f()
+		}
+		d.Sync()
+		if t := time.Since(start); t > 250*time.Millisecond {
+			return t / time.Duration(n)
+		}
+	}
+}
+
+// timed reports the rate of f beside its ceiling.
+func timed(b *testing.B, d *Device, amount, ceiling float64, unit string, f func()) {
+	rate := amount / measure(d, f).Seconds()
+	b.ReportMetric(rate/1e12, unit)
+	b.ReportMetric(100*rate/ceiling, "%ofceiling")
+}
+
+func BenchmarkCopy(b *testing.B) {
+	d := openGPU(b)
+	defer d.Close()
+	const n = 512 << 20 / 4
+	x, _ := d.Alloc(format.F32, n)
+	y, _ := d.Alloc(format.F32, n)
+	timed(b, d, 8*n, peakBytes, "TB/s", func() { d.Scale(y, x, n, 2) })
+}
+
+func BenchmarkDequantiseNF4(b *testing.B) {
+	d := openGPU(b)
+	defer d.Close()
+	w := nf4(b, 8192, 14336, format.BF16)
+	p, err := d.Prepare(w, kernels.ForMatMul)
+	if err != nil {
+		b.Fatal(err)
+	}
+	n := w.N * w.K
+	out := d.scratch(n / 2)
+	timed(b, d, float64(w.Quant.Bytes(int64(n)))+2*float64(n), peakBytes, "TB/s", func() { d.dequantise(out.at, p.(*weight)) })
+}
+
+func BenchmarkGEMMBF16(b *testing.B) {
+	d := openGPU(b)
+	defer d.Close()
+	if err := d.Brain(); err != nil {
+		b.Skip(err)
+	}
+	for _, n := range []int{4096, 8192} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			x, _ := d.Alloc(format.F32, n*n)
+			host := make([]float32, n*n)
+			rng := rand.New(rand.NewPCG(1, 1))
+			for i := range host {
+				host[i] = rng.Float32() - 0.5
+			}
+			d.Write(x, host)
+			a, w, out := d.scratch(n*n/2), d.scratch(n*n/2), d.scratch(n*n)
+			d.each("toBrain", n*n/8, a.at, on(x, n*n, "x"), num(n*n))
+			d.each("toBrain", n*n/8, w.at, on(x, n*n, "x"), num(n*n))
+			timed(b, d, 2*float64(n)*float64(n)*float64(n), peakBrain, "TFLOP/s", func() { d.gemmBrain(out.at, a.at, w.at, n, n, n, kernels.Store) })
+		})
+	}
+}
+
+func BenchmarkGEMMF32(b *testing.B) {
+	d := openGPU(b)
+	defer d.Close()
+	const n = 4096
+	for _, rows := range []int{16, 64, 820} {
+		b.Run(fmt.Sprint(rows), func(b *testing.B) {
+			p, err := d.Prepare(nf4(b, n, n, format.BF16), kernels.ForMatMul)
+			if err != nil {
+				b.Fatal(err)
+			}
+			x, _ := d.Alloc(format.F32, rows*n)
+			y, _ := d.Alloc(format.F32, rows*n)
+			timed(b, d, 2*float64(rows)*n*n, peakFloat, "TFLOP/s", func() { d.MatMul(y, x, rows, p, kernels.Store) })
+		})
+	}
+}
+
+// mistral is the shape of Mistral-7B: 32 layers of random NF4 weights and a
+// head in bfloat16.
+type mistral struct {
+	d                      *Device
+	q, k, v, o, up, down   []kernels.Prepared
+	gate                   []kernels.Prepared
+	head                   kernels.Prepared
+	caches                 []kernels.KV
+	norm, cos, sin         kernels.Buffer
+	x, h, qs, ks, vs, a, b kernels.Buffer
+	logits                 kernels.Buffer
+	bytes                  int64
+}
+
+const (
+	width, inner, vocab    = 4096, 14336, 32000
+	heads, kvHeads, dim    = 32, 8, 128
+	layers, context, batch = 32, 1024, 64
+)
+
+func newMistral(b *testing.B, d *Device, pages int) *mistral {
+	m := &mistral{d: d}
+	prepare := func(w kernels.Weight) kernels.Prepared {
+		p, err := d.Prepare(w, kernels.ForMatMul)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.bytes += p.Bytes()
+		return p
+	}
+	square, narrow := nf4(b, width, width, format.BF16), nf4(b, kvHeads*dim, width, format.BF16)
+	wide, tall := nf4(b, inner, width, format.BF16), nf4(b, width, inner, format.BF16)
+	for range layers {
+		m.q, m.o = append(m.q, prepare(square)), append(m.o, prepare(square))
+		m.k, m.v = append(m.k, prepare(narrow)), append(m.v, prepare(narrow))
+		m.gate, m.up = append(m.gate, prepare(wide)), append(m.up, prepare(wide))
+		m.down = append(m.down, prepare(tall))
+		kv, err := d.AllocKV(pages, kvHeads, dim)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.caches = append(m.caches, kv)
+	}
+	m.head = prepare(kernels.Weight{Name: "head", Type: format.BF16, N: vocab, K: width, Data: make([]byte, 2*vocab*width)})
+	buf := func(n int) kernels.Buffer {
+		x, err := d.Alloc(format.F32, n)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return x
+	}
+	m.norm, m.cos, m.sin = buf(width), buf(context*dim/2), buf(context*dim/2)
+	d.Fill(m.norm, width, 1)
+	m.x, m.h, m.a, m.b = buf(batch*width), buf(batch*width), buf(batch*inner), buf(batch*inner)
+	m.qs, m.ks, m.vs, m.logits = buf(batch*width), buf(batch*kvHeads*dim), buf(batch*kvHeads*dim), buf(batch*vocab)
+	d.Fill(m.x, batch*width, 0.01)
+	return m
+}
+
+// step is the work of one token for each span, and the read of its logits.
+func (m *mistral) step(spans []kernels.Span, logits []float32) {
+	d, rows := m.d, len(spans)
+	pos := make([]int32, rows)
+	for i, s := range spans {
+		pos[i] = int32(s.Pos)
+	}
+	for l := range layers {
+		d.RMSNorm(m.h, m.x, m.norm, rows, 1e-5)
+		d.MatMul(m.qs, m.h, rows, m.q[l], kernels.Store)
+		d.MatMul(m.ks, m.h, rows, m.k[l], kernels.Store)
+		d.MatMul(m.vs, m.h, rows, m.v[l], kernels.Store)
+		d.Rope(m.qs, heads, dim, m.cos, m.sin, dim/2, pos, kernels.RopeHalves)
+		d.Rope(m.ks, kvHeads, dim, m.cos, m.sin, dim/2, pos, kernels.RopeHalves)
+		d.StoreKV(m.caches[l], m.ks.Slice(0, rows*kvHeads*dim), m.vs.Slice(0, rows*kvHeads*dim), spans)
+		d.Attention(m.h, m.qs.Slice(0, rows*width), m.caches[l], spans, heads, kernels.AttentionOptions{Scale: 0.088})
+		d.MatMul(m.x, m.h, rows, m.o[l], kernels.Add)
+		d.RMSNorm(m.h, m.x, m.norm, rows, 1e-5)
+		d.MatMul(m.a, m.h, rows, m.gate[l], kernels.Store)
+		d.MatMul(m.b, m.h, rows, m.up[l], kernels.Store)
+		d.Gate(m.a, m.a, m.b, rows*inner, kernels.SiLU)
+		d.MatMul(m.x, m.a, rows, m.down[l], kernels.Add)
+	}
+	d.RMSNorm(m.h, m.x, m.norm, rows, 1e-5)
+	d.MatMul(m.logits, m.h, rows, m.head, kernels.Store)
+	d.Read(logits, m.logits)
+}
+
+// BenchmarkDecode is the decoding step of Mistral-7B in NF4 at position 200,
+// all of a token's operations and the read of its logits, by rows.
+func BenchmarkDecode(b *testing.B) {
+	d := openGPU(b)
+	defer d.Close()
+	const pos = 200
+	each := pos/kernels.PageTokens + 1
+	m := newMistral(b, d, 50*each)
+	for _, rows := range []int{1, 8, 50} {
+		b.Run(fmt.Sprint(rows), func(b *testing.B) {
+			var spans []kernels.Span
+			for i := range rows {
+				s := kernels.Span{Row: i, N: 1, Pos: pos}
+				for p := range each {
+					s.Pages = append(s.Pages, int32(i*each+p))
+				}
+				spans = append(spans, s)
+			}
+			logits := make([]float32, rows*vocab)
+			rate := 1 / measure(d, func() { m.step(spans, logits) }).Seconds()
+			b.ReportMetric(rate*float64(rows), "tok/s")
+			b.ReportMetric(100*rate*float64(m.bytes)/peakBytes, "%ofceiling")
+		})
+	}
+}
+
+// BenchmarkGEMV is each product of a decoding step alone.
+func BenchmarkGEMV(b *testing.B) {
+	d := openGPU(b)
+	defer d.Close()
+	for _, s := range [][2]int{{4096, 4096}, {1024, 4096}, {14336, 4096}, {4096, 14336}} {
+		b.Run(fmt.Sprint(s), func(b *testing.B) {
+			w := nf4(b, s[0], s[1], format.BF16)
+			var ps []kernels.Prepared // more than the cache holds
+			for bytes := int64(0); bytes < 200<<20; bytes += ps[0].Bytes() {
+				p, err := d.Prepare(w, kernels.ForMatMul)
+				if err != nil {
+					b.Fatal(err)
+				}
+				ps = append(ps, p)
+			}
+			x, _ := d.Alloc(format.F32, s[1])
+			y, _ := d.Alloc(format.F32, s[0])
+			i := 0
+			timed(b, d, float64(w.Quant.Bytes(int64(s[0]*s[1]))), peakBytes, "TB/s", func() {
+				d.MatMul(y, x, 1, ps[i%len(ps)], kernels.Store)
+				i++
+			})
+		})
+	}
 }

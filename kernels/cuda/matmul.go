@@ -14,6 +14,10 @@ const tileSide = 64
 
 func (d *Device) MatMul(dst, x kernels.Buffer, rows int, p kernels.Prepared, e kernels.Epilogue) {
 	w := p.(*weight)
+	if d.brain && w.k%brainDepth == 0 {
+		d.multiplyBrain(on(dst, rows*w.n, "dst"), on(x, rows*w.k, "x"), rows, w, e)
+		return
+	}
 	d.multiply(on(dst, rows*w.n, "dst"), on(x, rows*w.k, "x"), rows, w, e, 1)
 }
 
@@ -97,6 +101,10 @@ func (d *Device) RowNorms(dst kernels.Buffer, p kernels.Prepared, l kernels.LowR
 
 func (d *Device) MatMulBack(dx, dy kernels.Buffer, rows int, p kernels.Prepared, e kernels.Epilogue) {
 	w := p.(*weight)
+	if d.brain && w.n%brainDepth == 0 {
+		d.multiplyBackBrain(on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), rows, w, e)
+		return
+	}
 	d.launch(w.kernel("gemmBack"), (w.k+tileSide-1)/tileSide, (rows+tileSide-1)/tileSide, 256, 0,
 		append([]uint64{on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), num(rows), num(w.n), num(w.k), add(e)}, w.args...)...)
 }

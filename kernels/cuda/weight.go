@@ -28,6 +28,7 @@ type weight struct {
 	bytes  int64
 	source kernels.Buffer // of a trained one
 	wide   bool           // whole pieces of 32 values may be read at once
+	words  bool           // 4-bit codes in whole words of 8 within a block
 }
 
 func (w *weight) Shape() (n, k int) { return w.n, w.k }
@@ -38,7 +39,7 @@ func (w *weight) kernel(name string) string { return kernelNames[name][w.kind] }
 
 var kernelNames = func() map[string][5]string {
 	all := map[string][5]string{}
-	for _, name := range []string{"embed", "decode", "rowNorms", "gemv1", "gemv2", "gemv4", "gemv8", "gemm", "gemmBack"} {
+	for _, name := range []string{"embed", "decode", "rowNorms", "gemv1", "gemv2", "gemv4", "gemv8", "gemm", "gemmBack", "brainOf", "brainTurned"} {
 		var kinds [5]string
 		for i := range kinds {
 			kinds[i] = fmt.Sprintf("%s_%d", name, i)
@@ -169,6 +170,7 @@ func (d *Device) prepareQuant(p *weight, q *format.Quant) error {
 	p.args = []uint64{data, mapAt, absmax, nestedCodes, nestedMap, num(q.Block), num(shift), num(block2), num(first), real32(offset), num(round)}
 	// A piece must lie in one block, at a multiple of 16 bytes.
 	p.wide = first%piece == 0 && p.k%piece == 0 && q.Block%piece == 0
+	p.words = p.kind == kindCode4 && first%8 == 0 && q.Block%8 == 0 && n%8 == 0
 	return nil
 }
 

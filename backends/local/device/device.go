@@ -18,7 +18,7 @@ import (
 func Names() []string {
 	names := []string{"cpu", "ref"}
 	if cuda.Built {
-		names = append(names, "cuda")
+		names = append(names, "cuda", "cuda-bf16")
 	}
 	return names
 }
@@ -28,14 +28,14 @@ func Check(name string) error {
 	switch {
 	case name == "" || slices.Contains(Names(), name):
 		return nil
-	case name == "cuda":
+	case name == "cuda" || name == "cuda-bf16":
 		return cuda.ErrNotBuilt
 	}
 	return errors.New("there is no such device here")
 }
 
-// Open starts a device: cpu with so many threads (0 is all), ref, or cuda. The
-// default is cuda where the build has it and a GPU starts, else cpu.
+// Open starts a device: cpu with so many threads (0 is all), ref, cuda, or
+// cuda-bf16 with products of values rounded to bfloat16. The default is cuda where the build has it and a GPU starts, else cpu.
 func Open(name string, threads int) (kernels.Device, error) {
 	if err := Check(name); err != nil {
 		return nil, fmt.Errorf("device %s: %w", name, err)
@@ -43,10 +43,16 @@ func Open(name string, threads int) (kernels.Device, error) {
 	switch {
 	case name == "ref":
 		return ref.New(), nil
-	case name == "cuda" || name == "" && cuda.Built:
+	case name == "cuda" || name == "cuda-bf16" || name == "" && cuda.Built:
 		d, err := cuda.Open(0, Failed)
-		if err == nil || name != "" {
-			return d, err
+		if err == nil && name == "cuda-bf16" {
+			err = d.Brain()
+		}
+		if err == nil {
+			return d, nil
+		}
+		if name != "" {
+			return nil, fmt.Errorf("device %s: %w", name, err)
 		}
 		fmt.Fprintf(os.Stderr, "evalrun: computing on the CPU: %v\n", err)
 	}

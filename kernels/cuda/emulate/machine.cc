@@ -122,6 +122,10 @@ extern "C" void *emulateFind(const char *name) { return dlsym(RTLD_DEFAULT, name
 
 #include "../src/weight.h"
 #include "../src/attention.cu"
+namespace brain {
+#include "../src/brain.cu"
+}
+#undef EACH
 namespace elementwise {
 #include "../src/elementwise.cu"
 }

@@ -46,3 +46,8 @@ DEVICE double sqrt64(double x) { return sqrt(x); }
 DEVICE float max32(float a, float b) { return a > b ? a : b; }
 DEVICE float halfFloat(u16 h) { return (float)__builtin_bit_cast(_Float16, h); }
 DEVICE float roundHalf(float x) { return (float)(_Float16)x; }
+DEVICE u32 toBfloat(float x) {
+	u32 b = floatBits(x);
+	return x != x ? 0x7fffu : (b + 0x7fffu + (b >> 16 & 1)) >> 16;
+}
+DEVICE u32 brains(float low, float high) { return toBfloat(low) | toBfloat(high) << 16; }

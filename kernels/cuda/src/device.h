@@ -53,6 +53,12 @@ DEVICE float roundHalf(float x) {
 	asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
 	return halfFloat(h);
 }
+// brains are two values rounded to bfloat16, low in the low half.
+DEVICE u32 brains(float low, float high) {
+	u32 two;
+	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(two) : "f"(high), "f"(low));
+	return two;
+}
 #endif
 
 struct alignas(16) f32x4 {

@@ -1,0 +1,74 @@
+package cuda
+
+import (
+	"fmt"
+
+	"github.com/evalrun/evalrun/kernels"
+)
+
+// Tiles of src/gemm_sm90.cu.
+const (
+	brainRows, brainCols, brainDepth = 128, 256, 64
+	brainShared                      = 4*(brainRows+brainCols)*brainDepth*2 + 1024
+)
+
+// Brain makes MatMul and MatMulBack round both operands to bfloat16 and sum their products in
+// float32 on the matrix units of a Hopper processor: many times as fast with
+// many rows (reading prompts), slow with few, and not exact. A row has the same
+// bits alone and among others. Weights whose rows are no multiple of 64 values
+// are multiplied with as before.
+func (d *Device) Brain() error {
+	if _, err := d.driver.Function("gemmBrain"); err != nil {
+		return fmt.Errorf("products in bfloat16: %w", err)
+	}
+	d.brain = true
+	return nil
+}
+
+// multiplyBrain brings both operands to bfloat16 first.
+func (d *Device) multiplyBrain(dst, x uint64, rows int, w *weight, e kernels.Epilogue) {
+	if rows == 0 {
+		return
+	}
+	in := d.scratch(rows * w.k / 2)
+	d.each("toBrain", rows*w.k/8, in.at, x, num(rows*w.k))
+	values, held := d.brainValues(w)
+	d.gemmBrain(dst, in.at, values, rows, w.n, w.k, e)
+	_ = held
+}
+
+// brainValues is the weight as bfloat16, decoded where it is not.
+func (d *Device) brainValues(w *weight) (at uint64, held *block) {
+	if w.kind == kindBF16 && w.args[0]%16 == 0 {
+		return w.args[0], nil
+	}
+	n := w.n * w.k
+	held = d.scratch((n + 1) / 2)
+	d.dequantise(held.at, w)
+	return held.at, held
+}
+
+// dequantise writes the weight's values as bfloat16.
+func (d *Device) dequantise(at uint64, w *weight) {
+	n := w.n * w.k
+	if w.words {
+		d.launch("dequantise4", min((n/8+1023)/1024, 132*8), 1, 256, 0, append([]uint64{at, num(n)}, w.args...)...)
+		return
+	}
+	d.each(w.kernel("brainOf"), n, append([]uint64{at, num(n)}, w.args...)...)
+}
+
+func (d *Device) gemmBrain(dst, a, b uint64, m, n, k int, e kernels.Epilogue) {
+	d.launch("gemmBrain", (m+brainRows-1)/brainRows, (n+brainCols-1)/brainCols, 256, brainShared, dst, a, b, num(m), num(n), num(k), add(e))
+}
+
+// multiplyBackBrain multiplies with the transposed weight.
+func (d *Device) multiplyBackBrain(dx, dy uint64, rows int, w *weight, e kernels.Epilogue) {
+	if rows == 0 {
+		return
+	}
+	in, turned := d.scratch(rows*w.n/2), d.scratch((w.n*w.k+1)/2)
+	d.each("toBrain", rows*w.n/8, in.at, dy, num(rows*w.n))
+	d.launch(w.kernel("brainTurned"), (w.k+31)/32, (w.n+31)/32, 256, 0, append([]uint64{turned.at, num(w.n), num(w.k)}, w.args...)...)
+	d.gemmBrain(dx, in.at, turned.at, rows, w.k, w.n, e)
+}
