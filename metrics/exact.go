@@ -35,7 +35,7 @@ func exactMatchFactory() Factory {
 				if err != nil {
 					return failed(err.Error())
 				}
-				return hit(answer, slices.ContainsFunc(it.Targets, func(t string) bool {
+				return hit(it.Text, slices.ContainsFunc(it.Targets, func(t string) bool {
 					target, err := normal(t)
 					return err == nil && target == answer
 				}))

@@ -151,7 +151,7 @@ func readLimited(name string) ([]byte, error) {
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err == nil && len(b) > maxFile {
-		err = errors.New("larger than 1 MiB, which no metadata.yaml is")
+		err = errors.New("larger than 1 MiB, which no task file is")
 	}
 	return b, err
 }

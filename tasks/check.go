@@ -31,7 +31,7 @@ func (d *decoder) check(f *File, o Options) {
 		d.complain(n, "use letters, digits, _ - and .", "task name %q cannot be a file name", t.Name)
 	}
 	for _, key := range []string{"prompt", "target"} {
-		if n := d.places[key]; n != nil && isText(n) && n.Value == "" && !(key == "prompt" && promptless(t)) {
+		if n := d.places[key]; n != nil && isText(n) && n.Value == "" && !(key == "prompt" && (promptless(t) || t.Template == core.TemplateJinja)) {
 			d.complain(n, "write what it says", "%s is empty", key)
 		}
 	}

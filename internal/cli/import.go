@@ -20,7 +20,8 @@ func newImport() *cobra.Command {
 		Use:   "import",
 		Short: "make task files of somebody else's",
 		Example: "  evalrun import lora-bakeoff --help\n" +
-			"  evalrun import lora-bakeoff lora_bakeoff --out published",
+			"  evalrun import lora-bakeoff lora_bakeoff --out published\n" +
+			"  evalrun import lm-eval lm_eval/tasks/arc --out imported",
 		Args: onlySubcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -41,7 +42,7 @@ func newImport() *cobra.Command {
 	}
 	bakeoff.Flags().StringVar(&out, "out", "published", "folder for the task files")
 	bakeoff.Flags().BoolVar(&asJSON, "json", false, "one JSON array with what is known of each task")
-	cmd.AddCommand(bakeoff)
+	cmd.AddCommand(bakeoff, newImportLMEval())
 	return cmd
 }
 

@@ -42,6 +42,7 @@ func parts() []part {
 		{"train", "training/run", checkTrain},
 		{"lr", "training/lr/meta.json", checkLR},
 		{"optim", "training/adam/meta.json", checkOptim},
+		{"lm_eval", "scoring/lm_eval/samples.jsonl", checkLMEval},
 		{"humaneval", "scoring/humaneval.jsonl", checkHumaneval},
 	}
 }
