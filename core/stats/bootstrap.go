@@ -7,6 +7,10 @@ import (
 	"slices"
 )
 
+// MaxResamples is the number of replicates that a caller should allow: all are
+// kept, eight bytes each.
+const MaxResamples = 10_000_000
+
 // BootstrapMean is the percentile interval of the mean: resamples draws of
 // len(values) values with replacement, from the seed alone.
 func BootstrapMean(values []float64, resamples int, seed uint64, level float64) Interval {

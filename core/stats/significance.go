@@ -87,9 +87,11 @@ func PassAtK(n, c, k int) float64 {
 	if n-c < k {
 		return 1
 	}
+	// C(n−c, k)/C(n, k) is symmetric in c and k: the shorter product will do.
+	c, k = max(c, k), min(c, k)
 	fail := 1.0
-	for i := n - c + 1; i <= n; i++ {
-		fail *= 1 - float64(k)/float64(i)
+	for i := n - k + 1; i <= n; i++ {
+		fail *= 1 - float64(c)/float64(i)
 	}
 	return 1 - fail
 }

@@ -138,7 +138,8 @@ func wilsonShare(p, n, level float64) Interval {
 }
 
 // Percentile is the q-th percentile, q from 0 to 100, by linear interpolation
-// between the order statistics (numpy's default). values is not changed.
+// between the order statistics (numpy's default). values is not changed. A NaN
+// among them gives NaN.
 func Percentile(values []float64, q float64) float64 {
 	sorted := slices.Clone(values)
 	slices.Sort(sorted)
@@ -147,7 +148,7 @@ func Percentile(values []float64, q float64) float64 {
 
 func percentileSorted(sorted []float64, q float64) float64 {
 	n := len(sorted)
-	if n == 0 || !(q >= 0 && q <= 100) {
+	if n == 0 || !(q >= 0 && q <= 100) || math.IsNaN(sorted[0]) { // NaN sorts to the front
 		return math.NaN()
 	}
 	at := q / 100 * float64(n-1)

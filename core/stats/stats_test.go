@@ -217,6 +217,7 @@ func TestKnownValues(t *testing.T) {
 		{"percentile", Percentile([]float64{4, 3, 2, 1}, 95), 3.85},
 		{"pass@1", PassAtK(10, 3, 1), 0.3},
 		{"pass@5", PassAtK(10, 3, 5), 1 - 21.0/252},
+		{"pass@3 of many", PassAtK(1_000_000_000, 999_999_000, 1), 0.999999},
 		{"pass@8", PassAtK(10, 3, 8), 1},
 		{"holm", Holm([]float64{0.01, 0.04, 0.03, 0.005})[2], 0.06},
 	} {
@@ -252,6 +253,7 @@ func TestNoAnswerIsNaN(t *testing.T) {
 		"t of one":        StudentT([]float64{1}, 0.95).Low,
 		"mean interval":   MeanInterval(nil, 0, 1, 0.95).Low,
 		"percentile":      Percentile(nil, 50),
+		"percentile NaN":  Percentile([]float64{1, math.NaN(), 3}, 50),
 		"percentile q":    Percentile([]float64{1}, 101),
 		"bootstrap":       BootstrapMean(nil, 10, 1, 0.95).Low,
 		"paired lengths":  PairedBootstrap([]float64{1}, []float64{1, 2}, 10, 1).MeanDifference,

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/stats"
 	"github.com/evalrun/evalrun/internal/nearest"
 	"github.com/evalrun/evalrun/results"
 	"github.com/evalrun/evalrun/results/compare"
@@ -36,6 +37,9 @@ func newCompare() *cobra.Command {
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			defer maker.Close()
+			if o.Resamples < 1 || o.Resamples > stats.MaxResamples {
+				return &core.UserError{Where: fmt.Sprintf("--resamples %d", o.Resamples), Message: fmt.Sprintf("from 1 to %d can be drawn", stats.MaxResamples), Hint: "leave it out for 10000"}
+			}
 			pairs, err := comparePairs(out, args)
 			if err != nil {
 				return err

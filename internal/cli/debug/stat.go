@@ -167,7 +167,10 @@ func statPairedBootstrap(in statInput) (any, error) {
 		ShareAtOrBelow0 Number    `json:"share_at_or_below_0"`
 	}
 	resamples := in.Resamples
-	if resamples <= 0 {
+	switch {
+	case resamples < 0 || resamples > stats.MaxResamples:
+		return nil, &core.UserError{Message: fmt.Sprintf("resamples is %d", resamples), Hint: fmt.Sprintf("1 to %d can be drawn", stats.MaxResamples)}
+	case resamples == 0:
 		resamples = defaultResamples
 	}
 	var p stats.Paired

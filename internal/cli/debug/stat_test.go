@@ -95,6 +95,8 @@ func TestStatMistakes(t *testing.T) {
 		{"mcnemar", `{"b":[1],"c":2}`, "no count"},
 		{"paired_bootstrap", `{"a":[1],"b":[1,2]}`, "a has 1 values and b has 2"},
 		{"paired_bootstrap", `{"a":[1],"b":[1],"indices":[[1]]}`, "draws pair 1 of 1"},
+		{"paired_bootstrap", `{"a":[1],"b":[1],"resamples":-1}`, "resamples is -1"},
+		{"paired_bootstrap", `{"a":[1],"b":[1],"resamples":100000000000}`, "resamples is 1"},
 		{"ols", `{"x":[[1],[1,2]],"y":[1,2]}`, "row 1 of x has 2 columns"},
 		{"ridge", `{"x":[[1]],"y":[1],"lambda":0}`, "lambda is 0"},
 		{"correlation", `{"x":[1,2],"y":[1]}`, "x has 2 values"},
