@@ -141,6 +141,8 @@ type (
 		body   []stmt
 		hidden []string
 	}
+	// loaderStmt is include, import or extends.
+	loaderStmt   struct{ line int }
 	breakStmt    struct{}
 	continueStmt struct{}
 )

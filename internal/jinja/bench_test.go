@@ -8,7 +8,8 @@ import (
 )
 
 // BenchmarkRender renders a ChatML conversation of 20 turns of 200 bytes. The
-// peer: `python -m timeit` of transformers' compiled template, about 30 µs.
+// peer, the same template compiled by transformers, takes 25 µs of processor
+// time where this takes 60 to 130: thousands of prompts a second either way.
 func BenchmarkRender(b *testing.B) {
 	t, err := jinja.Parse("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] | trim + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}", jinja.Chat())
 	if err != nil {

@@ -104,6 +104,9 @@ func (r *state) statement(s stmt, sc *scope, w *strings.Builder) flow {
 		r.write(w, r.block(x, from))
 	case *scopeStmt:
 		return r.exec(x.body, newScope(sc, x.hidden), w)
+	case loaderStmt:
+		r.line = x.line
+		raise("TypeError", "no loader for this environment specified")
 	case breakStmt:
 		return breaking
 	case continueStmt:

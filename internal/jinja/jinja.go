@@ -2,9 +2,8 @@
 // 3.1.6: chat templates as transformers renders them, prompts as
 // lm-evaluation-harness does.
 //
-// The language is whole but for what needs a template loader (extends,
-// include, import), automatic escaping, and the filters urlize, pprint and
-// random. Values are Python's: integers of any size, floats that print by
+// The language is whole but for automatic escaping and the filters urlize,
+// pprint and random; there is no loader for extends, include and import. Values are Python's: integers of any size, floats that print by
 // repr, strings of code points, dicts that keep their order, their methods and
 // the words of their errors.
 //

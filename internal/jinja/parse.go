@@ -232,7 +232,13 @@ func (p *parser) tagParser(tag string) func(line int) stmt {
 		return p.parseAutoescape
 	case "extends", "include", "import", "from":
 		return func(line int) stmt {
-			panic(&Error{Type: "Unsupported", Message: fmt.Sprintf("the tag %q needs further templates, and there are none", tag), Line: line})
+			if p.is(tokEnd) {
+				p.fail("Expected an expression, got %s", text.Repr(p.cur().describe()))
+			}
+			for !p.is(tokEnd) && !p.is(tokEOF) {
+				p.next()
+			}
+			return loaderStmt{line}
 		}
 	case "generation":
 		if p.t.opts.Transformers {
