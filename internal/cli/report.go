@@ -326,6 +326,12 @@ func openScored(ctx context.Context, root, name string) (*results.Folder, result
 	if err != nil {
 		return nil, results.Scores{}, err
 	}
+	for _, err := range folder.Verdicts() { // samples of a newer format are refused, whatever the table says
+		if err != nil {
+			return nil, results.Scores{}, err
+		}
+		break
+	}
 	scores, scoresErr := folder.Scores()
 	if scoresErr == nil && folder.Manifest.Finished != nil {
 		return folder, scores, nil

@@ -134,7 +134,7 @@ func scoreSheet(s *study.Study, number int) *sheet {
 
 // liftSheet is the part of Table 12 in parentheses.
 func liftSheet(s *study.Study, published bool) *sheet {
-	t := &sheet{Key: "table12_lifts", Title: "Table 12: lifts of fine-tuning", RowKey: "task", RowHead: "task"}
+	t := &sheet{Key: "table12_lifts", Title: "Table 12, lifts: what fine-tuning gave over the base model", RowKey: "task", RowHead: "task"}
 	was := map[string]map[string]float64{}
 	if published {
 		was = reference.Lifts()
