@@ -49,7 +49,7 @@ func TestDoctorQuick(t *testing.T) {
 // What doctor prints of measurements, with measurements that are known.
 func TestDoctorPrint(t *testing.T) {
 	d := diagnosis{
-		GPU: probe.GPU{Names: []string{"NVIDIA H100"}, Driver: "550"}, Path: "avx2", Paths: []string{"avx2", "go"}, Threads: 2,
+		GPU: probe.GPU{Names: []string{"NVIDIA H100"}, Driver: "550"}, CUDA: "it computes", Path: "avx2", Paths: []string{"avx2", "go"}, Threads: 2,
 		Ceiling: &ceilings{ReadGBs: 40, CopyGBs: 20, GFLOPS: 400},
 		Kernels: []kernelRate{{Format: "NF4", Bits: 4.127, ReadGBs: 10, ReadShare: 0.25, Gweights: 19.4, GFLOPS: 300, FLOPSShare: 0.75}},
 	}
@@ -57,7 +57,7 @@ func TestDoctorPrint(t *testing.T) {
 	if err := d.print(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"NVIDIA H100, driver 550, but this build computes on the CPU only", "read 40.0 GB/s", "10.0 GB/s", "25 %", "300 GFLOP/s", "75 %"} {
+	for _, want := range []string{"NVIDIA H100, driver 550", "it computes", "read 40.0 GB/s", "10.0 GB/s", "25 %", "300 GFLOP/s", "75 %"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
