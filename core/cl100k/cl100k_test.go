@@ -126,3 +126,22 @@ func TestLongPiece(t *testing.T) {
 		t.Errorf("%d tokens in %v", n, time.Since(start))
 	}
 }
+
+// Pieces make up the text again, whatever it is.
+func FuzzEncode(f *testing.F) {
+	for _, s := range []string{"", "'S'\u017F'll", " \n \n x", "\x7f\x00", "a\xff\xc3b", "  1234567\u0664", "<|endoftext|>", "\u200b\u0301\U0001F600"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		want := replaceInvalid(s)
+		for _, literal := range []bool{true, false} {
+			ids := Encode(s, literal)
+			if got, err := Decode(ids, true); err != nil || got != want {
+				t.Errorf("%q became %v and %q (%v)", s, ids, got, err)
+			}
+			if literal && len(ids) != Count(s) {
+				t.Errorf("%q has %d tokens, counted %d", s, len(ids), Count(s))
+			}
+		}
+	})
+}
