@@ -1,5 +1,6 @@
-// Package local answers with a model on this machine. It is the engine's one
-// door: this file alone knows both core's words and the engine's.
+// Package local answers with a model on this machine, and fine-tunes it. It is
+// the engine's one door: this package alone knows both core's words and the
+// engine's.
 package local
 
 import (
@@ -100,7 +101,7 @@ func (b *backend) load() (*engine.Engine, error) {
 		Name: Name, Version: engineVersion, Model: b.config.Model, ModelHash: hash, Family: c.Family,
 		Kinds: []core.Kind{core.Generate, core.ScoreText, core.Embed, core.Tokenize},
 		Forms: []core.Form{form}, ContextLength: plan.Context, Deterministic: true,
-		Until: !b.settings.noUntil, InFlight: 3 * plan.Sequences, Device: plan.Device,
+		Until: !b.settings.noUntil, Trains: true, InFlight: 3 * plan.Sequences, Device: plan.Device,
 	}
 	for _, a := range e.Adapters() {
 		b.info.Adapters = append(b.info.Adapters, core.AdapterInfo{Name: a.Name, Hash: a.Hash})

@@ -59,7 +59,7 @@ func (m *Model) part(p lora.Part, sum *nn.Adapter) (*nn.Part, error) {
 	}
 	rows := func(values []float32) []float32 {
 		if mod.PairedHeads > 0 && values != nil {
-			return pairValues(values, mod.PairedHeads)
+			return Pair(values, 1, mod.PairedHeads)
 		}
 		return values
 	}
@@ -127,10 +127,22 @@ func pairRows(t weights.Tensor, dim int) weights.Tensor {
 	return t
 }
 
-func pairValues(values []float32, dim int) []float32 {
+// Pair reorders the rows, each width values, of a file's matrix or vector into
+// those of a module with PairedHeads of dim; Unpair goes back.
+func Pair(values []float32, width, dim int) []float32 {
 	out := make([]float32, len(values))
-	for r := range out {
-		out[r] = values[unpaired(r, dim)]
+	for r := range len(values) / width {
+		copy(out[r*width:(r+1)*width], values[unpaired(r, dim)*width:])
+	}
+	return out
+}
+
+// Unpair is the inverse of Pair.
+func Unpair(values []float32, width, dim int) []float32 {
+	out := make([]float32, len(values))
+	for r := range len(values) / width {
+		at := unpaired(r, dim) * width
+		copy(out[at:at+width], values[r*width:(r+1)*width])
 	}
 	return out
 }

@@ -38,13 +38,16 @@ func (l *loader) build() (*nn.Decoder, error) {
 	c, n := l.config, &l.config.family.names
 	l.root = roots[0]
 	for _, r := range roots {
-		if !l.gguf && l.file.Has(r+"embed_tokens.weight") {
+		if !l.gguf && l.has(r+"embed_tokens.weight") {
 			l.root = r
 			break
 		}
 	}
 	ropes := make([]*nn.Rope, len(c.Ropes))
 	for i, r := range c.Ropes {
+		if l.file == nil {
+			break
+		}
 		long := r.Long
 		if l.context <= r.Switch {
 			long = nil // no sequence is that long
@@ -73,7 +76,7 @@ func (l *loader) build() (*nn.Decoder, error) {
 	head.path = "lm_head"
 	if !l.gguf {
 		head.file = "lm_head"
-		if c.Tied && !l.file.Has("lm_head.bias") {
+		if c.Tied && !l.has("lm_head.bias") {
 			head.file = embed.file
 		}
 	}
@@ -189,8 +192,11 @@ func (l *loader) whole(hf, gguf string) place {
 // fused tells whether the fused form of a matrix is to be read: where the file
 // has it, or has no other.
 func (l *loader) fused(fused, first place) bool {
-	return fused.file != "" && (first.file == "" || l.file.Has(fused.file+".weight"))
+	return fused.file != "" && (first.file == "" || l.has(fused.file+".weight"))
 }
+
+// has tells whether the file has a tensor; without a file none is there.
+func (l *loader) has(name string) bool { return l.file != nil && l.file.Has(name) }
 
 // module gives a module its number.
 func (l *loader) module(m Module) int {
@@ -228,6 +234,9 @@ func (l *loader) weight(at place, n, k int, use kernels.Use) kernels.Prepared {
 		return nil
 	}
 	name, copied := at.file+".weight", false
+	if l.file == nil {
+		return l.sketch(name, n, k, use)
+	}
 	w, err := quant.Load(l.file, name, n, k)
 	if errors.Is(err, weights.ErrNoTensor) {
 		err = fmt.Errorf("%w; want shape [%d %d]", err, n, k)
@@ -317,6 +326,9 @@ func (l *loader) linear(at place, n, k int, bias bool, paired int) nn.Linear {
 func (l *loader) vector(name string, n int, plus1 bool) kernels.Buffer {
 	if l.err != nil {
 		return nil
+	}
+	if l.file == nil {
+		return outline(n)
 	}
 	t, err := l.tensor(name, n)
 	if err != nil {

@@ -200,7 +200,7 @@ func (e *Engine) load(path string) error {
 	if err = e.size(config); err != nil {
 		err = fmt.Errorf("plan memory for %s: %w", path, err)
 	} else if e.tok == nil {
-		if e.tok, err = loadTokenizer(path, file); err != nil {
+		if e.tok, err = OpenTokenizer(path, file); err != nil {
 			err = fmt.Errorf("tokenizer of %s: %w", path, err)
 		}
 	}

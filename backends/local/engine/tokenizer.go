@@ -19,9 +19,9 @@ func Wrap(t *tokenizer.Tokenizer) Tokenizer { return wrapped{t} }
 // tokenizerFiles are those that a folder with a tokenizer has one of.
 var tokenizerFiles = []string{"tokenizer.json", "tokenizer.model", "tokenizer.model.v3", "vocab.json"}
 
-// loadTokenizer reads the tokenizer of the model at path; it is nil where the
+// OpenTokenizer reads the tokenizer of the model at path; it is nil where the
 // model has none, which leaves requests of token ids.
-func loadTokenizer(path string, file *weights.File) (Tokenizer, error) {
+func OpenTokenizer(path string, file *weights.File) (Tokenizer, error) {
 	if m := file.Meta(); m != nil {
 		if kind, ok := m.String("tokenizer.ggml.model"); !ok || kind == "no_vocab" || kind == "none" {
 			return nil, nil // "no_vocab" is llama.cpp's word for a file without one

@@ -117,66 +117,8 @@ type activations struct {
 func NewPass(dev kernels.TrainDevice, d *Decoder, t Trained, o PassOptions) (*Pass, error) {
 	p := &Pass{dev: dev, d: d, t: t, o: o}
 	p.first = p.lowest()
-	plan := func(alloc func(n int) kernels.Buffer) {
-		s, h := d.sizes(), d.Hidden
-		a := &d.Blocks[0].Attention
-		wide, narrow := s.q, s.kv
-		count := 1
-		if o.Keep {
-			count = len(d.Blocks)
-		}
-		p.blocks, p.inputs = make([]activations, count), make([]kernels.Buffer, len(d.Blocks))
-		for i := range p.inputs {
-			p.inputs[i] = alloc(o.Rows * h)
-		}
-		for i := range p.blocks {
-			b, c := &d.Blocks[i], &p.blocks[i]
-			c.h = alloc(o.Rows * h)
-			c.q, c.k, c.v = alloc(o.Rows*wide), alloc(o.Rows*narrow), alloc(o.Rows*narrow)
-			if b.Attention.QNorm.Weight != nil {
-				c.qRaw, c.kRaw = alloc(o.Rows*wide), alloc(o.Rows*narrow)
-			}
-			c.att, c.lse = alloc(o.Rows*wide), alloc(o.Rows*a.Heads)
-			if b.PostAttention.Weight != nil {
-				c.o = alloc(o.Rows * h)
-			}
-			c.mid = alloc(o.Rows * h)
-			if !b.Parallel {
-				c.h2 = alloc(o.Rows * h)
-			}
-			c.up = alloc(o.Rows * s.mlp)
-			if b.MLP.Gate.Weight != nil || b.MLP.GateUp.Weight != nil {
-				c.gate = alloc(o.Rows * s.mlp)
-			}
-			if b.PostMLP.Weight != nil {
-				c.m = alloc(o.Rows * h)
-			}
-		}
-		p.out = alloc(o.LossRows * h)
-		p.dx, p.dh, p.dout = alloc(o.Rows*h), alloc(o.Rows*h), alloc(o.Rows*h)
-		p.dq, p.dk, p.dv, p.datt = alloc(o.Rows*wide), alloc(o.Rows*narrow), alloc(o.Rows*narrow), alloc(o.Rows*wide)
-		p.act, p.dgate, p.dup = alloc(o.Rows*s.mlp), alloc(o.Rows*s.mlp), alloc(o.Rows*s.mlp)
-		p.fused = alloc(o.Rows * s.fused)
-		w := p.widths()
-		p.low, p.dlow = alloc(o.Rows*w.rank), alloc(o.Rows*w.rank)
-		if w.dropout {
-			p.drop = alloc(o.Rows * w.in)
-		}
-		if o.BF16 {
-			p.round, p.dround = alloc(o.Rows*max(w.in, w.out)), alloc(o.Rows*w.in)
-		}
-		if w.dora {
-			p.z, p.dz, p.column = alloc(o.Rows*w.out), alloc(o.Rows*w.out), alloc(w.out)
-		}
-		p.state, p.dstate = alloc(o.LossRows*h), alloc(o.LossRows*h)
-		p.logits, p.losses = alloc(o.LogitRows*d.Vocab), alloc(o.LossRows)
-		if d.LogitCap != 0 {
-			p.raw = alloc(o.LogitRows * d.Vocab)
-		}
-		p.pickedAtt, p.pickedX, p.pickedH = alloc(o.LossRows*wide), alloc(o.LossRows*h), alloc(o.LossRows*h)
-	}
 	var err error
-	plan(func(n int) kernels.Buffer {
+	p.plan(func(n int) kernels.Buffer {
 		if n == 0 || err != nil {
 			return nil
 		}
@@ -192,6 +134,82 @@ func NewPass(dev kernels.TrainDevice, d *Decoder, t Trained, o PassOptions) (*Pa
 		return nil, err
 	}
 	return p, nil
+}
+
+// PassBytes is the memory that NewPass would take, the logits apart. The
+// decoder's weights may be shapes alone.
+func PassBytes(d *Decoder, t Trained, o PassOptions) (activations, logits int64) {
+	p := &Pass{d: d, t: t, o: o}
+	p.plan(func(n int) kernels.Buffer {
+		activations += 4 * int64(n)
+		return nil
+	})
+	logits = 4 * int64(o.LogitRows) * int64(d.Vocab)
+	if d.LogitCap != 0 {
+		logits *= 2
+	}
+	return activations - logits, logits
+}
+
+// plan gives every buffer of the pass its size.
+func (p *Pass) plan(alloc func(n int) kernels.Buffer) {
+	d, o := p.d, p.o
+	s, h := d.sizes(), d.Hidden
+	a := &d.Blocks[0].Attention
+	wide, narrow := s.q, s.kv
+	count := 1
+	if o.Keep {
+		count = len(d.Blocks)
+	}
+	p.blocks, p.inputs = make([]activations, count), make([]kernels.Buffer, len(d.Blocks))
+	for i := range p.inputs {
+		p.inputs[i] = alloc(o.Rows * h)
+	}
+	for i := range p.blocks {
+		b, c := &d.Blocks[i], &p.blocks[i]
+		c.h = alloc(o.Rows * h)
+		c.q, c.k, c.v = alloc(o.Rows*wide), alloc(o.Rows*narrow), alloc(o.Rows*narrow)
+		if b.Attention.QNorm.Weight != nil {
+			c.qRaw, c.kRaw = alloc(o.Rows*wide), alloc(o.Rows*narrow)
+		}
+		c.att, c.lse = alloc(o.Rows*wide), alloc(o.Rows*a.Heads)
+		if b.PostAttention.Weight != nil {
+			c.o = alloc(o.Rows * h)
+		}
+		c.mid = alloc(o.Rows * h)
+		if !b.Parallel {
+			c.h2 = alloc(o.Rows * h)
+		}
+		c.up = alloc(o.Rows * s.mlp)
+		if b.MLP.Gate.Weight != nil || b.MLP.GateUp.Weight != nil {
+			c.gate = alloc(o.Rows * s.mlp)
+		}
+		if b.PostMLP.Weight != nil {
+			c.m = alloc(o.Rows * h)
+		}
+	}
+	p.out = alloc(o.LossRows * h)
+	p.dx, p.dh, p.dout = alloc(o.Rows*h), alloc(o.Rows*h), alloc(o.Rows*h)
+	p.dq, p.dk, p.dv, p.datt = alloc(o.Rows*wide), alloc(o.Rows*narrow), alloc(o.Rows*narrow), alloc(o.Rows*wide)
+	p.act, p.dgate, p.dup = alloc(o.Rows*s.mlp), alloc(o.Rows*s.mlp), alloc(o.Rows*s.mlp)
+	p.fused = alloc(o.Rows * s.fused)
+	w := p.widths()
+	p.low, p.dlow = alloc(o.Rows*w.rank), alloc(o.Rows*w.rank)
+	if w.dropout {
+		p.drop = alloc(o.Rows * w.in)
+	}
+	if o.BF16 {
+		p.round, p.dround = alloc(o.Rows*max(w.in, w.out)), alloc(o.Rows*w.in)
+	}
+	if w.dora {
+		p.z, p.dz, p.column = alloc(o.Rows*w.out), alloc(o.Rows*w.out), alloc(w.out)
+	}
+	p.state, p.dstate = alloc(o.LossRows*h), alloc(o.LossRows*h)
+	p.logits, p.losses = alloc(o.LogitRows*d.Vocab), alloc(o.LossRows)
+	if d.LogitCap != 0 {
+		p.raw = alloc(o.LogitRows * d.Vocab)
+	}
+	p.pickedAtt, p.pickedX, p.pickedH = alloc(o.LossRows*wide), alloc(o.LossRows*h), alloc(o.LossRows*h)
 }
 
 // Bytes is the memory that the pass has taken.

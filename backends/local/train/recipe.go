@@ -1,9 +1,16 @@
 package train
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"reflect"
+	"slices"
 	"strings"
+
+	"github.com/evalrun/evalrun/internal/nearest"
 )
 
 // A Recipe is everything that decides what a training computes, besides the
@@ -101,6 +108,97 @@ func Preset(name string) (Recipe, error) {
 		return Recipe{}, fmt.Errorf("there is no such preset, only %s", strings.Join(Presets(), " and "))
 	}
 	return r, nil
+}
+
+// ParseRecipe reads a JSON object of settings over the preset that its key
+// "preset" names (paper, where it is missing). An unknown key is an error that
+// names the nearest one.
+func ParseRecipe(text string) (Recipe, error) {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &keys); err != nil {
+		return Recipe{}, fmt.Errorf("recipe: %w", err)
+	}
+	preset := "paper"
+	if raw, ok := keys["preset"]; ok {
+		if err := json.Unmarshal(raw, &preset); err != nil {
+			return Recipe{}, fmt.Errorf("recipe: preset: %w", err)
+		}
+	}
+	r, err := Preset(preset)
+	if err != nil {
+		return Recipe{}, fmt.Errorf("recipe: preset %q: %w", preset, err)
+	}
+	known := Settings()
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		if !slices.Contains(known, k) {
+			hint := "known: " + strings.Join(known, ", ")
+			if near := nearest.Word(k, known); near != "" {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			return Recipe{}, fmt.Errorf("recipe: unknown key %q: %s", k, hint)
+		}
+		// One key at a time, so that a mistake names its key.
+		one, err := json.Marshal(map[string]json.RawMessage{k: keys[k]})
+		if err == nil {
+			err = json.Unmarshal(one, &r)
+		}
+		if err != nil {
+			return Recipe{}, fmt.Errorf("recipe: %s: %w", k, err)
+		}
+	}
+	r.Preset = preset
+	return r, r.Check()
+}
+
+// Settings lists the keys of a recipe.
+func Settings() []string {
+	t := reflect.TypeFor[Recipe]()
+	var keys []string
+	for i := range t.NumField() {
+		key, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// Check reports the first setting that makes no sense.
+func (r *Recipe) Check() error {
+	bad := func(key string, value any, want string) error {
+		return fmt.Errorf("recipe: %s is %v: %s", key, value, want)
+	}
+	switch {
+	case r.Rank < 1 || r.Rank > 1<<16:
+		return bad("rank", r.Rank, "from 1 to 65536")
+	case !(r.Alpha > 0):
+		return bad("alpha", r.Alpha, "above 0")
+	case !(r.Dropout >= 0 && r.Dropout < 1):
+		return bad("dropout", r.Dropout, "from 0 to below 1")
+	case len(r.Targets) == 0:
+		return bad("targets", "empty", "names of modules, one regular expression, or \"all-linear\"")
+	case r.Compute != "bf16" && r.Compute != "f32":
+		return bad("compute", r.Compute, "bf16 or f32")
+	case r.Accumulate < 1:
+		return bad("accumulate", r.Accumulate, "1 or more")
+	case r.CheckpointEvery < 0 || r.EvalEvery < 0 || r.EvalRows < 0 || r.Patience < 0 || r.PromptTokens < 0 || r.TotalTokens < 0:
+		return errors.New("recipe: a number of steps, rows or tokens is negative")
+	case r.Keep != "head" && r.Keep != "tail":
+		return bad("keep", r.Keep, "head or tail")
+	case !slices.Contains(Optimisers(), r.Optimiser):
+		return bad("optimiser", r.Optimiser, strings.Join(Optimisers(), ", "))
+	case !(r.Clip >= 0):
+		return bad("clip", r.Clip, "0 or more")
+	case !(r.WeightDecay >= 0):
+		return bad("weight_decay", r.WeightDecay, "0 or more")
+	}
+	for _, b := range r.Betas {
+		if !(b >= 0 && b < 1) {
+			return bad("betas", r.Betas, "each from 0 to below 1")
+		}
+	}
+	if s := r.Rates(); s.Check() != nil {
+		return fmt.Errorf("recipe: %w", s.Check())
+	}
+	return nil
 }
 
 // Rates is the recipe's schedule.

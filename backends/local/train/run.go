@@ -88,7 +88,7 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 		return res, err
 	}
 	defer lock.Release()
-	tokens, judged := j.largest()
+	tokens, judged, _ := j.Windows()
 	s, err := NewStepper(j.Tuned, j.Recipe, tokens, judged, j.Keep)
 	if err != nil {
 		return res, err
@@ -186,9 +186,9 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 	return res, nil
 }
 
-// largest gives the most tokens and judged labels of any window: what a plan
-// of memory must hold.
-func (j *Job) largest() (tokens, judged int) {
+// Windows gives the most tokens and judged labels of any window, which a plan
+// of memory must hold, and the number of updates.
+func (j *Job) Windows() (tokens, judged, updates int) {
 	o := newOrder(len(j.Examples), j.Recipe)
 	for step := 0; step < j.Recipe.Steps; {
 		w := o.window(step)
@@ -198,10 +198,67 @@ func (j *Job) largest() (tokens, judged int) {
 			t, n = t+len(e.IDs), n+e.Judged()
 		}
 		tokens, judged = max(tokens, t), max(judged, n)
+		if w.Applied {
+			updates++
+		}
 		step = w.To
 	}
 	t, n := Largest(j.Validation, j.Recipe.Accumulate)
-	return max(tokens, t), max(judged, n)
+	return max(tokens, t), max(judged, n), updates
+}
+
+// FirstWindow numbers the examples of the first window.
+func (j *Job) FirstWindow() []int {
+	o := newOrder(len(j.Examples), j.Recipe)
+	var out []int
+	for i := range o.window(0).To {
+		out = append(out, o.at(i))
+	}
+	return out
+}
+
+// Probe times micro-batches of the first windows and changes nothing that
+// stays: the gradients are dropped.
+func (j *Job) Probe(windows int) (secondsPerStep float64, err error) {
+	tokens, judged, _ := j.Windows()
+	s, err := NewStepper(j.Tuned, j.Recipe, tokens, judged, j.Keep)
+	if err != nil {
+		return 0, err
+	}
+	o, step := newOrder(len(j.Examples), j.Recipe), 0
+	began := time.Now()
+	for range windows {
+		if step >= j.Recipe.Steps {
+			break
+		}
+		w := o.window(step)
+		var batch []Example
+		for i := w.From; i < w.To; i++ {
+			batch = append(batch, j.Examples[o.at(i)])
+		}
+		s.pass.Backward(pack(s.t.model, batch, s.recipe.Seed, func(int) float64 { return 1 }))
+		step = w.To
+	}
+	s.clear()
+	return time.Since(began).Seconds() / float64(step), nil
+}
+
+// ResumesAt tells the step that Run would go on from, and what keeps it from
+// that.
+func (j *Job) ResumesAt() (int, error) {
+	f, err := weights.Open(filepath.Join(j.Dir, checkpointFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	var st State
+	err = errors.Join(json.Unmarshal([]byte(f.Metadata()["state"]), &st), f.Close())
+	if err == nil && st.Identity != j.Identity {
+		err = ErrOtherTraining
+	}
+	return st.Step, err
 }
 
 // explain names the row behind a loss that is no number.

@@ -21,6 +21,7 @@ type Tuned struct {
 	params []*Parameter // by name
 	shapes map[string][]int
 	plus1  map[string]bool // norms that the checkpoint keeps as w of 1 + w
+	paired map[string]int  // whose rows the base keeps in pairs: the size of its heads
 	pairs  []pair
 	whole  []kernels.Prepared
 }
@@ -33,7 +34,7 @@ type pair struct {
 }
 
 func newTuned(dev kernels.TrainDevice, m *arch.Model) *Tuned {
-	return &Tuned{dev: dev, model: m, shapes: map[string][]int{}, plus1: map[string]bool{},
+	return &Tuned{dev: dev, model: m, shapes: map[string][]int{}, plus1: map[string]bool{}, paired: map[string]int{},
 		nn: nn.Trained{Linears: map[*nn.Linear]*nn.TrainedLinear{}, Norms: map[*nn.Norm]*nn.TrainedNorm{}}}
 }
 
@@ -97,7 +98,13 @@ func Adapt(dev kernels.TrainDevice, m *arch.Model, a *lora.Adapter, dropout floa
 		if err != nil {
 			return nil, err
 		}
-		if err := t.adapt(p.Module, p.Rank, p.Scale, values, b, p.Magnitude, dropout); err != nil {
+		magnitude := p.Magnitude
+		if dim := m.Modules[p.Module].PairedHeads; dim > 0 {
+			if b = arch.Pair(b, p.Rank, dim); magnitude != nil {
+				magnitude = arch.Pair(magnitude, 1, dim)
+			}
+		}
+		if err := t.adapt(p.Module, p.Rank, p.Scale, values, b, magnitude, dropout); err != nil {
 			return nil, fmt.Errorf("adapter %s: %s: %w", a.Path, path, err)
 		}
 	}
@@ -108,10 +115,10 @@ func Adapt(dev kernels.TrainDevice, m *arch.Model, a *lora.Adapter, dropout floa
 // magnitude where it is not nil.
 func (t *Tuned) adapt(module, rank int, scale float32, a, b, magnitude []float32, dropout float64) error {
 	m := &t.model.Modules[module]
-	if m.PairedHeads != 0 {
-		return fmt.Errorf("the rows of this GGUF file are in another order than those of adapters; train on the Hugging Face checkpoint")
-	}
 	base := "base_model.model." + m.Path
+	if m.PairedHeads != 0 {
+		t.paired[base+".lora_B.weight"], t.paired[base+".lora_magnitude_vector"] = m.PairedHeads, m.PairedHeads
+	}
 	tl := &nn.TrainedLinear{Dropout: float32(dropout), Stream: uint32(module)}
 	prepared := func(what string, values []float32, n, k int) (w kernels.Prepared, grad kernels.Buffer, err error) {
 		buf, err := t.buffer(values)
@@ -278,9 +285,19 @@ func (t *Tuned) Refresh() error {
 func (t *Tuned) Gradients() []weights.Tensor {
 	var out []weights.Tensor
 	for _, p := range t.params {
-		out = append(out, t.tensor(p, p.Grad))
+		out = append(out, t.unpaired(t.tensor(p, p.Grad)))
 	}
 	return out
+}
+
+// unpaired gives a tensor's rows in the order that files have.
+func (t *Tuned) unpaired(x weights.Tensor) weights.Tensor {
+	dim := t.paired[x.Name]
+	if dim == 0 {
+		return x
+	}
+	values, _ := x.Floats() // float32 is always read
+	return weights.Float32s(x.Name, arch.Unpair(values, len(values)/x.Shape[0], dim), x.Shape...)
 }
 
 // stored are all parameters as the device holds them.
@@ -296,7 +313,7 @@ func (t *Tuned) stored() []weights.Tensor {
 func (t *Tuned) Values() []weights.Tensor {
 	var out []weights.Tensor
 	for _, p := range t.params {
-		x := t.tensor(p, p.Value)
+		x := t.unpaired(t.tensor(p, p.Value))
 		if t.plus1[p.Name] {
 			values, _ := x.Floats() // float32 is always read
 			for i := range values {

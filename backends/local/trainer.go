@@ -1,0 +1,381 @@
+package local
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/evalrun/evalrun/backends/local/arch"
+	"github.com/evalrun/evalrun/backends/local/demo"
+	"github.com/evalrun/evalrun/backends/local/device"
+	"github.com/evalrun/evalrun/backends/local/engine"
+	"github.com/evalrun/evalrun/backends/local/lora"
+	"github.com/evalrun/evalrun/backends/local/train"
+	"github.com/evalrun/evalrun/backends/local/weights"
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/filelock"
+	"github.com/evalrun/evalrun/internal/memory"
+	"github.com/evalrun/evalrun/kernels"
+)
+
+var _ core.Trainer = (*backend)(nil)
+
+// workFolder keeps a training's checkpoints, log and lock within the folder of
+// its adapter.
+const workFolder = "training"
+
+// Train fine-tunes the backend's model. The model is opened anew, quantised as
+// the recipe says: answering and training do not share weights.
+func (b *backend) Train(ctx context.Context, job core.Job) iter.Seq2[core.TrainNews, error] {
+	return func(yield func(core.TrainNews, error) bool) {
+		t := &training{backend: b, job: job, yield: yield}
+		if err := t.run(ctx); err != nil && !t.left {
+			yield(core.TrainNews{}, err)
+		}
+	}
+}
+
+// training is one job on its way.
+type training struct {
+	backend *backend
+	job     core.Job
+	yield   func(core.TrainNews, error) bool
+	left    bool // the caller wants no more news
+
+	recipe   train.Recipe
+	path     string
+	config   *arch.Config
+	file     *weights.File
+	options  arch.Options
+	tok      engine.Tokenizer
+	data     *train.Encoded
+	held     *train.Encoded // validation
+	identity string
+}
+
+func (t *training) tell(n core.TrainNews) {
+	if !t.left && !t.yield(n, nil) {
+		t.left = true
+	}
+}
+
+func (t *training) run(ctx context.Context) error {
+	if err := t.open(); err != nil {
+		return err
+	}
+	if err := t.read(); err != nil {
+		return errors.Join(err, t.close())
+	}
+	plan, err := t.plan()
+	if err != nil {
+		return errors.Join(err, t.close())
+	}
+	if t.job.PlanOnly && t.file == nil { // there are no weights to time
+		t.tell(core.TrainNews{Kind: core.PlanNews, Plan: plan})
+		t.tell(core.TrainNews{Kind: core.EndNews, End: &core.TrainEnd{}})
+		return nil
+	}
+	return t.train(ctx, plan)
+}
+
+func (t *training) close() error {
+	if t.file == nil {
+		return nil
+	}
+	return t.file.Close()
+}
+
+// open reads the recipe and opens the model's files.
+func (t *training) open() (err error) {
+	if t.recipe, err = train.ParseRecipe(t.job.Recipe); err != nil {
+		return &core.UserError{Message: err.Error(), Hint: "docs/train.md lists the settings of a recipe", Err: err}
+	}
+	dtype := ""
+	if t.recipe.Compute == "bf16" {
+		dtype = "bf16" // the base is rounded before it is quantised, as transformers loads it
+	}
+	if t.options, err = arch.ParseOptions(dtype, t.recipe.Quant); err != nil {
+		return &core.UserError{Message: "recipe: " + err.Error(), Hint: "quant is none, nf4 or int8", Err: err}
+	}
+	if t.path = t.backend.config.Model; t.path == "" {
+		if t.path, err = demo.File(); err != nil {
+			return fmt.Errorf("unpack the demonstration model: %w", err)
+		}
+	}
+	if t.config, t.file, err = arch.Open(t.path); err == nil {
+		t.tok, err = engine.OpenTokenizer(t.path, t.file)
+	} else if text, missing := os.ReadFile(filepath.Join(t.path, "config.json")); t.job.PlanOnly && missing == nil {
+		// A plan needs the shape alone.
+		t.config, err = arch.ParseHF(text)
+		return err
+	}
+	if err != nil {
+		return errors.Join(&core.UserError{Where: "--model " + t.path, Message: err.Error(), Hint: "give a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a .gguf file", Err: err}, t.close())
+	}
+	if t.tok == nil {
+		return errors.Join(&core.UserError{Where: "--model " + t.path, Message: "the model has no tokenizer", Hint: "put tokenizer.json or tokenizer.model beside its weights"}, t.close())
+	}
+	return nil
+}
+
+// read makes examples of the job's rows.
+func (t *training) read() error {
+	h := sha256.New()
+	rows, err := readRows(t.job.Data, h)
+	if err != nil {
+		return err
+	}
+	if t.tok == nil { // a plan of a shape: the rows count by their bytes
+		t.data = train.Outline(rows, &t.recipe, t.config.Context)
+		return nil
+	}
+	if t.data, err = t.recipe.Encode(rows, t.tok, t.config.Context); err != nil {
+		return err
+	}
+	if len(t.data.Examples) == 0 {
+		return &core.UserError{Where: t.job.Data, Message: fmt.Sprintf("none of %d rows can be trained on: %s", len(rows), first(t.data.Left)), Hint: "raise total_tokens in the recipe, or look at the rows"}
+	}
+	t.held = &train.Encoded{}
+	if t.job.Validation != "" {
+		rows, err := readRows(t.job.Validation, h)
+		if err != nil {
+			return err
+		}
+		if t.held, err = t.recipe.Encode(rows, t.tok, t.config.Context); err != nil {
+			return err
+		}
+	}
+	t.recipe.PromptTokens, t.recipe.TotalTokens = t.data.PromptTokens, t.data.TotalTokens
+	model, err := fingerprint(t.path)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(t.recipe)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(h, "%s\x00%s", model, text)
+	t.identity = hex.EncodeToString(h.Sum(nil))
+	return nil
+}
+
+func first(list []string) string {
+	if len(list) == 0 {
+		return "there are none"
+	}
+	return list[0]
+}
+
+// readRows reads a file of prompts and completions, and hashes it.
+func readRows(path string, h io.Writer) ([]train.Row, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &core.UserError{Where: path, Message: "cannot be opened", Hint: "give a file of JSON lines with prompt and completion", Err: err}
+	}
+	defer f.Close()
+	var rows []train.Row
+	s := bufio.NewScanner(io.TeeReader(f, h))
+	s.Buffer(make([]byte, 1<<16), 1<<27)
+	for n := 1; s.Scan(); n++ {
+		if strings.TrimSpace(s.Text()) == "" {
+			continue
+		}
+		var r train.Row
+		if err := json.Unmarshal(s.Bytes(), &r); err != nil {
+			return nil, &core.UserError{Where: fmt.Sprintf("%s:%d", path, n), Message: err.Error(), Hint: `a line is an object with "prompt" and "completion", both texts`}
+		}
+		if r.ID == "" {
+			r.ID = fmt.Sprintf("line %d", n)
+		}
+		rows = append(rows, r)
+	}
+	if err := s.Err(); err != nil {
+		return nil, &core.UserError{Where: path, Message: err.Error(), Hint: "a line may have 128 MiB", Err: err}
+	}
+	return rows, nil
+}
+
+// plan reckons the memory and refuses what does not fit.
+func (t *training) plan() (*core.TrainPlan, error) {
+	r := &t.recipe
+	job := &train.Job{Recipe: r, Examples: t.data.Examples}
+	if t.held != nil {
+		job.Validation = t.held.Examples
+	}
+	tokens, judged, updates := job.Windows()
+	limit := t.job.Memory
+	if limit == 0 {
+		limit = memory.Total() * 9 / 10
+	}
+	m, err := train.PlanOf(t.config, r, t.options, tokens, judged, limit)
+	if err != nil {
+		return nil, &core.UserError{Where: "recipe", Message: err.Error(), Hint: "targets names linear modules of the model, such as q_proj, or all-linear", Err: err}
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	base := int64(memory.Peak() * 1e6)
+	p := &core.TrainPlan{
+		Recipe: string(text), Examples: len(t.data.Examples), Validation: len(job.Validation),
+		Truncated: t.data.Truncated, Cut: t.data.Cut, Left: t.data.Left, PromptTokens: r.PromptTokens, TotalTokens: r.TotalTokens,
+		Parameters: m.Parameters, Steps: r.Steps, Updates: updates, Recompute: m.Recompute,
+		Memory: []core.MemoryPart{
+			{Name: "program, tokenizer, examples", Bytes: base}, {Name: "weights", Bytes: m.Weights},
+			{Name: "adapter and gradients", Bytes: m.Adapter}, {Name: "optimiser", Bytes: m.Optimiser},
+			{Name: "activations", Bytes: m.Activations}, {Name: "logits", Bytes: m.Logits},
+		},
+	}
+	if sketch, err := arch.Sketch(t.config, t.options); err == nil {
+		p.Model = sketch.Parameters()
+	}
+	if total := m.Total() + base; limit > 0 && total > limit {
+		if t.job.PlanOnly {
+			p.Left = append(p.Left, fmt.Sprintf("the plan of %s is over the %s that there are", mib(total), mib(limit)))
+			return p, nil
+		}
+		return nil, &core.UserError{Where: "memory", Message: fmt.Sprintf("the plan needs %s, and %s may be used: weights %s, activations %s, logits %s", mib(total), mib(limit), mib(m.Weights), mib(m.Activations), mib(m.Logits)),
+			Hint: "lower accumulate or total_tokens in the recipe, quantise the base with quant=nf4, or take a smaller model; --dry-run shows the plan"}
+	}
+	p.Batch = t.batch(job)
+	return p, nil
+}
+
+func mib(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
+
+// batch shows the first window: every token, marked where it is judged.
+func (t *training) batch(job *train.Job) []string {
+	var out []string
+	if t.tok == nil {
+		return nil
+	}
+	for _, i := range job.FirstWindow() {
+		e := &t.data.Examples[i]
+		var b strings.Builder
+		fmt.Fprintf(&b, "%s:", t.data.IDs[i])
+		stream := t.tok.Stream(nil)
+		for at, id := range e.IDs {
+			piece := stream.Push(id)
+			if piece == "" {
+				piece = fmt.Sprintf("<%d>", id)
+			}
+			if at > 0 && e.Labels[at] != train.Ignored {
+				fmt.Fprintf(&b, " [%q]", piece)
+			} else {
+				fmt.Fprintf(&b, " %q", piece)
+			}
+		}
+		out = append(out, b.String())
+	}
+	return out
+}
+
+// train loads the model and works through the steps.
+func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) {
+	dev, err := device.Open(t.backend.config.Device, t.backend.settings.Threads)
+	if err != nil {
+		return errors.Join(err, t.close())
+	}
+	trainer, ok := dev.(kernels.TrainDevice)
+	if !ok {
+		return errors.Join(&core.UserError{Where: "--device " + dev.Name(), Message: "this device does not train", Hint: "take --device cpu"}, dev.Close(), t.close())
+	}
+	model, err := arch.Build(dev, t.config, t.file, 0, t.options)
+	if err != nil {
+		return errors.Join(&core.UserError{Where: t.path, Message: err.Error(), Err: err}, dev.Close())
+	}
+	defer func() { err = errors.Join(err, dev.Close(), model.Close()) }()
+	tuned, err := train.Fresh(trainer, model, &t.recipe)
+	if err != nil {
+		return err
+	}
+	j := &train.Job{
+		Dir: filepath.Join(t.job.Out, workFolder), Recipe: &t.recipe, Tuned: tuned, Examples: t.data.Examples, Names: t.data.IDs,
+		Validation: t.held.Examples, Identity: t.identity, Keep: !plan.Recompute, Tell: t.step,
+	}
+	if t.job.PlanOnly {
+		if plan.SecondsPerStep, err = j.Probe(3); err != nil {
+			return err
+		}
+		t.tell(core.TrainNews{Kind: core.PlanNews, Plan: plan})
+		t.tell(core.TrainNews{Kind: core.EndNews, End: &core.TrainEnd{}})
+		return nil
+	}
+	if plan.Resumed, err = j.ResumesAt(); err != nil {
+		return t.explain(err)
+	}
+	t.tell(core.TrainNews{Kind: core.PlanNews, Plan: plan})
+	res, err := j.Run(ctx)
+	if err != nil {
+		return t.explain(err)
+	}
+	end := &core.TrainEnd{Finished: res.Finished, Early: res.Early, Step: res.Step, Updates: res.Updates, Seconds: res.Seconds, BestStep: res.BestStep}
+	if res.Best != nil {
+		end.Best = *res.Best
+	}
+	if res.Finished {
+		if end.Adapter, end.Hash, err = t.save(tuned, plan); err != nil {
+			return err
+		}
+	}
+	t.tell(core.TrainNews{Kind: core.EndNews, End: end})
+	return nil
+}
+
+func (t *training) step(n train.News) {
+	s := &core.TrainStep{Step: n.Step, Updates: n.Updates, Loss: n.Loss, Smoothed: n.Smoothed, LR: n.LR, GradNorm: n.GradNorm,
+		Tokens: n.Tokens, Seconds: n.Seconds, Checkpoint: n.Checkpoint, PeakMemory: int64(memory.Peak() * (1 << 20))}
+	if n.Validation != nil {
+		s.Evaluated, s.Validation = true, *n.Validation
+	}
+	t.tell(core.TrainNews{Kind: core.StepNews, Step: s})
+}
+
+// explain puts errors of the folder into the user's words.
+func (t *training) explain(err error) error {
+	var held *filelock.HeldError
+	switch {
+	case errors.As(err, &held):
+		return &core.UserError{Where: t.job.Out, Message: "process " + held.PID + " is training here", Hint: "wait for it, stop it, or name another folder with --out", Err: err}
+	case errors.Is(err, train.ErrOtherTraining):
+		return &core.UserError{Where: t.job.Out, Message: "its checkpoint belongs to another base model, other rows or another recipe", Hint: "give the same command again to go on with it, or name another folder with --out", Err: err}
+	}
+	return &core.UserError{Where: t.job.Out, Message: err.Error(), Hint: "the last checkpoint in " + filepath.Join(t.job.Out, workFolder) + " stays; the same command goes on from it", Err: err}
+}
+
+// save writes the adapter and the recipe that made it.
+func (t *training) save(tuned *train.Tuned, plan *core.TrainPlan) (dir, hash string, err error) {
+	dir = t.job.Out
+	base := t.backend.config.Model
+	if base == "" {
+		base = "demo"
+	}
+	text, err := t.recipe.Settings(base).JSON()
+	if err != nil {
+		return "", "", err
+	}
+	if err := lora.Write(dir, text, tuned.Values()); err != nil {
+		return "", "", err
+	}
+	if err := weights.WriteFile(filepath.Join(dir, "recipe.json"), func(w io.Writer) error {
+		_, err := io.WriteString(w, plan.Recipe+"\n")
+		return err
+	}); err != nil {
+		return "", "", err
+	}
+	a, err := lora.Open(dir)
+	if err != nil {
+		return "", "", fmt.Errorf("read the adapter back: %w", err)
+	}
+	hash, err = a.Hash()
+	return dir, hash, errors.Join(err, a.Close())
+}
