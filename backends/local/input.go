@@ -123,12 +123,12 @@ func NewPreviewer(c core.Config) (*Previewer, error) {
 	}
 	tok, err := tokenizer.Load(path)
 	if err != nil {
-		return nil, &core.UserError{Where: "--model " + path, Message: err.Error(), Hint: "give a model's folder or a file of its tokenizer", Err: err}
+		return nil, &core.UserError{Where: "--model " + path, Message: "no tokenizer can be read", Hint: "give a model's folder or a file of its tokenizer", Err: err}
 	}
 	p := &Previewer{inputs: newInputs(path, tok), tok: tok, settings: o, context: o.Context}
 	if p.context == 0 {
 		if p.context, err = contextOf(path); err != nil {
-			return nil, &core.UserError{Where: "--model " + path, Message: err.Error(), Hint: "give --opt context=N", Err: err}
+			return nil, &core.UserError{Where: "--model " + path, Message: "the context length cannot be read", Hint: "give --opt context=N", Err: err}
 		}
 	}
 	return p, nil

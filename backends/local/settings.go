@@ -85,7 +85,7 @@ func (o settings) preferred(in *inputs) (core.Form, error) {
 		return core.FormCompletion, nil
 	}
 	if in.broken != nil {
-		return "", &core.UserError{Where: "--opt form=chat", Message: "the model's chat template: " + in.broken.Error(), Hint: "leave the option out to send prompts as they are", Err: in.broken}
+		return "", &core.UserError{Where: "--opt form=chat", Message: "the model's chat template cannot be read", Hint: "leave the option out to send prompts as they are", Err: in.broken}
 	}
 	if !in.chats() {
 		return "", &core.UserError{Where: "--opt form=chat", Message: "the model has no chat template", Hint: "put chat_template.jinja into its folder, or leave the option out to send prompts as they are"}

@@ -49,13 +49,13 @@ func chatTemplate(file, model string) (*chat.Template, error) {
 		}
 		t, err := chat.New(string(source))
 		if err != nil {
-			return nil, &core.UserError{Where: "--template " + file, Message: err.Error(), Hint: "the template must be one that Jinja2 takes", Err: err}
+			return nil, &core.UserError{Where: "--template " + file, Message: "no template", Hint: "the template must be one that Jinja2 takes", Err: err}
 		}
 		return t, nil
 	case model != "":
 		t, err := chat.Load(model)
 		if err != nil {
-			return nil, &core.UserError{Where: "--model " + model, Message: err.Error(), Hint: "give a folder with chat_template.jinja or tokenizer_config.json, a GGUF file, or --template FILE", Err: err}
+			return nil, &core.UserError{Where: "--model " + model, Message: "no chat template can be read", Hint: "give a folder with chat_template.jinja or tokenizer_config.json, a GGUF file, or --template FILE", Err: err}
 		}
 		return t, nil
 	}

@@ -46,7 +46,7 @@ func openVocabulary(model string) (*vocabulary, error) {
 	}
 	t, err := tokenizer.Load(model)
 	if err != nil {
-		return nil, &core.UserError{Where: "--model " + model, Message: err.Error(), Hint: "give a model folder, one file of it (tokenizer.json, tokenizer.model, a .gguf), or " + cl100kName, Err: err}
+		return nil, &core.UserError{Where: "--model " + model, Message: "no tokenizer can be read", Hint: "give a model folder, one file of it (tokenizer.json, tokenizer.model, a .gguf), or " + cl100kName, Err: err}
 	}
 	return &vocabulary{
 		encode: t.Encode,
