@@ -107,8 +107,12 @@ func runComplexity(ctx context.Context, w io.Writer, args []string, f *measureFl
 	default:
 		printComplexity(w, good)
 	}
+	said := map[string]bool{}
 	for _, m := range all { // what can be measured is; what cannot fails the command
-		err = errors.Join(err, m.err)
+		if m.err != nil && !said[m.err.Error()] {
+			said[m.err.Error()] = true
+			err = errors.Join(err, m.err)
+		}
 	}
 	return err
 }

@@ -63,11 +63,11 @@ type Row struct {
 // leastRows is the number of measured rows below which a task teaches nothing.
 const leastRows = 20
 
-//go:generate sh -c "go run ../.. complexity ../../tasks/*.yaml --data ${DATA:?a folder of data} --csv > features.csv.new && mv features.csv.new features.csv"
+//go:generate sh -c "test -n '$DATA' && go run ../.. complexity ../../tasks/*.yaml --data '$DATA' --csv > features.csv.new && mv features.csv.new features.csv"
 
 // features.csv is what evalrun complexity --csv gives for the tasks that come
 // with evalrun. It holds figures only. To make it again, after a prompt has been
-// changed: DATA=folder go generate ./results/predict
+// changed: DATA=/absolute/folder go generate ./results/predict
 //
 //go:embed features.csv
 var ownFeatures string

@@ -301,7 +301,7 @@ func TestFeaturesAreOfTheseTasks(t *testing.T) {
 		if !ok {
 			t.Errorf("%s is not in features.csv", name)
 		} else if r.Prompt != results.SHA256([]byte(file.Task.Prompt)) {
-			t.Errorf("the prompt of %s is not the one that features.csv was measured with; DATA=folder go generate ./results/predict makes it again", name)
+			t.Errorf("the prompt of %s is not the one that features.csv was measured with; DATA=/absolute/folder go generate ./results/predict makes it again", name)
 		}
 	}
 }
