@@ -126,6 +126,8 @@ type Info struct {
 	Until bool
 	// Trains tells whether the backend is a Trainer.
 	Trains bool
+	// Choices tells whether Request.Choices can be asked for.
+	Choices bool
 	// Deterministic tells whether equal requests get equal answers.
 	Deterministic bool
 	// InFlight is the number of requests that keep the backend busy; 0 is

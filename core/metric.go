@@ -47,6 +47,13 @@ type MetricInfo struct {
 	// is no mean of items (the sums of a corpus metric). These are stored with
 	// each sample; other parts are for the eye.
 	Parts []string
+	// ReadsText says that scores depend on an answer through Item.Text alone,
+	// and not on Item.Raw.
+	ReadsText bool
+	// Reads are patterns of the raw answer: once none of them can find anything
+	// else, however the answer goes on, neither can its score change. Nothing
+	// is said where there are none.
+	Reads []Pattern
 }
 
 // An Item is one answer with what it takes to judge it.

@@ -51,6 +51,11 @@ type Request struct {
 	// Adapter names one of the backend's adapters; empty is the base model.
 	Adapter    string
 	Generation Generation
+	// Choices, where there are any, are the only possible answers (Generate):
+	// the model chooses among their tokens, each text as it stands or behind a
+	// space. A backend whose Info.Choices is not set refuses them with
+	// CodeInvalid.
+	Choices []string
 	// Logprobs asks for the log-probability of each token of the answer.
 	Logprobs bool
 	// Overflow says what becomes of an input longer than the context.

@@ -40,6 +40,9 @@ type Task struct {
 	TargetDelimiter *string
 
 	Generation Generation
+	// ForceLabels holds a backend that can to the labels: no other answer is
+	// possible.
+	ForceLabels bool
 	// Extract is the pipeline from a raw answer to the text that the metrics
 	// judge; empty means the raw answer.
 	Extract []Step

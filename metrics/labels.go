@@ -27,12 +27,27 @@ func labelFactory(name, summary string, vocab func(labels []string) vocabulary, 
 			case "arc_accuracy", "covid_accuracy", "winogrande_accuracy":
 				info.Notes = append(info.Notes, "the published program names "+name+" and lacks it; its plain accuracy stands in")
 			}
+			if name == "binary_accuracy_flex" {
+				info.Reads = []core.Pattern{publishedBinaryReads}
+			}
 			return publishedMetric(info, published), nil
+		}
+		if name == "binary_accuracy_flex" {
+			info.Reads = []core.Pattern{binaryReads}
 		}
 		j := &labelJudge{make: vocab}
 		return &itemMetric{info, j.score}, nil
 	}}
 }
+
+// What the two profiles of binary_accuracy_flex read. Strict: a word or lone
+// digit of its vocabulary with what follows it; whatever stands before decides
+// first, and is settled by then. The published function: once a 1 is there,
+// nothing else counts; all its other words a later 1 overrules.
+var (
+	binaryReads          = core.Pattern{Expr: `(?<![\w.,+-])(?:[01](?=[^\w.,])|(?:[Yy][Ee][Ss]|[Nn][Oo]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[Pp][Oo][Ss][Ii][Tt][Ii][Vv][Ee]|[Nn][Ee][Gg][Aa][Tt][Ii][Vv][Ee])(?=\W))`}
+	publishedBinaryReads = core.Pattern{Expr: `1`}
+)
 
 // labelJudge is the strict profile.
 type labelJudge struct {

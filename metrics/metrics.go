@@ -120,8 +120,18 @@ type itemMetric struct {
 	score func(*core.Item) core.Score
 }
 
+// rawMetric is one that looks at the whole answer, whatever is extracted.
+type rawMetric struct{ itemMetric }
+
 // Info describes the metric.
-func (m *itemMetric) Info() core.MetricInfo { return m.info }
+func (m *rawMetric) Info() core.MetricInfo { return m.info }
+
+// Info describes the metric.
+func (m *itemMetric) Info() core.MetricInfo {
+	i := m.info
+	i.ReadsText = true
+	return i
+}
 
 // Score judges each item; an error comes only from the context.
 func (m *itemMetric) Score(ctx context.Context, items []core.Item) ([]core.Score, error) {
@@ -219,13 +229,13 @@ func failed(note string) core.Score { return core.Score{Failed: true, Note: note
 // evaluator.
 func publishedMetric(info core.MetricInfo, f pyFunction) core.Metric {
 	info.Profile = core.Bakeoff
-	return &itemMetric{info, func(it *core.Item) core.Score {
+	return &rawMetric{itemMetric{info, func(it *core.Item) core.Score {
 		v := f(it.Raw, it.Targets[0])
 		if v.raised != "" {
 			return core.Score{Dropped: true, Note: "the published function stops with " + v.raised, Extracted: it.Raw}
 		}
 		return core.Score{Value: v.value, Extracted: it.Raw}
-	}}
+	}}}
 }
 
 func humanevalFactory() Factory {

@@ -47,7 +47,7 @@ func rougeFactory(name, summary string) Factory {
 			}
 			r := &text.Rouge{Variant: text.Variant(variant), Unicode: tokenizer == "unicode"}
 			score := rougeScorer(r, name)
-			return &itemMetric{info, func(it *core.Item) core.Score {
+			m := itemMetric{info, func(it *core.Item) core.Score {
 				answer := it.Text
 				if profile == core.Bakeoff {
 					answer = it.Raw
@@ -66,7 +66,11 @@ func rougeFactory(name, summary string) Factory {
 					result.F = float64(float32(result.F))
 				}
 				return rougeScore(r, it, answer, result, profile)
-			}}, nil
+			}}
+			if profile == core.Bakeoff {
+				return &rawMetric{m}, nil
+			}
+			return &m, nil
 		}}
 }
 

@@ -84,6 +84,7 @@ func infoToPB(i core.Info) *pb.Info {
 		InFlight:      int64(i.InFlight),
 		Device:        i.Device,
 		Notes:         same(i.Notes),
+		Choices:       i.Choices,
 	}
 	if p := i.Prices; p != nil {
 		out.Prices = &pb.Prices{Known: p.Known, Input: p.Input, Output: p.Output}
@@ -111,6 +112,7 @@ func infoFromPB(i *pb.Info) core.Info {
 		InFlight:      int(i.GetInFlight()),
 		Device:        i.GetDevice(),
 		Notes:         same(i.GetNotes()),
+		Choices:       i.GetChoices(),
 	}
 	if p := i.GetPrices(); p != nil {
 		out.Prices = &core.Prices{Known: p.GetKnown(), Input: p.GetInput(), Output: p.GetOutput()}
@@ -135,14 +137,13 @@ func requestToPB(r *core.Request) *pb.Request {
 		Continuations: same(r.Continuations),
 		Adapter:       r.Adapter,
 		Generation:    generationToPB(r.Generation),
+		Choices:       same(r.Choices),
 		Logprobs:      r.Logprobs,
 		Overflow:      pb.Overflow(r.Overflow),
-		Until: each(r.Until, func(p core.Pattern) *pb.Pattern {
-			return &pb.Pattern{Expr: p.Expr, Flags: p.Flags, Group: int64(p.Group), Select: int64(p.Select)}
-		}),
-		Repeat: int64(r.Repeat),
-		Task:   r.Task,
-		Sample: r.Sample,
+		Until:         each(r.Until, patternToPB),
+		Repeat:        int64(r.Repeat),
+		Task:          r.Task,
+		Sample:        r.Sample,
 	}
 	if r.Messages != nil {
 		out.Chat = &pb.Chat{Messages: each(r.Messages, func(m core.Message) *pb.Message {
@@ -150,6 +151,14 @@ func requestToPB(r *core.Request) *pb.Request {
 		})}
 	}
 	return out
+}
+
+func patternToPB(p core.Pattern) *pb.Pattern {
+	return &pb.Pattern{Expr: p.Expr, Flags: p.Flags, Group: int64(p.Group), Select: int64(p.Select)}
+}
+
+func patternFromPB(p *pb.Pattern) core.Pattern {
+	return core.Pattern{Expr: p.GetExpr(), Flags: p.GetFlags(), Group: int(p.GetGroup()), Select: int(p.GetSelect())}
 }
 
 func requestFromPB(r *pb.Request) core.Request {
@@ -160,14 +169,13 @@ func requestFromPB(r *pb.Request) core.Request {
 		Continuations: same(r.GetContinuations()),
 		Adapter:       r.GetAdapter(),
 		Generation:    generationFromPB(r.GetGeneration()),
+		Choices:       same(r.GetChoices()),
 		Logprobs:      r.GetLogprobs(),
 		Overflow:      core.Overflow(r.GetOverflow()),
-		Until: each(r.GetUntil(), func(p *pb.Pattern) core.Pattern {
-			return core.Pattern{Expr: p.GetExpr(), Flags: p.GetFlags(), Group: int(p.GetGroup()), Select: int(p.GetSelect())}
-		}),
-		Repeat: int(r.GetRepeat()),
-		Task:   r.GetTask(),
-		Sample: r.GetSample(),
+		Until:         each(r.GetUntil(), patternFromPB),
+		Repeat:        int(r.GetRepeat()),
+		Task:          r.GetTask(),
+		Sample:        r.GetSample(),
 	}
 	if c := r.GetChat(); c != nil {
 		out.Messages = make([]core.Message, len(c.GetMessages()))

@@ -22,6 +22,8 @@ func metricInfoToPB(i core.MetricInfo) *pb.MetricInfo {
 		Needs:          same(i.Needs),
 		Notes:          same(i.Notes),
 		Parts:          same(i.Parts),
+		ReadsText:      i.ReadsText,
+		Reads:          each(i.Reads, patternToPB),
 	}
 }
 
@@ -36,6 +38,8 @@ func metricInfoFromPB(i *pb.MetricInfo) core.MetricInfo {
 		Needs:          same(i.GetNeeds()),
 		Notes:          same(i.GetNotes()),
 		Parts:          same(i.GetParts()),
+		ReadsText:      i.GetReadsText(),
+		Reads:          each(i.GetReads(), patternFromPB),
 	}
 }
 
@@ -185,19 +189,20 @@ func taskToPB(t *core.Task) (*pb.Task, error) {
 		Columns: each(t.Columns, func(c core.Column) *pb.Column {
 			return &pb.Column{Name: c.Name, Expr: c.Expr}
 		}),
-		Prompt:     t.Prompt,
-		Chat:       &pb.ChatForms{System: t.Chat.System, User: t.Chat.User},
-		Target:     t.Target,
-		Cluster:    t.Cluster,
-		Labels:     same(t.Labels),
-		Generation: generationToPB(t.Generation),
-		Extract:    each(t.Extract, stepToPB),
-		Metrics:    same(metrics),
-		Threshold:  t.Threshold,
-		Fewshot:    shots,
-		Paper:      &pb.Paper{Task: t.Paper.Task, Metric: t.Paper.Metric, Prompt: t.Paper.Prompt},
-		Path:       t.Path,
-		Source:     same(t.Source),
+		Prompt:      t.Prompt,
+		Chat:        &pb.ChatForms{System: t.Chat.System, User: t.Chat.User},
+		Target:      t.Target,
+		Cluster:     t.Cluster,
+		Labels:      same(t.Labels),
+		Generation:  generationToPB(t.Generation),
+		ForceLabels: t.ForceLabels,
+		Extract:     each(t.Extract, stepToPB),
+		Metrics:     same(metrics),
+		Threshold:   t.Threshold,
+		Fewshot:     shots,
+		Paper:       &pb.Paper{Task: t.Paper.Task, Metric: t.Paper.Metric, Prompt: t.Paper.Prompt},
+		Path:        t.Path,
+		Source:      same(t.Source),
 
 		Template: t.Template, Preamble: t.Preamble, Choices: choicesToPB(t.Choices), TargetDelimiter: t.TargetDelimiter,
 		Pipelines: each(t.Pipelines, func(p core.Pipeline) *pb.Pipeline {
@@ -241,19 +246,20 @@ func taskFromPB(t *pb.Task) *core.Task {
 		Columns: each(t.GetColumns(), func(c *pb.Column) core.Column {
 			return core.Column{Name: c.GetName(), Expr: c.GetExpr()}
 		}),
-		Prompt:     t.GetPrompt(),
-		Chat:       core.Chat{System: t.GetChat().GetSystem(), User: t.GetChat().GetUser()},
-		Target:     t.GetTarget(),
-		Cluster:    t.GetCluster(),
-		Labels:     same(t.GetLabels()),
-		Generation: generationFromPB(t.GetGeneration()),
-		Extract:    each(t.GetExtract(), stepFromPB),
-		Metrics:    each(t.GetMetrics(), specFromPB),
-		Threshold:  t.Threshold,
-		Fewshot:    fewshotFromPB(t.GetFewshot()),
-		Paper:      core.Paper{Task: t.GetPaper().GetTask(), Metric: t.GetPaper().GetMetric(), Prompt: t.GetPaper().GetPrompt()},
-		Path:       t.GetPath(),
-		Source:     same(t.GetSource()),
+		Prompt:      t.GetPrompt(),
+		Chat:        core.Chat{System: t.GetChat().GetSystem(), User: t.GetChat().GetUser()},
+		Target:      t.GetTarget(),
+		Cluster:     t.GetCluster(),
+		Labels:      same(t.GetLabels()),
+		Generation:  generationFromPB(t.GetGeneration()),
+		ForceLabels: t.GetForceLabels(),
+		Extract:     each(t.GetExtract(), stepFromPB),
+		Metrics:     each(t.GetMetrics(), specFromPB),
+		Threshold:   t.Threshold,
+		Fewshot:     fewshotFromPB(t.GetFewshot()),
+		Paper:       core.Paper{Task: t.GetPaper().GetTask(), Metric: t.GetPaper().GetMetric(), Prompt: t.GetPaper().GetPrompt()},
+		Path:        t.GetPath(),
+		Source:      same(t.GetSource()),
 
 		Template: t.GetTemplate(), Preamble: t.GetPreamble(), Choices: choicesFromPB(t.GetChoices()), TargetDelimiter: t.TargetDelimiter,
 		Pipelines: each(t.GetPipelines(), func(p *pb.Pipeline) core.Pipeline {

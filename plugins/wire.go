@@ -70,6 +70,9 @@ func requestSize(r *core.Request) int {
 	for _, s := range r.Continuations {
 		n += perItem + len(s)
 	}
+	for _, s := range r.Choices {
+		n += perItem + len(s)
+	}
 	for i := range r.Until {
 		n += perItem + len(r.Until[i].Expr) + len(r.Until[i].Flags)
 	}

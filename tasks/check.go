@@ -70,6 +70,9 @@ func (d *decoder) check(f *File, o Options) {
 			d.complain(d.places["generation.stop"], `in YAML write "\n" in double quotes`, `stop text %d holds a backslash and an n, not a line break`, i+1)
 		}
 	}
+	if t.ForceLabels && len(t.Labels) == 0 {
+		d.complain(d.places["generation.force_labels"], "list them under labels:", "force_labels holds answers to the task's labels, and the task has none")
+	}
 	if t.Fewshot.Count > 0 && t.Dataset.TrainSplit == "" && t.Fewshot.Split == "" && t.Fewshot.Rows == nil {
 		d.complain(d.places["fewshot"], "add train_split: under dataset:", "fewshot takes examples from the training split, and dataset names none")
 	}

@@ -251,6 +251,16 @@ func (d *decoder) texts(path string, dst *[]string) func(*yaml.Node) {
 	}
 }
 
+// flag takes true or false.
+func (d *decoder) flag(path string, dst *bool) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		d.places[path] = n
+		if n.Tag != "!!bool" || n.Decode(dst) != nil {
+			d.complain(n, "", "%s must be true or false, not %s", path, kindName(n))
+		}
+	}
+}
+
 func (d *decoder) oneOf(path string, dst *string, options ...string) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		before := len(d.problems)

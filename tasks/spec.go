@@ -33,7 +33,7 @@ func (d *decoder) task(root *yaml.Node, t *core.Task) {
 		{"labels", d.texts("labels", &t.Labels), false},
 		{"choices", d.choices("choices", &t.Choices), false},
 		{"target_delimiter", d.optional("target_delimiter", &t.TargetDelimiter), false},
-		{"generation", func(n *yaml.Node) { d.generation(n, &t.Generation) }, false},
+		{"generation", func(n *yaml.Node) { d.generation(n, t) }, false},
 		{"extract", func(n *yaml.Node) { d.extract(n, t) }, false},
 		{"metrics", func(n *yaml.Node) { d.metrics(n, &t.Metrics) }, true},
 		{"threshold", func(n *yaml.Node) {
@@ -163,7 +163,8 @@ func (d *decoder) chat(n *yaml.Node, c *core.Chat) {
 	})
 }
 
-func (d *decoder) generation(n *yaml.Node, g *core.Generation) {
+func (d *decoder) generation(n *yaml.Node, t *core.Task) {
+	g := &t.Generation
 	d.mapping("generation", n, []field{
 		{"max_tokens", d.integer("generation.max_tokens", &g.MaxTokens, 1, 1<<20), false},
 		{"temperature", d.number("generation.temperature", &g.Temperature, 0, 100), false},
@@ -175,6 +176,7 @@ func (d *decoder) generation(n *yaml.Node, g *core.Generation) {
 		{"presence_penalty", d.number("generation.presence_penalty", &g.PresencePenalty, -2, 2), false},
 		{"seed", d.seed("generation.seed", &g.Seed), false},
 		{"stop", d.texts("generation.stop", &g.Stop), false},
+		{"force_labels", d.flag("generation.force_labels", &t.ForceLabels), false},
 	})
 }
 

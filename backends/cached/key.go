@@ -74,6 +74,10 @@ func (id *identity) key(r *core.Request) (Key, bool) {
 	e.number(uint64(g.TopK))
 	e.number(g.Seed)
 	e.texts(g.Stop)
+	if len(r.Choices) > 0 { // keys of requests without stay as they were
+		e.text("choices")
+		e.texts(r.Choices)
+	}
 	if r.Logprobs {
 		e.number(1)
 	} else {

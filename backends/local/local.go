@@ -101,7 +101,7 @@ func (b *backend) load() (*engine.Engine, error) {
 		Name: Name, Version: engineVersion, Model: b.config.Model, ModelHash: hash, Family: c.Family,
 		Kinds: []core.Kind{core.Generate, core.ScoreText, core.Embed, core.Tokenize},
 		Forms: []core.Form{form}, ContextLength: plan.Context, Deterministic: true,
-		Until: !b.settings.noUntil, Trains: true, InFlight: 3 * plan.Sequences, Device: plan.Device,
+		Until: !b.settings.noUntil, Choices: true, Trains: true, InFlight: 3 * plan.Sequences, Device: plan.Device,
 	}
 	for _, a := range e.Adapters() {
 		b.info.Adapters = append(b.info.Adapters, core.AdapterInfo{Name: a.Name, Hash: a.Hash})
@@ -219,6 +219,8 @@ func check(r core.Request) error {
 	switch {
 	case r.Kind == core.Generate && r.Generation.MaxTokens < 1:
 		return invalid("max_tokens must be 1 or more", "")
+	case r.Kind != core.Generate && len(r.Choices) > 0:
+		return invalid("choices belong to generation", "")
 	case r.Kind == core.ScoreText && len(r.Continuations) == 0:
 		return invalid("nothing to score", "give continuations")
 	case r.Kind != core.Generate && r.Kind != core.ScoreText && r.Kind != core.Embed && r.Kind != core.Tokenize:
@@ -236,7 +238,7 @@ func (o settings) translate(r core.Request, in chat.Input) engine.Request {
 			Temperature: g.Temperature, TopK: g.TopK, TopP: g.TopP, MinP: g.MinP, Seed: g.Seed,
 			Repetition: g.RepetitionPenalty, Frequency: g.FrequencyPenalty, Presence: g.PresencePenalty,
 		},
-		RandomStream: stream(in.Text, r.Repeat), Stop: g.Stop, Logprobs: r.Logprobs, Deltas: true,
+		Choices: r.Choices, RandomStream: stream(in.Text, r.Repeat), Stop: g.Stop, Logprobs: r.Logprobs, Deltas: true,
 	}
 	if len(r.Until) > 0 && !o.noUntil {
 		e.Until = o.until(r.Until)

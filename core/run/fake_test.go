@@ -197,6 +197,9 @@ type exact struct {
 	items int
 	// judge, when set, makes the metric ask for so many judgements of each item.
 	judge int
+	// What it says of what it reads.
+	readsText bool
+	reads     []core.Pattern
 }
 
 func (e *exact) Info() core.MetricInfo {
@@ -204,7 +207,7 @@ func (e *exact) Info() core.MetricInfo {
 	if name == "" {
 		name = "exact"
 	}
-	return core.MetricInfo{Name: name, Low: 0, High: 1, HigherIsBetter: true, Binary: true, Needs: e.needs}
+	return core.MetricInfo{Name: name, Low: 0, High: 1, HigherIsBetter: true, Binary: true, Needs: e.needs, ReadsText: e.readsText, Reads: e.reads}
 }
 
 var errMetric = errors.New("no isolation")

@@ -167,6 +167,9 @@ func (j *Job) Request(s *core.Sample, repeat int) (core.Request, error) {
 		Overflow: core.OverflowKeepTail, Repeat: repeat, Task: j.Task.Name, Sample: s.ID,
 		Until: j.until(),
 	}
+	if j.Choices() {
+		r.Choices = j.Task.Labels
+	}
 	switch {
 	case j.rolling:
 		r.Prompt, r.Overflow, r.Continuations = "", core.OverflowWindows, s.Choices
@@ -187,19 +190,46 @@ func (j *Job) Request(s *core.Sample, repeat int) (core.Request, error) {
 	return r, nil
 }
 
-// until gives the task's extraction as data where it begins with a pattern: a
-// backend may then stop once the extraction cannot change. The published
-// evaluator's functions read the whole answer with patterns of their own, so
-// where one of them judges, nothing may be cut off.
+// Choices tells whether the answers are to be held to the task's labels. The
+// published evaluator, whose profile is another way to ask, does not do that.
+func (j *Job) Choices() bool {
+	return j.Task.ForceLabels && j.kind == core.Generate && j.Profile != core.Bakeoff
+}
+
+// until gives, as data, what of an answer every judge reads, so that a backend
+// may stop once none of it can change: the task's extraction, where it begins
+// with a pattern and the judge looks at nothing else, or the patterns that the
+// judge names itself. A judge that may read the whole answer forbids it.
 func (j *Job) until() []core.Pattern {
-	if len(j.Task.Extract) == 0 || j.Task.Extract[0].Op != "regex" || j.Profile == core.Bakeoff {
-		return nil
+	if len(j.Task.Pipelines) > 0 {
+		return nil // several extractions look at one answer
+	}
+	extracts := len(j.Task.Extract) > 0
+	byPattern := extracts && j.Task.Extract[0].Op == "regex"
+	var all []core.Pattern
+	add := func(p core.Pattern) {
+		if !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	extraction := func() {
+		s := j.Task.Extract[0]
+		add(core.Pattern{Expr: s.Pattern, Flags: s.Flags, Group: s.Group, Select: s.Select})
+	}
+	if len(j.Judges) == 0 && byPattern && j.Profile != core.Bakeoff {
+		extraction()
 	}
 	for _, judge := range j.Judges {
-		if judge.Profile == core.Bakeoff {
+		switch info := judge.Metric.Info(); {
+		case info.ReadsText && byPattern:
+			extraction()
+		case len(info.Reads) > 0 && !(info.ReadsText && extracts):
+			for _, p := range info.Reads {
+				add(p)
+			}
+		default:
 			return nil
 		}
 	}
-	s := j.Task.Extract[0]
-	return []core.Pattern{{Expr: s.Pattern, Flags: s.Flags, Group: s.Group, Select: s.Select}}
+	return all
 }

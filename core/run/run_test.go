@@ -479,12 +479,29 @@ func TestUntil(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := job.Request(s, 0); err != nil || len(r.Until) != 1 {
-		t.Errorf("until %v, %v", r.Until, err)
+	digits := core.Pattern{Expr: "[01]"}
+	for _, c := range []struct {
+		name   string
+		judges []core.Metric
+		want   int
+	}{
+		{"what is extracted", []core.Metric{&exact{readsText: true}, &exact{readsText: true}}, 1},
+		{"the whole answer too", []core.Metric{&exact{readsText: true}, &exact{}}, 0},
+		{"patterns of its own too", []core.Metric{&exact{readsText: true}, &exact{reads: []core.Pattern{digits}}}, 2},
+	} {
+		job.Judges = nil
+		for _, m := range c.judges {
+			job.Judges = append(job.Judges, Judge{Metric: m, Profile: core.Strict})
+		}
+		if r, err := job.Request(s, 0); err != nil || len(r.Until) != c.want {
+			t.Errorf("judges that read %s: until %v, %v", c.name, r.Until, err)
+		}
 	}
-	job.Judges = append(job.Judges, Judge{Metric: &exact{}, Profile: core.Bakeoff})
+	// Patterns of the raw answer say nothing of what an extraction makes of it.
+	job.Task.Extract = []core.Step{{Op: "strip"}}
+	job.Judges = []Judge{{Metric: &exact{readsText: true, reads: []core.Pattern{digits}}, Profile: core.Strict}}
 	if r, err := job.Request(s, 0); err != nil || len(r.Until) != 0 {
-		t.Errorf("until %v beside the published evaluator, %v", r.Until, err)
+		t.Errorf("behind another extraction: until %v, %v", r.Until, err)
 	}
 }
 

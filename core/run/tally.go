@@ -49,6 +49,9 @@ type Counts struct {
 	APIErrors int
 	// Truncated prompts lost tokens, or characters to the bakeoff profile; Cut answers ended at the token limit.
 	Truncated, Cut int
+	// Settled answers ended early, because nothing more could change what is
+	// read from them; Saved is how many tokens they might have gone on for.
+	Settled, Saved int
 	// Empty answers hold nothing but blanks; Cached ones were not computed in
 	// this run.
 	Empty, Cached int
@@ -90,6 +93,12 @@ func (t *Tally) Add(r *record.Record) {
 	}
 	if r.Finish == core.FinishLength {
 		t.counts.Cut++
+	}
+	if r.Finish == core.FinishUntil {
+		t.counts.Settled++
+		if r.Generation != nil {
+			t.counts.Saved += max(0, r.Generation.MaxTokens-r.Usage.Completion)
+		}
 	}
 	if isBlank(r.Response) && len(r.Likelihoods) == 0 {
 		t.counts.Empty++

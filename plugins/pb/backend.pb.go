@@ -953,6 +953,7 @@ type Info struct {
 	Device        string   `protobuf:"bytes,15,opt,name=device" json:"device,omitempty"`
 	Notes         []string `protobuf:"bytes,16,rep,name=notes" json:"notes,omitempty"`
 	Trains        bool     `protobuf:"varint,17,opt,name=trains" json:"trains,omitempty"`
+	Choices       bool     `protobuf:"varint,18,opt,name=choices" json:"choices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1106,6 +1107,13 @@ func (x *Info) GetTrains() bool {
 	return false
 }
 
+func (x *Info) GetChoices() bool {
+	if x != nil {
+		return x.Choices
+	}
+	return false
+}
+
 type AdapterInfo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
@@ -1235,6 +1243,8 @@ type Request struct {
 	Repeat        int64       `protobuf:"varint,11,opt,name=repeat" json:"repeat,omitempty"`
 	Task          string      `protobuf:"bytes,12,opt,name=task" json:"task,omitempty"`
 	Sample        string      `protobuf:"bytes,13,opt,name=sample" json:"sample,omitempty"`
+	// choices are the only possible answers, where there are any.
+	Choices       []string `protobuf:"bytes,14,rep,name=choices" json:"choices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1358,6 +1368,13 @@ func (x *Request) GetSample() string {
 		return x.Sample
 	}
 	return ""
+}
+
+func (x *Request) GetChoices() []string {
+	if x != nil {
+		return x.Choices
+	}
+	return nil
 }
 
 type Chat struct {
@@ -2929,7 +2946,7 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"1\n" +
 	"\aAdapter\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\"\x82\x04\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\"\x9c\x04\n" +
 	"\x04Info\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -2949,14 +2966,15 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"\x06prices\x18\x0e \x01(\v2\x12.evalrun.v1.PricesR\x06prices\x12\x16\n" +
 	"\x06device\x18\x0f \x01(\tR\x06device\x12\x14\n" +
 	"\x05notes\x18\x10 \x03(\tR\x05notes\x12\x16\n" +
-	"\x06trains\x18\x11 \x01(\bR\x06trains\"5\n" +
+	"\x06trains\x18\x11 \x01(\bR\x06trains\x12\x18\n" +
+	"\achoices\x18\x12 \x01(\bR\achoices\"5\n" +
 	"\vAdapterInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\"L\n" +
 	"\x06Prices\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
 	"\x05input\x18\x02 \x01(\x01R\x05input\x12\x16\n" +
-	"\x06output\x18\x03 \x01(\x01R\x06output\"\xb2\x03\n" +
+	"\x06output\x18\x03 \x01(\x01R\x06output\"\xcc\x03\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12$\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x10.evalrun.v1.KindR\x04kind\x12\x16\n" +
@@ -2973,7 +2991,8 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	" \x03(\v2\x13.evalrun.v1.PatternR\x05until\x12\x16\n" +
 	"\x06repeat\x18\v \x01(\x03R\x06repeat\x12\x12\n" +
 	"\x04task\x18\f \x01(\tR\x04task\x12\x16\n" +
-	"\x06sample\x18\r \x01(\tR\x06sample\"7\n" +
+	"\x06sample\x18\r \x01(\tR\x06sample\x12\x18\n" +
+	"\achoices\x18\x0e \x03(\tR\achoices\"7\n" +
 	"\x04Chat\x12/\n" +
 	"\bmessages\x18\x01 \x03(\v2\x13.evalrun.v1.MessageR\bmessages\"7\n" +
 	"\aMessage\x12\x12\n" +

@@ -562,7 +562,9 @@ type MetricInfo struct {
 	Needs          []string               `protobuf:"bytes,7,rep,name=needs" json:"needs,omitempty"`
 	Notes          []string               `protobuf:"bytes,8,rep,name=notes" json:"notes,omitempty"`
 	// The parts of a score that Aggregate needs; they are stored.
-	Parts         []string `protobuf:"bytes,9,rep,name=parts" json:"parts,omitempty"`
+	Parts         []string   `protobuf:"bytes,9,rep,name=parts" json:"parts,omitempty"`
+	ReadsText     bool       `protobuf:"varint,10,opt,name=reads_text,json=readsText" json:"reads_text,omitempty"`
+	Reads         []*Pattern `protobuf:"bytes,11,rep,name=reads" json:"reads,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -656,6 +658,20 @@ func (x *MetricInfo) GetNotes() []string {
 func (x *MetricInfo) GetParts() []string {
 	if x != nil {
 		return x.Parts
+	}
+	return nil
+}
+
+func (x *MetricInfo) GetReadsText() bool {
+	if x != nil {
+		return x.ReadsText
+	}
+	return false
+}
+
+func (x *MetricInfo) GetReads() []*Pattern {
+	if x != nil {
+		return x.Reads
 	}
 	return nil
 }
@@ -1407,6 +1423,7 @@ type Task struct {
 	TargetDelimiter *string                `protobuf:"bytes,22,opt,name=target_delimiter,json=targetDelimiter" json:"target_delimiter,omitempty"`
 	Pipelines       []*Pipeline            `protobuf:"bytes,23,rep,name=pipelines" json:"pipelines,omitempty"`
 	Repeats         int64                  `protobuf:"varint,24,opt,name=repeats" json:"repeats,omitempty"`
+	ForceLabels     bool                   `protobuf:"varint,25,opt,name=force_labels,json=forceLabels" json:"force_labels,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1607,6 +1624,13 @@ func (x *Task) GetRepeats() int64 {
 		return x.Repeats
 	}
 	return 0
+}
+
+func (x *Task) GetForceLabels() bool {
+	if x != nil {
+		return x.ForceLabels
+	}
+	return false
 }
 
 type Choices struct {
@@ -2460,7 +2484,7 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x0eAggregateReply\x125\n" +
 	"\taggregate\x18\x01 \x01(\v2\x15.evalrun.v1.AggregateH\x00R\taggregate\x12/\n" +
 	"\afailure\x18\x02 \x01(\v2\x13.evalrun.v1.FailureH\x00R\afailureB\b\n" +
-	"\x06result\"\xe4\x01\n" +
+	"\x06result\"\xae\x02\n" +
 	"\n" +
 	"MetricInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
@@ -2471,7 +2495,11 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x06binary\x18\x06 \x01(\bR\x06binary\x12\x14\n" +
 	"\x05needs\x18\a \x03(\tR\x05needs\x12\x14\n" +
 	"\x05notes\x18\b \x03(\tR\x05notes\x12\x14\n" +
-	"\x05parts\x18\t \x03(\tR\x05parts\"\xb9\x03\n" +
+	"\x05parts\x18\t \x03(\tR\x05parts\x12\x1d\n" +
+	"\n" +
+	"reads_text\x18\n" +
+	" \x01(\bR\treadsText\x12)\n" +
+	"\x05reads\x18\v \x03(\v2\x13.evalrun.v1.PatternR\x05reads\"\xb9\x03\n" +
 	"\x04Item\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04task\x18\x02 \x01(\x03R\x04task\x124\n" +
@@ -2543,7 +2571,7 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x06reduce\x18\x04 \x01(\tR\x06reduce\x1aL\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\xe8\x06\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\x8b\a\n" +
 	"\x04Task\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1a\n" +
@@ -2571,7 +2599,8 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\achoices\x18\x15 \x01(\v2\x13.evalrun.v1.ChoicesR\achoices\x120\n" +
 	"\x10target_delimiter\x18\x16 \x01(\tB\x05\xaa\x01\x02\b\x01R\x0ftargetDelimiter\x122\n" +
 	"\tpipelines\x18\x17 \x03(\v2\x14.evalrun.v1.PipelineR\tpipelines\x12\x18\n" +
-	"\arepeats\x18\x18 \x01(\x03R\arepeats\"1\n" +
+	"\arepeats\x18\x18 \x01(\x03R\arepeats\x12!\n" +
+	"\fforce_labels\x18\x19 \x01(\bR\vforceLabels\"1\n" +
 	"\aChoices\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x12\n" +
 	"\x04list\x18\x02 \x03(\tR\x04list\"F\n" +
@@ -2707,10 +2736,11 @@ var file_evalrun_v1_metric_proto_goTypes = []any{
 	nil,                       // 36: evalrun.v1.ChatForms.FamiliesEntry
 	nil,                       // 37: evalrun.v1.Step.MapEntry
 	(*Failure)(nil),           // 38: evalrun.v1.Failure
-	(*Likelihood)(nil),        // 39: evalrun.v1.Likelihood
-	(*Response)(nil),          // 40: evalrun.v1.Response
-	(*Request)(nil),           // 41: evalrun.v1.Request
-	(*Generation)(nil),        // 42: evalrun.v1.Generation
+	(*Pattern)(nil),           // 39: evalrun.v1.Pattern
+	(*Likelihood)(nil),        // 40: evalrun.v1.Likelihood
+	(*Response)(nil),          // 41: evalrun.v1.Response
+	(*Request)(nil),           // 42: evalrun.v1.Request
+	(*Generation)(nil),        // 43: evalrun.v1.Generation
 }
 var file_evalrun_v1_metric_proto_depIdxs = []int32{
 	16, // 0: evalrun.v1.OpenMetricRequest.spec:type_name -> evalrun.v1.MetricSpec
@@ -2724,53 +2754,54 @@ var file_evalrun_v1_metric_proto_depIdxs = []int32{
 	11, // 8: evalrun.v1.AggregateRequest.scores:type_name -> evalrun.v1.Score
 	12, // 9: evalrun.v1.AggregateReply.aggregate:type_name -> evalrun.v1.Aggregate
 	38, // 10: evalrun.v1.AggregateReply.failure:type_name -> evalrun.v1.Failure
-	30, // 11: evalrun.v1.Item.fields:type_name -> evalrun.v1.Item.FieldsEntry
-	39, // 12: evalrun.v1.Item.scores:type_name -> evalrun.v1.Likelihood
-	40, // 13: evalrun.v1.Item.judged:type_name -> evalrun.v1.Response
-	31, // 14: evalrun.v1.Score.parts:type_name -> evalrun.v1.Score.PartsEntry
-	41, // 15: evalrun.v1.Score.requests:type_name -> evalrun.v1.Request
-	14, // 16: evalrun.v1.Value.list:type_name -> evalrun.v1.List
-	15, // 17: evalrun.v1.Value.dict:type_name -> evalrun.v1.Dict
-	13, // 18: evalrun.v1.List.values:type_name -> evalrun.v1.Value
-	32, // 19: evalrun.v1.Dict.values:type_name -> evalrun.v1.Dict.ValuesEntry
-	33, // 20: evalrun.v1.MetricSpec.params:type_name -> evalrun.v1.MetricSpec.ParamsEntry
-	22, // 21: evalrun.v1.Task.dataset:type_name -> evalrun.v1.Dataset
-	24, // 22: evalrun.v1.Task.columns:type_name -> evalrun.v1.Column
-	25, // 23: evalrun.v1.Task.chat:type_name -> evalrun.v1.ChatForms
-	42, // 24: evalrun.v1.Task.generation:type_name -> evalrun.v1.Generation
-	27, // 25: evalrun.v1.Task.extract:type_name -> evalrun.v1.Step
-	16, // 26: evalrun.v1.Task.metrics:type_name -> evalrun.v1.MetricSpec
-	28, // 27: evalrun.v1.Task.fewshot:type_name -> evalrun.v1.Fewshot
-	29, // 28: evalrun.v1.Task.paper:type_name -> evalrun.v1.Paper
-	18, // 29: evalrun.v1.Task.choices:type_name -> evalrun.v1.Choices
-	19, // 30: evalrun.v1.Task.pipelines:type_name -> evalrun.v1.Pipeline
-	27, // 31: evalrun.v1.Pipeline.steps:type_name -> evalrun.v1.Step
-	34, // 32: evalrun.v1.Row.fields:type_name -> evalrun.v1.Row.FieldsEntry
-	23, // 33: evalrun.v1.Dataset.local:type_name -> evalrun.v1.LocalLayout
-	35, // 34: evalrun.v1.Dataset.files:type_name -> evalrun.v1.Dataset.FilesEntry
-	36, // 35: evalrun.v1.ChatForms.families:type_name -> evalrun.v1.ChatForms.FamiliesEntry
-	37, // 36: evalrun.v1.Step.map:type_name -> evalrun.v1.Step.MapEntry
-	21, // 37: evalrun.v1.Fewshot.rows:type_name -> evalrun.v1.Row
-	18, // 38: evalrun.v1.Fewshot.choices:type_name -> evalrun.v1.Choices
-	13, // 39: evalrun.v1.Item.FieldsEntry.value:type_name -> evalrun.v1.Value
-	13, // 40: evalrun.v1.Dict.ValuesEntry.value:type_name -> evalrun.v1.Value
-	13, // 41: evalrun.v1.MetricSpec.ParamsEntry.value:type_name -> evalrun.v1.Value
-	13, // 42: evalrun.v1.Row.FieldsEntry.value:type_name -> evalrun.v1.Value
-	20, // 43: evalrun.v1.Dataset.FilesEntry.value:type_name -> evalrun.v1.Texts
-	26, // 44: evalrun.v1.ChatForms.FamiliesEntry.value:type_name -> evalrun.v1.ChatForm
-	0,  // 45: evalrun.v1.Metric.Open:input_type -> evalrun.v1.OpenMetricRequest
-	5,  // 46: evalrun.v1.Metric.Score:input_type -> evalrun.v1.ScoreRequest
-	7,  // 47: evalrun.v1.Metric.Aggregate:input_type -> evalrun.v1.AggregateRequest
-	3,  // 48: evalrun.v1.Metric.Release:input_type -> evalrun.v1.ReleaseRequest
-	1,  // 49: evalrun.v1.Metric.Open:output_type -> evalrun.v1.OpenMetricReply
-	6,  // 50: evalrun.v1.Metric.Score:output_type -> evalrun.v1.ScoreReply
-	8,  // 51: evalrun.v1.Metric.Aggregate:output_type -> evalrun.v1.AggregateReply
-	4,  // 52: evalrun.v1.Metric.Release:output_type -> evalrun.v1.ReleaseReply
-	49, // [49:53] is the sub-list for method output_type
-	45, // [45:49] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	39, // 11: evalrun.v1.MetricInfo.reads:type_name -> evalrun.v1.Pattern
+	30, // 12: evalrun.v1.Item.fields:type_name -> evalrun.v1.Item.FieldsEntry
+	40, // 13: evalrun.v1.Item.scores:type_name -> evalrun.v1.Likelihood
+	41, // 14: evalrun.v1.Item.judged:type_name -> evalrun.v1.Response
+	31, // 15: evalrun.v1.Score.parts:type_name -> evalrun.v1.Score.PartsEntry
+	42, // 16: evalrun.v1.Score.requests:type_name -> evalrun.v1.Request
+	14, // 17: evalrun.v1.Value.list:type_name -> evalrun.v1.List
+	15, // 18: evalrun.v1.Value.dict:type_name -> evalrun.v1.Dict
+	13, // 19: evalrun.v1.List.values:type_name -> evalrun.v1.Value
+	32, // 20: evalrun.v1.Dict.values:type_name -> evalrun.v1.Dict.ValuesEntry
+	33, // 21: evalrun.v1.MetricSpec.params:type_name -> evalrun.v1.MetricSpec.ParamsEntry
+	22, // 22: evalrun.v1.Task.dataset:type_name -> evalrun.v1.Dataset
+	24, // 23: evalrun.v1.Task.columns:type_name -> evalrun.v1.Column
+	25, // 24: evalrun.v1.Task.chat:type_name -> evalrun.v1.ChatForms
+	43, // 25: evalrun.v1.Task.generation:type_name -> evalrun.v1.Generation
+	27, // 26: evalrun.v1.Task.extract:type_name -> evalrun.v1.Step
+	16, // 27: evalrun.v1.Task.metrics:type_name -> evalrun.v1.MetricSpec
+	28, // 28: evalrun.v1.Task.fewshot:type_name -> evalrun.v1.Fewshot
+	29, // 29: evalrun.v1.Task.paper:type_name -> evalrun.v1.Paper
+	18, // 30: evalrun.v1.Task.choices:type_name -> evalrun.v1.Choices
+	19, // 31: evalrun.v1.Task.pipelines:type_name -> evalrun.v1.Pipeline
+	27, // 32: evalrun.v1.Pipeline.steps:type_name -> evalrun.v1.Step
+	34, // 33: evalrun.v1.Row.fields:type_name -> evalrun.v1.Row.FieldsEntry
+	23, // 34: evalrun.v1.Dataset.local:type_name -> evalrun.v1.LocalLayout
+	35, // 35: evalrun.v1.Dataset.files:type_name -> evalrun.v1.Dataset.FilesEntry
+	36, // 36: evalrun.v1.ChatForms.families:type_name -> evalrun.v1.ChatForms.FamiliesEntry
+	37, // 37: evalrun.v1.Step.map:type_name -> evalrun.v1.Step.MapEntry
+	21, // 38: evalrun.v1.Fewshot.rows:type_name -> evalrun.v1.Row
+	18, // 39: evalrun.v1.Fewshot.choices:type_name -> evalrun.v1.Choices
+	13, // 40: evalrun.v1.Item.FieldsEntry.value:type_name -> evalrun.v1.Value
+	13, // 41: evalrun.v1.Dict.ValuesEntry.value:type_name -> evalrun.v1.Value
+	13, // 42: evalrun.v1.MetricSpec.ParamsEntry.value:type_name -> evalrun.v1.Value
+	13, // 43: evalrun.v1.Row.FieldsEntry.value:type_name -> evalrun.v1.Value
+	20, // 44: evalrun.v1.Dataset.FilesEntry.value:type_name -> evalrun.v1.Texts
+	26, // 45: evalrun.v1.ChatForms.FamiliesEntry.value:type_name -> evalrun.v1.ChatForm
+	0,  // 46: evalrun.v1.Metric.Open:input_type -> evalrun.v1.OpenMetricRequest
+	5,  // 47: evalrun.v1.Metric.Score:input_type -> evalrun.v1.ScoreRequest
+	7,  // 48: evalrun.v1.Metric.Aggregate:input_type -> evalrun.v1.AggregateRequest
+	3,  // 49: evalrun.v1.Metric.Release:input_type -> evalrun.v1.ReleaseRequest
+	1,  // 50: evalrun.v1.Metric.Open:output_type -> evalrun.v1.OpenMetricReply
+	6,  // 51: evalrun.v1.Metric.Score:output_type -> evalrun.v1.ScoreReply
+	8,  // 52: evalrun.v1.Metric.Aggregate:output_type -> evalrun.v1.AggregateReply
+	4,  // 53: evalrun.v1.Metric.Release:output_type -> evalrun.v1.ReleaseReply
+	50, // [50:54] is the sub-list for method output_type
+	46, // [46:50] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_evalrun_v1_metric_proto_init() }

@@ -39,6 +39,7 @@ type seq struct {
 	sampler *sample.Sampler
 	stream  TextStream
 	answer  *answer
+	choices *sample.Choices // what may follow, nil if everything
 
 	// Score: continuations that this sequence spells, and their sums.
 	spelled []*spelled
@@ -116,10 +117,17 @@ func (e *Engine) newJob(s *Session, r Request) (*job, error) {
 		if len(r.Stop) > 0 && e.tok == nil {
 			return nil, invalid("stop texts need a tokenizer, and the model has none")
 		}
-		if prompt, err = e.fit(j, prompt, RoomFor(r.MaxTokens, e.plan.Context), 1); err != nil {
+		most, need := r.MaxTokens, 1
+		if q.choices, err = e.choices(r, prompt); err != nil {
 			return nil, err
 		}
-		q.limit = min(len(prompt)+r.MaxTokens, e.plan.Context)
+		if q.choices != nil {
+			most, need = q.choices.Depth, q.choices.Depth
+		}
+		if prompt, err = e.fit(j, prompt, RoomFor(most, e.plan.Context), need); err != nil {
+			return nil, err
+		}
+		q.limit = min(len(prompt)+most, e.plan.Context)
 		q.want = len(prompt) - 1
 		q.sampler = sample.New(r.Sampling, r.RandomStream, prompt)
 		q.answer = newAnswer(r.Stop)

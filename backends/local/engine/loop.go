@@ -219,13 +219,16 @@ func (e *Engine) generate(q *seq, logits []float32) {
 	if q.job.Logprobs {
 		sum = sample.LogSum(logits)
 		top = sample.Top(logits, q.job.TopLogprobs)
-		if q.sampler.Changes() {
+		if q.sampler.Changes() || q.choices != nil {
 			raw = slices.Clone(logits)
 		}
 	}
+	if q.choices != nil {
+		q.choices.Mask(logits, e.eos)
+	}
 	id := q.sampler.Next(logits, len(q.tokens))
 	q.want = len(q.tokens)
-	if e.eos[id] && !q.job.IgnoreEOS {
+	if e.eos[id] && (!q.job.IgnoreEOS || q.choices != nil && q.choices.Step(id) == nil) {
 		e.finish(q, FinishStop)
 		return
 	}
@@ -241,8 +244,13 @@ func (e *Engine) generate(q *seq, logits []float32) {
 	if q.stream != nil {
 		piece = q.stream.Push(id)
 	}
+	if q.choices != nil {
+		q.choices = q.choices.Step(id)
+	}
 	switch {
 	case q.answer.add(piece):
+		e.finish(q, FinishStop)
+	case q.choices != nil && (q.choices.Done() || q.choices.Ends() && len(e.eos) == 0):
 		e.finish(q, FinishStop)
 	case piece != "" && q.job.Until != nil && q.job.Until(q.answer.stable()):
 		e.finish(q, FinishUntil)

@@ -68,6 +68,12 @@ type Request struct {
 	// Stream number of the request's random draws, told apart from those of
 	// other requests with the same seed.
 	RandomStream uint64
+	// Choices, if it is not nil, are the only possible answers, as tokens
+	// (ChoiceTokens) or as texts, each as it stands or behind a space. Between
+	// one and another that begins with it the token that ends a text decides.
+	// MaxTokens then does not count.
+	Choices      []string
+	ChoiceTokens [][]int32
 	// Stop ends an answer where one of these texts appears; neither it nor what
 	// follows is part of the answer.
 	Stop []string
