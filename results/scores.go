@@ -54,10 +54,14 @@ type Score struct {
 	Skipped  string        `json:"skipped,omitempty"`
 	Better   string        `json:"better"` // higher or lower
 
-	APIErrors        int     `json:"api_errors"`
-	ExtractionFailed int     `json:"extraction_failed"`
-	Truncated        int     `json:"truncated"`
-	Cut              int     `json:"cut"`
+	APIErrors        int `json:"api_errors"`
+	ExtractionFailed int `json:"extraction_failed"`
+	Truncated        int `json:"truncated"`
+	Cut              int `json:"cut"`
+	// Settled answers ended early, because nothing could change any more what
+	// is read from them; they might have gone on for TokensSaved tokens.
+	Settled          int     `json:"settled,omitempty"`
+	TokensSaved      int     `json:"tokens_saved_at_most,omitempty"`
 	Empty            int     `json:"empty"`
 	Dropped          int     `json:"dropped,omitempty"`
 	NonFinite        int     `json:"non_finite,omitempty"`
@@ -134,6 +138,7 @@ func (s *Scores) Add(sum run.Summary, task *core.Task) {
 			Task: sum.Task, Category: sum.Category, Model: sum.Model, Metric: r.Metric.Name, Profile: r.Profile, N: a.N,
 			Skipped: a.Skip, Better: "higher", Method: a.Method,
 			APIErrors: sum.Counts.APIErrors, ExtractionFailed: a.Failed, Truncated: sum.Counts.Truncated, Cut: sum.Counts.Cut,
+			Settled: sum.Counts.Settled, TokensSaved: sum.Counts.Saved,
 			Empty: sum.Counts.Empty, Dropped: a.Dropped, NonFinite: a.NonFinite, Cached: sum.Counts.Cached,
 			PromptTokens: sum.Counts.Usage.Prompt, CompletionTokens: sum.Counts.Usage.Completion,
 			CostUSD: sum.Counts.CostUSD, Seconds: sum.Counts.Seconds, Unfinished: sum.Unfinished,

@@ -3,6 +3,7 @@ package local_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -135,11 +136,20 @@ func TestConfigMistakes(t *testing.T) {
 		{"device", core.Config{Device: "tpu"}},
 		{"setting", core.Config{Options: map[string]string{"thread": "2"}}},
 		{"number", core.Config{Options: map[string]string{"threads": "two"}}},
-		{"adapter", core.Config{Adapters: []core.Adapter{{Name: "a", Path: "dir"}}}},
+		{"quantisation", core.Config{Options: map[string]string{"quant": "int3"}}},
+		{"type", core.Config{Options: map[string]string{"dtype": "f8"}}},
+		{"overflow", core.Config{Options: map[string]string{"overflow": "head"}}},
 	} {
 		if _, err := local.New(tt.c); err == nil {
 			t.Errorf("%s: no error", tt.name)
 		}
+	}
+	b, err := local.New(core.Config{Adapters: []core.Adapter{{Name: "a", Path: filepath.Join(t.TempDir(), "none")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Info(t.Context()); err == nil || !strings.Contains(err.Error(), "adapter_config.json") {
+		t.Errorf("an adapter that is not there: %v", err)
 	}
 	for name, path := range map[string]string{"absent": filepath.Join(t.TempDir(), "none"), "empty folder": t.TempDir()} {
 		b, err := local.New(core.Config{Model: path})

@@ -3,10 +3,11 @@ package local_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
-	"testing"
-
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
 
 	"github.com/evalrun/evalrun/backends/local"
 	"github.com/evalrun/evalrun/core"
@@ -100,4 +101,44 @@ func TestUntilChangesNoExtraction(t *testing.T) {
 		t.Errorf("%d answers ended early, %d tokens saved", ended, saved)
 	}
 	t.Logf("%d of %d answers ended early, %d tokens saved", ended, len(requests), saved)
+}
+
+// An answer that is held to choices is one of them, whatever else the model
+// would say, in any company; without company the logits decide.
+func TestChoices(t *testing.T) {
+	b := demo(t)
+	defer b.Close()
+	open := func() core.Session {
+		s, err := b.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	labels := []string{"blue", "blueish", "no", "10", "1"}
+	seen := map[string]int{}
+	for i := range 40 {
+		r := core.Request{ID: fmt.Sprint(i), Kind: core.Generate, Prompt: fmt.Sprintf("What is number %d?\n### Answer:", i), Choices: labels,
+			Generation: core.Generation{MaxTokens: 1, Temperature: float64(i%2) * 3, Seed: uint64(i)}}
+		if i%3 == 0 {
+			r.Prompt += " "
+		}
+		s := open()
+		got := one(t, s, r)
+		s.Close()
+		text := strings.TrimSpace(got.Text)
+		if !slices.Contains(labels, text) || got.Finish != core.FinishStop {
+			t.Errorf("%q, finished by %s", got.Text, got.Finish)
+		}
+		seen[text]++
+	}
+	if len(seen) < 3 {
+		t.Errorf("only %v were ever chosen", seen)
+	}
+	s := open()
+	defer s.Close()
+	err := s.Send(core.Request{ID: "x", Kind: core.Generate, Prompt: "a", Choices: []string{""}, Generation: core.Generation{MaxTokens: 1}})
+	if e, ok := err.(*core.Error); !ok || e.Code != core.CodeInvalid {
+		t.Errorf("an empty choice: %v", err)
+	}
 }

@@ -42,6 +42,8 @@ type Job struct {
 	Profile core.Profile
 	// Judges score each answer; the first is the one that progress shows.
 	Judges []Judge
+	// Free says that the backend cannot be held to a task's labels.
+	Free bool
 	// Adapter of the backend that answers; empty is the base model.
 	Adapter string
 	// Repeat asks each row this many times; 0 is once.
@@ -193,7 +195,7 @@ func (j *Job) Request(s *core.Sample, repeat int) (core.Request, error) {
 // Choices tells whether the answers are to be held to the task's labels. The
 // published evaluator, whose profile is another way to ask, does not do that.
 func (j *Job) Choices() bool {
-	return j.Task.ForceLabels && j.kind == core.Generate && j.Profile != core.Bakeoff
+	return j.Task.ForceLabels && !j.Free && j.kind == core.Generate && j.Profile != core.Bakeoff
 }
 
 // until gives, as data, what of an answer every judge reads, so that a backend

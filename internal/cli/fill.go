@@ -275,6 +275,9 @@ func (e *evaluation) model(ctx context.Context, host *plugins.Host, folder *resu
 		}
 	}
 	for _, file := range e.files {
+		if file.Task.ForceLabels && !info.Choices {
+			t.note(fmt.Sprintf("%s: %s answered freely; the backend cannot be held to the labels", file.Task.Name, spec.Label))
+		}
 		set := e.sets[file]
 		if m.Rows[file.Task.Name].SHA256 == "" {
 			m.Rows[file.Task.Name] = set.manifest()

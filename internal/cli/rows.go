@@ -376,7 +376,7 @@ func (e *evaluation) job(ctx context.Context, file *tasks.File, spec modelSpec, 
 	if err != nil {
 		return nil, nil, err
 	}
-	j := &run.Job{Task: file.Task, Rows: set.counted, Total: -1, Adapter: spec.Adapter, Repeat: repeats(e.flags.repeat, file.Task), Profile: core.Profile(e.flags.profile), Form: formFor(info), Family: info.Family}
+	j := &run.Job{Task: file.Task, Rows: set.counted, Total: -1, Adapter: spec.Adapter, Repeat: repeats(e.flags.repeat, file.Task), Profile: core.Profile(e.flags.profile), Form: formFor(info), Family: info.Family, Free: !info.Choices}
 	if j.Judges, err = e.metrics.judges(ctx, file, j.Profile); err != nil {
 		return nil, nil, err
 	}

@@ -78,6 +78,18 @@ func printTable(w io.Writer, s results.Scores) {
 			fmt.Fprintf(w, "%s: above the best constant answer on %d of %d tasks\n", m, above[i], counted)
 		}
 	}
+	for _, m := range models {
+		settled, saved, tasks := 0, 0, map[string]bool{}
+		for _, g := range group(s) {
+			if l := find(g, m, s.Own()); l != nil && !tasks[l.Task] {
+				tasks[l.Task] = true
+				settled, saved = settled+l.Settled, saved+l.TokensSaved
+			}
+		}
+		if settled > 0 {
+			fmt.Fprintf(w, "%s: %d answers ended early, when nothing could change what is read from them: at most %d tokens saved\n", m, settled, saved)
+		}
+	}
 	if s.Own() == core.Bakeoff {
 		fmt.Fprintln(w, "profile bakeoff: prompts, settings and scores of the published evaluator; prompts cut at 1,500 characters")
 	}

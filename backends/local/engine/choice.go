@@ -49,7 +49,7 @@ func (e *Engine) choices(r Request, prompt []int32) (*sample.Choices, error) {
 // the tokenizer spells the text alone.
 func (e *Engine) behind(r Request, prompt []int32, text string) ([]int32, error) {
 	if r.Tokens == nil {
-		whole, err := e.tok.Encode(r.Prompt+text, !r.Bare, true)
+		whole, err := e.tok.Encode(r.Prompt+text, !r.Bare, r.Literal)
 		if err != nil {
 			return nil, err
 		}
