@@ -217,3 +217,24 @@ func BenchmarkDecodeNF4(b *testing.B) {
 		q.Decode(x, 0)
 	}
 }
+
+// What Check accepts can be decoded.
+func FuzzQuant(f *testing.F) {
+	f.Add(uint8(1), uint16(64), uint16(100), uint8(3), uint16(60), uint16(2), uint16(0), uint8(0))
+	f.Add(uint8(2), uint16(7), uint16(90), uint8(1), uint16(50), uint16(14), uint16(4), uint8(1))
+	f.Add(uint8(3), uint16(10), uint16(100), uint8(0), uint16(100), uint16(10), uint16(0), uint8(2))
+	f.Fuzz(func(t *testing.T, kind uint8, block, n uint16, first uint8, codes, scales, nested uint16, round uint8) {
+		q := &Quant{Kind: QuantKind(kind), Codes: make([]byte, codes), Block: int(block), Map: Map4(NF4), Round: Type(round), First: int(first)}
+		if q.Kind == Int8 {
+			q.Map = nil
+		}
+		if nested > 0 {
+			q.Nested = &Nested{Codes: make([]byte, scales), Map: make([]float32, 256), Block: int(round), Absmax: make([]float32, nested)}
+		} else {
+			q.Absmax = make([]float32, scales)
+		}
+		if q.Check(int64(n)) == nil {
+			q.Decode(make([]float32, n), 0)
+		}
+	})
+}
