@@ -56,6 +56,13 @@ func examples(name string) metrictest.Options {
 			return core.Item{ID: "0", Raw: raw, Targets: []string{"two words"}, Choices: []string{"two words"}, Gold: []int{0}, Scores: []core.Likelihood{{LogProb: l}}}
 		}
 		return pair(likely("x", 0), likely("y", -5))
+	case "judge":
+		judged := func(said string) core.Item {
+			it := answer("an answer "+said, "a target")
+			it.Judged = []core.Response{{Text: said}}
+			return it
+		}
+		return pair(judged("It is good. 5"), judged("1"))
 	case "humaneval":
 		program := func(body string) core.Item {
 			it := answer(body, "")
@@ -69,6 +76,9 @@ func examples(name string) metrictest.Options {
 	return pair(answer("kitchen", "kitchen"), answer("garden", "kitchen"))
 }
 
+// needed are the parameters without which a metric cannot be made.
+var needed = map[string]map[string]any{"judge": {"prompt": "{answer}?", "scale": []any{1, 5}}}
+
 func TestContract(t *testing.T) {
 	for _, f := range metrics.Builtin() {
 		for _, profile := range []core.Profile{core.Strict, core.Bakeoff} {
@@ -81,7 +91,7 @@ func TestContract(t *testing.T) {
 					o = metrictest.Options{Right: answer("3", "three"), Wrong: answer("four", "three")}
 				}
 				make := func(t *testing.T) core.Metric {
-					m, err := f.New(nil, profile)
+					m, err := f.New(needed[f.Name], profile)
 					if err != nil {
 						t.Fatal(err)
 					}

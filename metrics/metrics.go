@@ -82,6 +82,7 @@ func Builtin() []Factory {
 		bleuFactory(),
 		chrfFactory(),
 		humanevalFactory(),
+		judgeFactory(),
 	}
 	list = append(list, likelihoodMetrics()...)
 	for n := 1; n <= 9; n++ {

@@ -38,14 +38,16 @@ type Manifest struct {
 
 // Config is the effective configuration: all that can change a number.
 type Config struct {
-	Tasks   []TaskConfig  `json:"tasks"`
-	Models  []ModelConfig `json:"models"`
-	Data    string        `json:"data"`
-	Limit   string        `json:"limit,omitempty"`
-	Seed    uint64        `json:"seed"`
-	Repeat  int           `json:"repeat"`
-	Fewshot int           `json:"fewshot"`
-	Set     []string      `json:"set,omitempty"`
+	Tasks  []TaskConfig  `json:"tasks"`
+	Models []ModelConfig `json:"models"`
+	Data   string        `json:"data"`
+	Limit  string        `json:"limit,omitempty"`
+	Seed   uint64        `json:"seed"`
+	Repeat int           `json:"repeat"`
+	// Judge is the model that judged answers.
+	Judge   *ModelConfig `json:"judge,omitempty"`
+	Fewshot int          `json:"fewshot"`
+	Set     []string     `json:"set,omitempty"`
 	// Profiles in which answers are judged, the run's own first.
 	Profiles []string `json:"profiles"`
 }

@@ -341,11 +341,18 @@ func (t *lmTask) templates() {
 	} else if t.kind == "multiple_choice" && !isFunction(t.c.keys["doc_to_choice"].node) {
 		t.complain("doc_to_choice", "add doc_to_choice:", "a multiple_choice task has no doc_to_choice")
 	}
-	if s, ok := t.text("target_delimiter"); ok {
-		t.add(t.top, "target_delimiter", quotedNode(s))
-	} else {
-		t.add(t.top, "target_delimiter", quotedNode(" "))
+	delimiter := t.delimiter()
+	if t.kind == "loglikelihood" {
+		delimiter = "" // there, it stands in worked examples only
 	}
+	t.add(t.top, "target_delimiter", quotedNode(delimiter))
+}
+
+func (t *lmTask) delimiter() string {
+	if s, ok := t.text("target_delimiter"); ok {
+		return s
+	}
+	return " "
 }
 
 // choices gives a template, a list, or the values of a mapping.
@@ -626,6 +633,9 @@ func (t *lmTask) fewshot() {
 				t.complainAt("fewshot_config", key, "known: sampler, split, samples, fewshot_indices, doc_to_text, doc_to_target, doc_to_choice, target_delimiter, fewshot_delimiter", "fewshot_config.%s has no meaning here", key.Value)
 			}
 		}
+	}
+	if t.kind == "loglikelihood" && !slices.ContainsFunc(rest, func(p pair) bool { return p.key == "target_delimiter" }) {
+		rest = append(rest, pair{"target_delimiter", quotedNode(t.delimiter())})
 	}
 	if rows && split { // there, a split goes before samples
 		rest = slices.DeleteFunc(rest, func(p pair) bool { return p.key == "rows" })

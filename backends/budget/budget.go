@@ -44,6 +44,9 @@ type Options struct {
 	// MaxTokens is set aside for a request without a bound; 0 means
 	// DefaultMaxTokens.
 	MaxTokens int
+	// With, where it is not nil, is a backend whose account is shared: the two
+	// together keep to the cap, which is the same.
+	With *Backend
 }
 
 // Spending is an account.
@@ -97,7 +100,11 @@ type Backend struct {
 	core.Backend
 	o      Options
 	prices *core.Prices
+	*ledger
+}
 
+// ledger is an account that several backends may share.
+type ledger struct {
 	mu      sync.Mutex
 	account Spending
 	// reserved sums the guesses of requests in flight, scale is what guesses are
@@ -134,10 +141,13 @@ func Wrap(ctx context.Context, b core.Backend, o Options) (*Backend, error) {
 	if o.MaxTokens <= 0 {
 		o.MaxTokens = DefaultMaxTokens
 	}
-	return &Backend{
-		Backend: b, o: o, prices: o.Prices, freed: make(chan struct{}), scale: 1,
-		account: Spending{USD: o.Before, CapUSD: o.CapUSD},
-	}, nil
+	out := &Backend{Backend: b, o: o, prices: o.Prices}
+	if o.With != nil {
+		out.ledger = o.With.ledger
+	} else {
+		out.ledger = &ledger{freed: make(chan struct{}), scale: 1, account: Spending{USD: o.Before, CapUSD: o.CapUSD}}
+	}
+	return out, nil
 }
 
 // Spent gives the account as it stands. It may be called at any time.

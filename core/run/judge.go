@@ -82,6 +82,9 @@ func Judges(task *core.Task, own core.Profile, make func(core.MetricSpec, core.P
 				if err != nil {
 					return nil, err
 				}
+				if profile != own && slices.Contains(metric.Info().Needs, "judge") {
+					continue // one verdict is enough, and each costs a request
+				}
 				judges = append(judges, Judge{Metric: metric, Profile: profile, Pipeline: pipeline.Name, Reduce: reduce, steps: steps})
 			}
 		}

@@ -104,6 +104,16 @@ func (j *Job) prepare() error {
 	return nil
 }
 
+// NeedsJudge names a metric that needs a judging model, if there is one.
+func (j *Job) NeedsJudge() string {
+	for _, judge := range j.Judges {
+		if info := judge.Metric.Info(); slices.Contains(info.Needs, "judge") {
+			return info.Name
+		}
+	}
+	return ""
+}
+
 // Kind is what the job's requests ask of a backend.
 func (j *Job) Kind() (core.Kind, error) {
 	if j.filler == nil {

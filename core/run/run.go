@@ -26,6 +26,11 @@ type Options struct {
 	Backend core.Backend
 	Jobs    []*Job
 	Sink    Sink
+	// Judge is the model that metrics ask for judgements; nil is none. JudgeForm
+	// and JudgeAdapter say how.
+	Judge        core.Backend
+	JudgeForm    core.Form
+	JudgeAdapter string
 	// Stored yields the records that the sink already holds for this model;
 	// nil is none. Finished samples are counted and not asked again; samples
 	// that have only an API error are asked again.
@@ -57,6 +62,12 @@ type Report struct {
 	Cause *core.Error
 }
 
+// NoJudge is the mistake of a run whose metric needs a judging model.
+func NoJudge(where, metric string) error {
+	return &core.UserError{Where: where, Message: fmt.Sprintf("the metric %s has a model judge the answers, and none is named", metric),
+		Hint: "name it: --judge openai:gpt-4-0613, --judge local:DIR"}
+}
+
 type ask struct {
 	job    int
 	sample *core.Sample
@@ -81,6 +92,7 @@ type runner struct {
 	tallies []*Tally
 	byTask  map[string]*Tally
 	session core.Session
+	judge   core.Session // of Options.Judge
 
 	mu      sync.Mutex
 	pending map[string]*ask
@@ -130,6 +142,9 @@ func New(o Options) (*Runner, error) {
 		if r.byTask[j.Task.Name] != nil {
 			return nil, fmt.Errorf("two jobs have the task %s", j.Task.Name)
 		}
+		if m := j.NeedsJudge(); m != "" && o.Judge == nil {
+			return nil, NoJudge(j.Task.Path, m)
+		}
 		t := NewTally(j.Task, o.Model, j.Judges, j.Repeat)
 		r.tallies = append(r.tallies, t)
 		r.byTask[j.Task.Name] = t
@@ -168,6 +183,12 @@ func (rr *Runner) Run(ctx context.Context) (*Report, error) {
 	if r.session, err = r.o.Backend.Open(ctx); err != nil {
 		return nil, fmt.Errorf("open %s: %w", r.o.Model, err)
 	}
+	if r.o.Judge != nil {
+		if r.judge, err = r.o.Judge.Open(ctx); err != nil {
+			r.session.Close()
+			return nil, fmt.Errorf("open the judge: %w", err)
+		}
+	}
 	defer r.close()
 	fail := func(err error) {
 		if err != nil {
@@ -183,7 +204,10 @@ func (rr *Runner) Run(ctx context.Context) (*Report, error) {
 	if r.o.Drain != nil {
 		watcher.Go(func() { r.watchDrain(ended) })
 	}
-	reader.Go(func() { fail(r.receive(ctx)) })
+	reader.Go(func() { fail(r.receive(ctx, r.session, r.o.Model)) })
+	if r.judge != nil {
+		reader.Go(func() { fail(r.receive(ctx, r.judge, "the judge")) })
+	}
 	for range scorerCount {
 		scorers.Go(func() { fail(r.scoreLoop(ctx)) })
 	}
@@ -220,6 +244,9 @@ func (r *runner) settle(ctx context.Context) {
 func (r *runner) close() {
 	r.closing.Store(true)
 	r.session.Close()
+	if r.judge != nil {
+		r.judge.Close()
+	}
 }
 
 func (r *runner) report() *Report {
@@ -270,15 +297,15 @@ func (r *runner) watchDrain(ended <-chan struct{}) {
 	}
 }
 
-// receive takes the session's events until it is closed. It never blocks on the
+// receive takes a session's events until it is closed. It never blocks on the
 // judging.
-func (r *runner) receive(ctx context.Context) error {
-	for ev, err := range r.session.Events() {
+func (r *runner) receive(ctx context.Context, session core.Session, name string) error {
+	for ev, err := range session.Events() {
 		if err != nil {
 			if ctx.Err() != nil || r.closing.Load() {
 				return nil
 			}
-			return fmt.Errorf("answers of %s: %w", r.o.Model, err)
+			return fmt.Errorf("answers of %s: %w", name, err)
 		}
 		switch ev.Kind {
 		case core.EventResponse:
@@ -296,7 +323,7 @@ func (r *runner) receive(ctx context.Context) error {
 	if ctx.Err() != nil || r.closing.Load() {
 		return nil
 	}
-	return fmt.Errorf("answers of %s ended early: %w", r.o.Model, core.ErrSessionLost)
+	return fmt.Errorf("answers of %s ended early: %w", name, core.ErrSessionLost)
 }
 
 // arrived passes a final event on to be judged, or to the metric that asked, and

@@ -100,12 +100,19 @@ func storedError(e *core.Error) *record.Error {
 	return &record.Error{Code: e.Code, Message: e.Message, Hint: e.Hint, Status: e.Status}
 }
 
-// askAside puts a metric's requests to the run's session and waits for their
-// answers; answer i belongs to request i.
-func (r *runner) askAside(ctx context.Context, job *Job, reqs []core.Request) ([]answered, error) {
+// askAside puts a metric's requests to the run's session, or to the judging
+// model's, and waits for their answers; answer i belongs to request i.
+func (r *runner) askAside(ctx context.Context, job *Job, reqs []core.Request, other bool) ([]answered, error) {
+	session, form, name := r.session, job.Form, r.o.Model
+	if other {
+		session, form, name = r.judge, r.o.JudgeForm, "the judge"
+	}
 	waiting := make([]chan answered, len(reqs))
 	for i, req := range reqs {
-		if job.Form == core.FormChat && req.Messages == nil {
+		if other {
+			req.Adapter = r.o.JudgeAdapter
+		}
+		if form == core.FormChat && req.Messages == nil && req.Kind == core.Generate {
 			req.Messages, req.Prompt = []core.Message{{Role: "user", Content: req.Prompt}}, ""
 		}
 		req.ID = fmt.Sprintf("judge/%d", r.aside.Add(1))
@@ -119,10 +126,10 @@ func (r *runner) askAside(ctx context.Context, job *Job, reqs []core.Request) ([
 		r.mu.Lock()
 		r.asides[req.ID] = c
 		r.mu.Unlock()
-		if err := r.session.Send(req); err != nil {
+		if err := session.Send(req); err != nil {
 			e := own(err)
 			if e == nil {
-				return nil, fmt.Errorf("send to %s: %w", r.o.Model, err)
+				return nil, fmt.Errorf("send to %s: %w", name, err)
 			}
 			r.arrived(req.ID, nil, e)
 		}
@@ -226,7 +233,8 @@ type judging struct {
 	items []core.Item
 	// ask gets the judgements that a metric asks for; nil where there is no
 	// model to ask, and then the stored verdict stays.
-	ask func(ctx context.Context, job *Job, reqs []core.Request) ([]answered, error)
+	// other says that they are for the judging model.
+	ask func(ctx context.Context, job *Job, reqs []core.Request, other bool) ([]answered, error)
 	// failed are the errors of judgements by item.
 	failed map[int]*core.Error
 }
@@ -315,7 +323,7 @@ func (b *judging) judged(ctx context.Context, j Judge, scores []core.Score, befo
 		if round == maxRounds {
 			return fmt.Errorf("it still asks for judgements after %d rounds", maxRounds)
 		}
-		answers, err := b.ask(ctx, b.job, reqs)
+		answers, err := b.ask(ctx, b.job, reqs, slices.Contains(j.Metric.Info().Needs, "judge"))
 		if err != nil {
 			return err
 		}

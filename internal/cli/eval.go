@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -29,6 +30,7 @@ import (
 type evalFlags struct {
 	backend, model, revision, baseURL, device string
 	adapters, options, against                []string
+	judge                                     string
 	data, limit                               string
 	seed                                      uint64
 	repeat, fewshot                           int
@@ -64,6 +66,7 @@ func (f *evalFlags) registerRows(fl *pflag.FlagSet) {
 func (f *evalFlags) register(fl *pflag.FlagSet) {
 	f.registerModel(fl)
 	f.registerRows(fl)
+	fl.StringVar(&f.judge, "judge", "", "model that judges answers for the metric judge: BACKEND:MODEL, local:DIR+ADAPTER or a stored run")
 	fl.StringArrayVar(&f.against, "against", nil, "evaluate the same rows with BACKEND:MODEL, local:DIR+ADAPTER or a stored run too; repeatable")
 	fl.IntVar(&f.repeat, "repeat", 1, "answers a row")
 	fl.IntVar(&f.fewshot, "fewshot", -1, "worked examples before each prompt (default: the task's)")
@@ -101,6 +104,7 @@ type evaluation struct {
 	flags  *evalFlags
 	files  []*tasks.File
 	models []modelSpec
+	judge  *modelSpec // nil where no answer is judged by a model
 	cap    float64
 	spent  float64 // of the cap, by earlier columns and earlier parts of the run
 	out    io.Writer
@@ -226,16 +230,39 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 		e.models = append(e.models, m)
 	}
 	unique(e.models)
+	if f.judge != "" {
+		m, err := f.againstSpec(f.judge, known)
+		if err != nil {
+			return judgeFlag(err)
+		}
+		e.judge = &m
+	}
 	e.hub = hubClient(e.err, f.quiet)
 	for i := range e.models {
 		if err := localModel(cmd.Context(), e.hub, &e.models[i]); err != nil {
 			return err
 		}
 	}
+	if e.judge != nil {
+		if err := localModel(cmd.Context(), e.hub, e.judge); err != nil {
+			return judgeFlag(err)
+		}
+	}
 	if err := e.preflight(cmd.Context()); err != nil {
 		return err
 	}
 	return e.run(cmd.Context(), host)
+}
+
+// judgeFlag names --judge where a mistake in its value speaks of --against.
+func judgeFlag(err error) error {
+	var user *core.UserError
+	if errors.As(err, &user) {
+		u := *user
+		u.Where = strings.Replace(u.Where, "--against", "--judge", 1)
+		return &u
+	}
+	return err
 }
 
 // whereFlag says which flag a user's mistake is in.

@@ -34,6 +34,10 @@ func (e *evaluation) manifest() results.Manifest {
 		}
 		c.Tasks = append(c.Tasks, t)
 	}
+	if e.judge != nil {
+		judge := e.judge.config()
+		c.Judge = &judge
+	}
 	for _, spec := range e.models {
 		c.Models = append(c.Models, spec.config())
 		m.Demonstration = m.Demonstration || spec.Demo
@@ -294,7 +298,20 @@ func (e *evaluation) model(ctx context.Context, host *plugins.Host, folder *resu
 	if inFlight <= 0 {
 		inFlight = info.InFlight
 	}
-	runner, err := run.New(run.Options{Model: spec.Label, Backend: backend, Jobs: jobs, Sink: writer, InFlight: inFlight, Drain: drain, Stored: folder.Stored})
+	o := run.Options{Model: spec.Label, Backend: backend, Jobs: jobs, Sink: writer, InFlight: inFlight, Drain: drain, Stored: folder.Stored}
+	if e.judge != nil {
+		judge, err := open(ctx, host, *e.judge, openOptions{rpm: e.flags.rpm, tpm: e.flags.tpm, cache: e.flags.cache, cap: e.cap, spent: e.spent, with: backend.budget})
+		if err != nil {
+			return nil, fmt.Errorf("judge %s: %w", e.judge.Label, err)
+		}
+		defer judge.Close()
+		o.Judge, o.JudgeForm, o.JudgeAdapter = judge, formFor(judge.info), e.judge.Adapter
+		m.Models["judge "+e.judge.Label] = modelOf(judge.info)
+		for _, n := range judge.info.Notes {
+			t.note(n)
+		}
+	}
+	runner, err := run.New(o)
 	if err != nil {
 		return nil, err
 	}
@@ -346,6 +363,9 @@ func (e *evaluation) jobs(ctx context.Context, spec modelSpec, info core.Info) (
 		kind, err := job.Kind()
 		if err != nil {
 			return nil, err
+		}
+		if m := job.NeedsJudge(); m != "" && e.judge == nil {
+			return nil, run.NoJudge(file.Where("metrics"), m)
 		}
 		if !slices.Contains(info.Kinds, kind) {
 			return nil, &core.UserError{Where: file.Where("metrics"), Message: fmt.Sprintf("a metric of the task needs requests of the kind %q, which %s does not answer", kind, spec.Label),

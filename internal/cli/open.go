@@ -44,6 +44,8 @@ type openOptions struct {
 	cache string
 	// cap in USD, 0 is none; spent is what the run had cost before.
 	cap, spent float64
+	// with shares its account, where there is one.
+	with *budget.Backend
 }
 
 // yardstick is the model that the report compares with.
@@ -75,7 +77,7 @@ func open(ctx context.Context, host *plugins.Host, spec modelSpec, o openOptions
 	out := &opened{info: info}
 	b = retry.Wrap(limit.Wrap(b, limit.Options{RequestsPerMinute: o.rpm, TokensPerMinute: o.tpm}), retry.Options{})
 	if o.cap > 0 {
-		if out.budget, err = budget.Wrap(ctx, b, budget.Options{CapUSD: o.cap, Before: o.spent}); err != nil {
+		if out.budget, err = budget.Wrap(ctx, b, budget.Options{CapUSD: o.cap, Before: o.spent, With: o.with}); err != nil {
 			b.Close()
 			return nil, err
 		}

@@ -83,6 +83,10 @@ func runResume(cmd *cobra.Command, name string, flags *evalFlags) error {
 	for _, mc := range c.Models {
 		e.models = append(e.models, storedModel(mc, flags.device))
 	}
+	if c.Judge != nil {
+		judge := storedModel(*c.Judge, flags.device)
+		e.judge = &judge
+	}
 	e.hub = hubClient(e.err, flags.quiet)
 	host := newHost(flags.quiet)
 	defer host.Close()
@@ -92,6 +96,11 @@ func runResume(cmd *cobra.Command, name string, flags *evalFlags) error {
 			return fmt.Errorf("model %s of run %s: %w", e.models[i].Label, m.ID, err)
 		}
 		if err := localModel(cmd.Context(), e.hub, &e.models[i]); err != nil {
+			return err
+		}
+	}
+	if e.judge != nil {
+		if err := localModel(cmd.Context(), e.hub, e.judge); err != nil {
 			return err
 		}
 	}

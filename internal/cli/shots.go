@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -140,13 +141,17 @@ func (e *evaluation) shotSource(ctx context.Context, file *tasks.File) (dataset.
 	if rows := file.Task.Fewshot.Rows; rows != nil {
 		return dataset.Memory(file.Where("fewshot.rows"), rows), false, nil
 	}
-	source, _, err := e.rowFlags().source(ctx, file, dataset.Training)
+	source, embedded, err := e.rowFlags().source(ctx, file, dataset.Training)
 	if err != nil {
 		return nil, false, err
 	}
 	own, err := e.rows(ctx, file)
 	if err != nil {
 		return nil, false, err
+	}
+	split := cmp.Or(file.Task.Fewshot.Split, file.Task.Dataset.TrainSplit)
+	if !embedded && file.Task.Dataset.Split != "" && split != "" {
+		return source, split == file.Task.Dataset.Split, nil
 	}
 	return source, source.Name() == own.Source, nil
 }
