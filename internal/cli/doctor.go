@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/probe"
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/cpu"
@@ -90,7 +91,7 @@ func newDoctor() *cobra.Command {
 func diagnose(quick bool) (*diagnosis, error) {
 	dev, err := cpu.New(cpu.Options{})
 	if err != nil {
-		return nil, err
+		return nil, &core.UserError{Where: cpu.PathVariable + "=" + os.Getenv(cpu.PathVariable), Message: err.Error(), Hint: "unset it, or name one of those", Err: err}
 	}
 	defer dev.Close()
 	m := probe.This

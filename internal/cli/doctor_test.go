@@ -46,6 +46,16 @@ func TestDoctorQuick(t *testing.T) {
 	}
 }
 
+func TestDoctorWrongPath(t *testing.T) {
+	t.Setenv(cpu.PathVariable, "mmx")
+	cmd := newDoctor()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs([]string{"--quick"})
+	if err := cmd.Execute(); err == nil || !strings.Contains(err.Error(), "EVALRUN_CPU=mmx") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // What doctor prints of measurements, with measurements that are known.
 func TestDoctorPrint(t *testing.T) {
 	d := diagnosis{
