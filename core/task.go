@@ -53,6 +53,8 @@ type Task struct {
 	// Threshold is the least acceptable score of the first metric; nil is none.
 	Threshold *float64
 	Fewshot   Fewshot
+	// Train holds keys of a training's recipe, which the trainer knows.
+	Train map[string]any
 	// Repeats is the number of answers a row where the user names none; 0 is 1.
 	Repeats int
 	Paper   Paper

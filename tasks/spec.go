@@ -45,6 +45,7 @@ func (d *decoder) task(root *yaml.Node, t *core.Task) {
 			}
 		}, false},
 		{"fewshot", func(n *yaml.Node) { d.fewshot(n, &t.Fewshot) }, false},
+		{"train", func(n *yaml.Node) { d.train(n, &t.Train) }, false},
 		{"repeats", d.integer("repeats", &t.Repeats, 1, 1_000_000), false},
 		{"paper", func(n *yaml.Node) { d.paper(n, &t.Paper) }, false},
 	})
@@ -332,6 +333,14 @@ func (d *decoder) metrics(n *yaml.Node, specs *[]core.MetricSpec) {
 			}
 		}
 		*specs = append(*specs, spec)
+	}
+}
+
+// train reads the recipe of a training; its keys are the trainer's.
+func (d *decoder) train(n *yaml.Node, recipe *map[string]any) {
+	n = d.deref(n)
+	if n.Kind != yaml.MappingNode || n.Decode(recipe) != nil {
+		d.complain(n, "write key: value lines of a recipe under it; docs/train.md lists the keys", "train must be a mapping of texts to values, not %s", kindName(n))
 	}
 }
 

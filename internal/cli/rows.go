@@ -41,6 +41,8 @@ type rowFlags struct {
 	// demo says that the embedded model answers: then embedded rows are the
 	// default.
 	demo bool
+	// anyTarget lets rows pass whose target is none of the labels.
+	anyTarget bool
 	// hub fetches what is not here; nil is that of the environment.
 	hub *hub.Client
 }
@@ -53,6 +55,7 @@ type rowSet struct {
 	Source   string
 	Embedded bool
 
+	anyTarget bool
 	// read is what the rows were once they have been read to the end.
 	read *dataset.Summary
 }
@@ -65,7 +68,7 @@ func (r rowFlags) rows(ctx context.Context, file *tasks.File) (*rowSet, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := &rowSet{file: file, Source: source.Name(), Embedded: embedded}
+	set := &rowSet{file: file, Source: source.Name(), Embedded: embedded, anyTarget: r.anyTarget}
 	set.selection.Source = source
 	if set.selection.Limit, err = r.limitFor(t); err != nil {
 		return nil, err
@@ -356,7 +359,7 @@ func (s *rowSet) tryFirst(p dataset.Picked, hint func(string) string) tasks.Prob
 // row has none, the split itself is likely without labels.
 func (s *rowSet) checkTarget(p dataset.Picked, first bool) error {
 	t := s.file.Task
-	if len(t.Labels) == 0 || t.Template == core.TemplateJinja || t.Choices.Any() {
+	if s.anyTarget || len(t.Labels) == 0 || t.Template == core.TemplateJinja || t.Choices.Any() {
 		return nil
 	}
 	v := text.Str(p.Fields[t.Target])

@@ -1,0 +1,71 @@
+package training
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/results/report/figure"
+)
+
+// A Report tells in an adapter's folder how it was made.
+type Report struct {
+	Name, Base string
+	Plan       *core.TrainPlan
+	End        *core.TrainEnd
+	Log        *Log
+	Data       *Data  // nil where the rows were a file
+	Next       string // command that scores base and adapter; empty for none
+}
+
+// Write makes report.md and loss.svg in a folder.
+func (r *Report) Write(dir string) error {
+	if err := save(filepath.Join(dir, "loss.svg"), r.curve().File()); err != nil {
+		return err
+	}
+	return save(filepath.Join(dir, "report.md"), []byte(r.markdown()))
+}
+
+func (r *Report) curve() *figure.SVG {
+	loss, smooth, held := figure.Curve{Name: "loss of a window"}, figure.Curve{Name: "smoothed", Strong: true}, figure.Curve{Name: "validation"}
+	for _, p := range r.Log.Points {
+		x := float64(p.Step)
+		loss.X, loss.Y = append(loss.X, x), append(loss.Y, p.Loss)
+		smooth.X, smooth.Y = append(smooth.X, x), append(smooth.Y, p.Smoothed)
+		if p.Validation != nil {
+			held.X, held.Y = append(held.X, x), append(held.Y, *p.Validation)
+		}
+	}
+	c := figure.Curves{Title: "Loss of " + r.Name + " on " + r.Base, XLabel: "steps (micro-batches)", Curves: []figure.Curve{loss, smooth}}
+	if len(held.X) > 0 {
+		c.Curves = append(c.Curves, held)
+	}
+	return c.Draw()
+}
+
+func (r *Report) markdown() string {
+	var b strings.Builder
+	p, e := r.Plan, r.End
+	fmt.Fprintf(&b, "# %s on %s\n\nAn adapter for %s, trained on %d examples.\n\n", r.Name, r.Base, r.Base, p.Examples)
+	fmt.Fprintf(&b, "| | |\n|---|---|\n| steps (micro-batches) | %d |\n| updates | %d |\n| seconds | %.1f |\n| trained parameters | %d of %d |\n", e.Step, e.Updates, e.Seconds, p.Parameters, p.Model)
+	fmt.Fprintf(&b, "| prompts that lost tokens | %d |\n| targets that lost tokens | %d |\n", p.Truncated, p.Cut)
+	left := len(p.Left)
+	if d := r.Data; d != nil {
+		left += len(d.NoTarget) + len(d.NoLabel)
+		fmt.Fprintf(&b, "| rows that are evaluated too | %d |\n", len(d.Shared))
+	}
+	fmt.Fprintf(&b, "| rows left out | %d |\n", left)
+	if n := len(r.Log.Points); n > 0 {
+		fmt.Fprintf(&b, "| loss, first window | %.4f |\n| loss, smoothed at the end | %.4f |\n", r.Log.Points[0].Loss, r.Log.Points[n-1].Smoothed)
+	}
+	if e.BestStep > 0 {
+		fmt.Fprintf(&b, "| best validation loss | %.4f at step %d |\n", e.Best, e.BestStep)
+	}
+	fmt.Fprintf(&b, "| hash | `%s` |\n\n![loss](loss.svg)\n", e.Hash)
+	if r.Next != "" {
+		fmt.Fprintf(&b, "\nBase and fine-tuned side by side:\n\n    %s\n", r.Next)
+	}
+	fmt.Fprintf(&b, "\nThe recipe, nothing in it a default any more:\n\n```json\n%s\n```\n", p.Recipe)
+	return b.String()
+}
