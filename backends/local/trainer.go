@@ -97,14 +97,14 @@ func (t *training) close() error {
 // open reads the recipe and opens the model's files.
 func (t *training) open() (err error) {
 	if t.recipe, err = train.ParseRecipe(t.job.Recipe); err != nil {
-		return &core.UserError{Message: err.Error(), Hint: "docs/train.md lists the settings of a recipe", Err: err}
+		return &core.UserError{Message: err.Error(), Hint: "docs/train.md lists the settings of a recipe"}
 	}
 	dtype := ""
 	if t.recipe.Compute == "bf16" {
 		dtype = "bf16" // the base is rounded before it is quantised, as transformers loads it
 	}
 	if t.options, err = arch.ParseOptions(dtype, t.recipe.Quant); err != nil {
-		return &core.UserError{Message: "recipe: " + err.Error(), Hint: "quant is none, nf4 or int8", Err: err}
+		return &core.UserError{Message: "recipe: " + err.Error(), Hint: "quant is none, nf4 or int8"}
 	}
 	if t.path = t.backend.config.Model; t.path == "" {
 		if t.path, err = demo.File(); err != nil {
@@ -119,7 +119,7 @@ func (t *training) open() (err error) {
 		return err
 	}
 	if err != nil {
-		return errors.Join(&core.UserError{Where: "--model " + t.path, Message: err.Error(), Hint: "give a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a .gguf file", Err: err}, t.close())
+		return errors.Join(&core.UserError{Where: "--model " + t.path, Message: err.Error(), Hint: "give a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a .gguf file"}, t.close())
 	}
 	if t.tok == nil {
 		return errors.Join(&core.UserError{Where: "--model " + t.path, Message: "the model has no tokenizer", Hint: "put tokenizer.json or tokenizer.model beside its weights"}, t.close())
@@ -199,7 +199,7 @@ func readRows(path string, h io.Writer) ([]train.Row, error) {
 		rows = append(rows, r)
 	}
 	if err := s.Err(); err != nil {
-		return nil, &core.UserError{Where: path, Message: err.Error(), Hint: "a line may have 128 MiB", Err: err}
+		return nil, &core.UserError{Where: path, Message: err.Error(), Hint: "a line may have 128 MiB"}
 	}
 	return rows, nil
 }
@@ -218,7 +218,7 @@ func (t *training) plan() (*core.TrainPlan, error) {
 	}
 	m, err := train.PlanOf(t.config, r, t.options, tokens, judged, limit)
 	if err != nil {
-		return nil, &core.UserError{Where: "recipe", Message: err.Error(), Hint: "targets names linear modules of the model, such as q_proj, or all-linear", Err: err}
+		return nil, &core.UserError{Where: "recipe", Message: err.Error(), Hint: "targets names linear modules of the model, such as q_proj, or all-linear"}
 	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
@@ -291,7 +291,7 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 	}
 	model, err := arch.Build(dev, t.config, t.file, 0, t.options)
 	if err != nil {
-		return errors.Join(&core.UserError{Where: t.path, Message: err.Error(), Err: err}, dev.Close())
+		return errors.Join(&core.UserError{Where: t.path, Message: err.Error()}, dev.Close())
 	}
 	defer func() { err = errors.Join(err, dev.Close(), model.Close()) }()
 	tuned, err := train.Fresh(trainer, model, &t.recipe)
@@ -349,7 +349,7 @@ func (t *training) explain(err error) error {
 	case errors.Is(err, train.ErrOtherTraining):
 		return &core.UserError{Where: t.job.Out, Message: "its checkpoint belongs to another base model, other rows or another recipe", Hint: "give the same command again to go on with it, or name another folder with --out", Err: err}
 	}
-	return &core.UserError{Where: t.job.Out, Message: err.Error(), Hint: "the last checkpoint in " + filepath.Join(t.job.Out, workFolder) + " stays; the same command goes on from it", Err: err}
+	return &core.UserError{Where: t.job.Out, Message: err.Error(), Hint: "the last checkpoint in " + filepath.Join(t.job.Out, workFolder) + " stays; the same command goes on from it"}
 }
 
 // save writes the adapter and the recipe that made it.
