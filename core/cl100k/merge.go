@@ -1,9 +1,6 @@
 package cl100k
 
-import (
-	"container/heap"
-	"math"
-)
+import "math"
 
 // none is the rank of two neighbours that make no token.
 const none = math.MaxUint32
@@ -84,25 +81,24 @@ func mergeLong(ranks map[string]uint32, piece string, f func(uint32)) {
 	var h pairs
 	for i := range int32(n) {
 		if rank[i] = pair(i); rank[i] != none {
-			h = append(h, candidate{rank[i], i})
+			h.push(rank[i], i)
 		}
 	}
-	heap.Init(&h)
 	for len(h) > 0 {
-		c := heap.Pop(&h).(candidate)
-		if rank[c.at] != c.rank {
+		r, at := h.pop()
+		if rank[at] != r {
 			continue // merged away, or with another neighbour since
 		}
-		gone := next[c.at]
+		gone := next[at]
 		rank[gone] = none
-		next[c.at] = next[gone]
-		previous[next[gone]] = c.at
-		for _, i := range [2]int32{c.at, previous[c.at]} {
+		next[at] = next[gone]
+		previous[next[gone]] = at
+		for _, i := range [2]int32{at, previous[at]} {
 			if i < 0 {
 				continue
 			}
 			if rank[i] = pair(i); rank[i] != none {
-				heap.Push(&h, candidate{rank[i], i})
+				h.push(rank[i], i)
 			}
 		}
 	}
@@ -111,23 +107,42 @@ func mergeLong(ranks map[string]uint32, piece string, f func(uint32)) {
 	}
 }
 
-type candidate struct {
-	rank uint32
-	at   int32
+// pairs is a heap whose top has the smallest rank, the leftmost of equal ones: the
+// rank stands in the upper half of a word, the place in the lower. (container/heap
+// would allocate for each.)
+type pairs []uint64
+
+func (p *pairs) push(rank uint32, at int32) {
+	h := append(*p, uint64(rank)<<32|uint64(at))
+	i := len(h) - 1
+	for i > 0 && h[(i-1)/2] > h[i] {
+		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+		i = (i - 1) / 2
+	}
+	*p = h
 }
 
-// pairs is a heap whose top has the smallest rank, the leftmost of equal ones.
-type pairs []candidate
-
-func (p pairs) Len() int { return len(p) }
-func (p pairs) Less(i, j int) bool {
-	return p[i].rank < p[j].rank || p[i].rank == p[j].rank && p[i].at < p[j].at
-}
-func (p pairs) Swap(i, j int) { p[i], p[j] = p[j], p[i] }
-func (p *pairs) Push(x any)   { *p = append(*p, x.(candidate)) }
-func (p *pairs) Pop() any {
-	last := len(*p) - 1
-	c := (*p)[last]
-	*p = (*p)[:last]
-	return c
+func (p *pairs) pop() (rank uint32, at int32) {
+	h := *p
+	top, last := h[0], len(h)-1
+	v := h[last]
+	h = h[:last]
+	*p = h
+	for i := 0; last > 0; {
+		child := 2*i + 1
+		if child >= last {
+			h[i] = v
+			break
+		}
+		if child+1 < last && h[child+1] < h[child] {
+			child++
+		}
+		if v <= h[child] {
+			h[i] = v
+			break
+		}
+		h[i] = h[child]
+		i = child
+	}
+	return uint32(top >> 32), int32(top & math.MaxUint32)
 }
