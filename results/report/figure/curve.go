@@ -46,7 +46,7 @@ func (c Curves) Draw() *SVG {
 	at := func(v float64) float64 { return bottom - y.x(v) }
 	for _, t := range y.ticks(5) {
 		s.line("grid", x.left, at(t), x.right, at(t))
-		s.text("soft", "end", x.left-4, at(t)+3, strconv.FormatFloat(math.Round(t*1e9)/1e9+0, 'g', 5, 64))
+		s.text("soft", "end", x.left-4, at(t)+3, strconv.FormatFloat(t+0, 'g', 6, 64))
 	}
 	s.text("soft", "middle", (x.left+x.right)/2, bottom+13, c.XLabel)
 	for i, l := range c.Curves {

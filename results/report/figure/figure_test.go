@@ -26,6 +26,9 @@ func drawings() map[string]*SVG {
 		"lines": Lines{Title: hostile, Rows: []string{hostile, "b", "c"}, High: 1, Lines: []Line{{hostile, []float64{0.1, nan, 0.3}, true},
 			{"x", []float64{nan, nan, nan}, false}, {"y", nil, false}}}.Draw(),
 		"no lines": Lines{}.Draw(),
+		"curves": Curves{Title: hostile, XLabel: hostile, Curves: []Curve{{hostile, []float64{1, 2, 3, nan, 5}, []float64{1, math.Inf(1), 3, 4, 5}, true},
+			{"one", []float64{1}, []float64{1e300}, false}, {"uneven", []float64{1, 2}, nil, false}}}.Draw(),
+		"no curves": Curves{}.Draw(),
 	}
 }
 

@@ -1,0 +1,102 @@
+//go:build unix
+
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var shortTraining = []string{"train", "glue_sst2", "--data", "embedded", "--steps", "96", "--set", "recipe.accumulate=4", "--set", "recipe.checkpoint_every=8", "--json", "--out"}
+
+// trainTo trains to the end and gives the adapter's hash and where it went on
+// from.
+func trainTo(t *testing.T, dir, out string) (hash string, resumed int) {
+	t.Helper()
+	got := evalrun(t, dir, append(shortTraining, out, "--quiet")...)
+	if got.code != 0 {
+		t.Fatalf("exit code %d\n%s", got.code, got.stderr)
+	}
+	var r struct {
+		Hash string
+		Plan struct{ Resumed int }
+	}
+	if err := json.Unmarshal([]byte(got.stdout), &r); err != nil {
+		t.Fatalf("%v\n%s", err, got.stdout)
+	}
+	return r.Hash, r.Plan.Resumed
+}
+
+// startTraining starts a training and waits for a checkpoint of it.
+func startTraining(t *testing.T, dir, out string) (stop func(os.Signal) int, stderr *bytes.Buffer) {
+	t.Helper()
+	cmd := evalrunCommand(t, dir, append(shortTraining, out)...)
+	stderr = &bytes.Buffer{}
+	cmd.Stderr = stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for {
+		if _, err := os.Stat(filepath.Join(dir, out, "training", "checkpoint.safetensors")); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no checkpoint within a minute")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return func(s os.Signal) int {
+		_ = cmd.Process.Signal(s)
+		_ = cmd.Wait()
+		return cmd.ProcessState.ExitCode()
+	}, stderr
+}
+
+// A training that was killed, and one that was asked to stop, end in the same
+// bytes as one that went through.
+func TestTrainingResumes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains three times")
+	}
+	dir := t.TempDir()
+	want, _ := trainTo(t, dir, "whole")
+
+	kill, _ := startTraining(t, dir, "killed")
+	kill(os.Kill)
+	if got, resumed := trainTo(t, dir, "killed"); got != want {
+		t.Errorf("killed and resumed at %d: %s, uninterrupted %s", resumed, got, want)
+	} else if resumed == 0 {
+		t.Error("the training began anew")
+	}
+
+	stop, stderr := startTraining(t, dir, "stopped")
+	if code := stop(syscall.SIGTERM); code != ExitInterrupted || !strings.Contains(stderr.String(), "the same command goes on from there") {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+	if got, resumed := trainTo(t, dir, "stopped"); got != want || resumed == 0 {
+		t.Errorf("stopped and resumed at %d: %s, uninterrupted %s", resumed, got, want)
+	}
+	events, err := os.ReadFile(filepath.Join(dir, "stopped", "training", "events.out.tfevents.0.evalrun"))
+	if err != nil || bytes.Count(events, []byte("train/loss_smoothed")) != 24 {
+		t.Errorf("%d windows in the events of 24 (%v)", bytes.Count(events, []byte("train/loss_smoothed")), err)
+	}
+}
+
+// Other rows or another recipe do not go on with a checkpoint.
+func TestTrainingOfAnotherRecipe(t *testing.T) {
+	dir := t.TempDir()
+	stop, _ := startTraining(t, dir, "one")
+	stop(os.Kill)
+	got := evalrun(t, dir, append(shortTraining, "one", "--set", "recipe.lr=1")...)
+	if got.code != 1 || !strings.Contains(got.stderr, "another recipe") {
+		t.Errorf("exit code %d\n%s", got.code, got.stderr)
+	}
+}

@@ -1,0 +1,159 @@
+package training
+
+import (
+	"bytes"
+	"encoding/hex"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/run"
+)
+
+func rows(texts ...string) iter.Seq2[run.Row, error] {
+	return func(yield func(run.Row, error) bool) {
+		for i, t := range texts {
+			label, rest := t[:1], t[1:]
+			if label == "-" {
+				label = ""
+			}
+			if !yield(run.Row{ID: string(rune('a' + i)), Fields: map[string]any{"text": rest, "label": label}}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func task() *core.Task {
+	return &core.Task{Name: "t", Prompt: "{text}:", Target: "label", Labels: []string{"0", "1"}, Metrics: []core.MetricSpec{{Name: "accuracy"}}}
+}
+
+func TestPrepare(t *testing.T) {
+	d, err := Prepare(&run.Job{Task: task()}, rows("1good", "0bad", "-none", "7what", "1shared"), Options{Evaluation: rows("0shared", "1other")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Row{{ID: "a", Prompt: "good:", Completion: " 1"}, {ID: "b", Prompt: "bad:", Completion: " 0"}, {ID: "e", Prompt: "shared:", Completion: " 1"}}
+	if !slices.EqualFunc(d.Rows, want, func(a, b Row) bool { return a.ID == b.ID && a.Prompt == b.Prompt && a.Completion == b.Completion }) {
+		t.Errorf("%+v", d.Rows)
+	}
+	notes := d.Notes()
+	wantNotes := []string{"1 of 5 rows are left out, their target is empty: c", `1 of 5 rows are left out, their target is none of the labels: d ("7")`, "1 of 5 rows are also evaluated, so their scores flatter: e"}
+	if !slices.Equal(notes, wantNotes) {
+		t.Errorf("%q", notes)
+	}
+}
+
+// What joins prompt and completion: the option, or a blank where neither
+// brings white space.
+func TestJoin(t *testing.T) {
+	nothing, line := "", "\n"
+	for _, c := range []struct {
+		join         *string
+		prompt, want string
+	}{{nil, "{text}:", " 1"}, {nil, "{text}: ", "1"}, {&nothing, "{text}:", "1"}, {&line, "{text}:", "\n1"}} {
+		one := task()
+		one.Prompt = c.prompt
+		d, err := Prepare(&run.Job{Task: one}, rows("1x"), Options{Join: c.join})
+		if err != nil || d.Rows[0].Completion != c.want {
+			t.Errorf("%q: %+v, %v, want %q", c.prompt, d.Rows, err, c.want)
+		}
+	}
+}
+
+// The rows that are held out depend on seed and ids alone, and none is in both
+// parts.
+func TestHoldout(t *testing.T) {
+	var texts []string
+	for range 20 {
+		texts = append(texts, "1x")
+	}
+	held := func(seed uint64, n int) (ids []string) {
+		d, err := Prepare(&run.Job{Task: task()}, rows(texts[:n]...), Options{Holdout: 0.25, Seed: seed})
+		if err != nil || len(d.Rows)+len(d.Validation) != n {
+			t.Fatal(d, err)
+		}
+		for _, r := range d.Validation {
+			ids = append(ids, r.ID)
+			if slices.ContainsFunc(d.Rows, func(o Row) bool { return o.ID == r.ID }) {
+				t.Errorf("row %s is in both parts", r.ID)
+			}
+		}
+		return ids
+	}
+	if a, b := held(1, 20), held(1, 20); len(a) != 5 || !slices.Equal(a, b) {
+		t.Error(a, b)
+	}
+	if slices.Equal(held(1, 20), held(2, 20)) {
+		t.Error("the seed changes nothing")
+	}
+	if got := held(1, 2); len(got) != 1 {
+		t.Error("of two rows:", got)
+	}
+}
+
+func TestRecipe(t *testing.T) {
+	got, err := Recipe(map[string]any{"preset": "modern", "lr": 0.1, "rank": 4}, []string{"recipe.lr=1e-4", "recipe.targets=q_proj", "recipe.betas=[0.9, 0.99]"}, map[string]any{"rank": 16})
+	if want := `{"betas":[0.9,0.99],"lr":0.0001,"preset":"modern","rank":16,"targets":["q_proj"]}`; err != nil || got != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
+	}
+	if Preset(got) != "modern" || Preset("{}") != "paper" {
+		t.Error("preset")
+	}
+	if _, err := Recipe(nil, []string{"recipe.lr"}, nil); err == nil {
+		t.Error("a setting without a value")
+	}
+}
+
+// The bytes of a small event file, put together by hand from the definitions
+// of TFRecord and Event; masked checksums by RFC 3720's CRC-32C, whose value of
+// "123456789" is e3069283.
+func TestEvents(t *testing.T) {
+	if got := masked([]byte("123456789")); got != (0xe3069283>>15|0xe3069283<<17&0xffffffff)+0xa282ead8&0xffffffff {
+		t.Errorf("checksum %08x", got)
+	}
+	var b bytes.Buffer
+	e := newEvents(&b, time.Unix(1, 0))
+	e.add(Point{Step: 300, Loss: 0.5}, time.Unix(2, 0))
+	text := b.Bytes()
+	first, _ := hex.DecodeString("09000000000000f03f" + "1a0d" + hex.EncodeToString([]byte("brain.Event:2")))
+	if int(text[0]) != len(first) || !bytes.Equal(text[12:12+len(first)], first) {
+		t.Errorf("first event %x", text[:12+len(first)])
+	}
+	loss, _ := hex.DecodeString("09" + "0000000000000040" + "10ac02" + "2a")
+	second := text[12+len(first)+4+12:]
+	if !bytes.HasPrefix(second, loss) {
+		t.Errorf("second event %x, want %x", second, loss)
+	}
+	value, _ := hex.DecodeString("0a11" + "0a0a" + hex.EncodeToString([]byte("train/loss")) + "15" + "0000003f")
+	if !bytes.Contains(second, value) {
+		t.Errorf("second event %x has no %x", second, value)
+	}
+}
+
+// A log that goes on has the windows up to the checkpoint, and no others.
+func TestLogGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	text := `{"step":4,"loss":3}` + "\n" + `{"step":8,"loss":2}` + "\n" + `{"step":12,"loss":1}` + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "metrics.jsonl"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l := &Log{Dir: dir}
+	if err := l.Begin(8); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Add(&core.TrainStep{Step: 12, Loss: 1, Evaluated: true, Validation: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil || len(l.Points) != 3 || *l.Points[2].Validation != 5 {
+		t.Errorf("%+v, %v", l.Points, err)
+	}
+	events, err := os.ReadFile(filepath.Join(dir, eventsFile))
+	if err != nil || bytes.Count(events, []byte("train/lr")) != 3 {
+		t.Errorf("%d events, %v", bytes.Count(events, []byte("train/lr")), err)
+	}
+}
