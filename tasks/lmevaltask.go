@@ -573,10 +573,12 @@ func (p *lmPipeline) step(n *yaml.Node) {
 		if p.majority = true; p.ended {
 			t.complainAt("filter_list", n, "", "majority_vote after take_first votes on nothing")
 		}
-	default:
-		if function == "" {
-			function = "(none)"
+	case "":
+		if len(n.Content) == 0 || n.Kind != yaml.MappingNode {
+			t.complainAt("filter_list", n, "write {function: NAME}", "a filter names no function")
 		}
+		return // a Python function has been refused
+	default:
 		t.complainAt("filter_list", n, "known: regex, remove_whitespace, lowercase, uppercase, map, take_first, take_first_k, majority_vote", "the filter %s cannot be taken over", function)
 		return
 	}

@@ -143,7 +143,9 @@ func (p *literal) number() (any, bool) {
 		}
 		return n, true
 	}
-	if strings.ContainsAny(digits, "xXpPiInN") { // hex floats, infinities and nan are no literals
+	// Hex floats, infinities and nan are no literals, nor are whole numbers with
+	// a zero before them.
+	if strings.ContainsAny(digits, "xXpPiInN") || !strings.ContainsAny(digits, ".eE") {
 		return nil, false
 	}
 	f, ok := ParseFloat(digits)

@@ -21,7 +21,7 @@ func newImport() *cobra.Command {
 		Short: "make task files of somebody else's",
 		Example: "  evalrun import lora-bakeoff --help\n" +
 			"  evalrun import lora-bakeoff lora_bakeoff --out published\n" +
-			"  evalrun import lm-eval lm_eval/tasks/arc --out imported",
+			"  git clone https://github.com/EleutherAI/lm-evaluation-harness && evalrun import lm-eval lm-evaluation-harness/lm_eval/tasks/arc",
 		Args: onlySubcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

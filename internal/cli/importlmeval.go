@@ -25,8 +25,8 @@ func newImportLMEval() *cobra.Command {
 			"choices, worked examples, named filters, metrics. Of what it cannot take (Python functions above\n" +
 			"all) it says file, line and key, and makes no file of that task. Data files are named where they\n" +
 			"lie: in the working folder, as there, or beside the task's file or above it.",
-		Example: "  evalrun import lm-eval lm_eval/tasks/gsm8k/gsm8k.yaml\n" +
-			"  evalrun import lm-eval my_tasks --out imported && evalrun validate imported/*.yaml",
+		Example: "  git clone https://github.com/EleutherAI/lm-evaluation-harness && evalrun import lm-eval lm-evaluation-harness/lm_eval/tasks/arc\n" +
+			"  printf '{task: capital, dataset_path: json, dataset_kwargs: {data_files: {test: rows.jsonl}}, test_split: test, doc_to_text: \"{{q}}\", doc_to_target: a}' > capital.yaml && evalrun import lm-eval capital.yaml",
 		Args: exactlyOne("the folder or file to import", "evalrun import lm-eval my_tasks"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runImportLMEval(cmd.OutOrStdout(), args[0], out, asJSON, force)
