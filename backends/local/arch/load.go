@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/nn"
@@ -133,6 +134,9 @@ func Build(dev kernels.Device, c *Config, f *weights.File, context int, o Option
 		return nil, errors.Join(fmt.Errorf("load model %s: quantization_config: weights quantised by %q are not supported; supported are those of bitsandbytes; use the unquantised checkpoint or a GGUF file", f.Path(), q.Method), f.Close())
 	}
 	l := &loader{options: o, dev: dev, file: f, config: c, context: context, gguf: f.Meta() != nil, modules: make([]Module, 1)}
+	// What loading leaves behind is small beside what it makes, but a collector
+	// that waits for the heap to double would let it pile up to the model's size.
+	defer debug.SetGCPercent(debug.SetGCPercent(loadingGC))
 	d, err := l.build()
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load model %s: %w", f.Path(), err), f.Close())
@@ -152,6 +156,10 @@ func (m *Model) Values(module int) ([]float32, error) {
 	}
 	return values, nil
 }
+
+// loadingGC is the share of the heap, in percent, that may be garbage while a
+// model is loaded.
+const loadingGC = 10
 
 // Close unmaps the checkpoint; the device must not be used with the model
 // afterwards.
