@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"sync"
 
 	"github.com/evalrun/evalrun/kernels/format"
 )
@@ -57,11 +58,16 @@ func (p *path) round(x []float32, t format.Type) {
 	format.RoundTo(x, t)
 }
 
+// scratchScales are the scales of a few blocks: an array of decodeQuant's own
+// would be garbage after each row, as it goes through a function of the path.
+var scratchScales = sync.Pool{New: func() any { return new([16]float32) }}
+
 // decodeQuant decodes value at of the codes and those behind it: whole blocks
 // several at a time, parts of blocks one by one.
 func (w *weight) decodeQuant(p *path, dst []float32, at int) {
 	q := w.source.Quant
-	var scales [16]float32
+	scales := scratchScales.Get().(*[16]float32)
+	defer scratchScales.Put(scales)
 	for len(dst) > 0 {
 		block := at / q.Block
 		n := min(len(dst), (block+1)*q.Block-at)
