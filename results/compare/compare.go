@@ -427,6 +427,9 @@ func (c *comparison) test(ctx context.Context) error {
 			break
 		}
 		if j := c.twin(i); j >= 0 {
+			if first, ok := twin[j]; ok {
+				j = first // a twin has no numbers of its own yet
+			}
 			twin[i] = j
 			continue
 		}

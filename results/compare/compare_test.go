@@ -200,6 +200,31 @@ func TestOrderHolmAndMacro(t *testing.T) {
 	}
 }
 
+// Several metrics with the same values each have their numbers.
+func TestManyMetricsAlike(t *testing.T) {
+	var a, b []record.Record
+	for i := range 12 {
+		x, y := rec("x", "t", i, 0), rec("x", "t", i, 1)
+		for _, r := range []*record.Record{&x, &y} {
+			first := r.Scores[0]
+			for _, name := range []string{"second", "third", "fourth"} {
+				one := first
+				one.Metric = name
+				r.Scores = append(r.Scores, one)
+			}
+		}
+		a, b = append(a, x), append(b, y)
+	}
+	for range 20 { // the order of a map decided it
+		lines := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "x"}, Options{Resamples: 100}).Lines
+		for _, l := range lines {
+			if l.N != 12 || l.B != 1 {
+				t.Fatalf("%s: %+v", l.Metric, l)
+			}
+		}
+	}
+}
+
 func TestLowerIsBetter(t *testing.T) {
 	var a, b []record.Record
 	for i := range 12 {
