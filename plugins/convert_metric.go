@@ -169,6 +169,10 @@ func taskToPB(t *core.Task) (*pb.Task, error) {
 	if err != nil {
 		return nil, fmt.Errorf("task %q: %w", t.Name, err)
 	}
+	train, err := valuesToPB(t.Train)
+	if err != nil {
+		return nil, fmt.Errorf("task %q: train: %w", t.Name, err)
+	}
 	d := t.Dataset
 	out := &pb.Task{
 		Name:        t.Name,
@@ -208,7 +212,7 @@ func taskToPB(t *core.Task) (*pb.Task, error) {
 		Pipelines: each(t.Pipelines, func(p core.Pipeline) *pb.Pipeline {
 			return &pb.Pipeline{Name: p.Name, Steps: each(p.Steps, stepToPB)}
 		}),
-		Repeats: int64(t.Repeats),
+		Repeats: int64(t.Repeats), Train: train,
 	}
 	if len(d.Files) > 0 {
 		out.Dataset.Files = make(map[string]*pb.Texts, len(d.Files))
@@ -265,7 +269,7 @@ func taskFromPB(t *pb.Task) *core.Task {
 		Pipelines: each(t.GetPipelines(), func(p *pb.Pipeline) core.Pipeline {
 			return core.Pipeline{Name: p.GetName(), Steps: each(p.GetSteps(), stepFromPB)}
 		}),
-		Repeats: int(t.GetRepeats()),
+		Repeats: int(t.GetRepeats()), Train: valuesFromPB(t.GetTrain()),
 	}
 	if f := d.GetFiles(); len(f) > 0 {
 		out.Dataset.Files = make(map[string][]string, len(f))

@@ -1424,6 +1424,7 @@ type Task struct {
 	Pipelines       []*Pipeline            `protobuf:"bytes,23,rep,name=pipelines" json:"pipelines,omitempty"`
 	Repeats         int64                  `protobuf:"varint,24,opt,name=repeats" json:"repeats,omitempty"`
 	ForceLabels     bool                   `protobuf:"varint,25,opt,name=force_labels,json=forceLabels" json:"force_labels,omitempty"`
+	Train           map[string]*Value      `protobuf:"bytes,26,rep,name=train" json:"train,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1631,6 +1632,13 @@ func (x *Task) GetForceLabels() bool {
 		return x.ForceLabels
 	}
 	return false
+}
+
+func (x *Task) GetTrain() map[string]*Value {
+	if x != nil {
+		return x.Train
+	}
+	return nil
 }
 
 type Choices struct {
@@ -2571,7 +2579,7 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x06reduce\x18\x04 \x01(\tR\x06reduce\x1aL\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\x8b\a\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\x8b\b\n" +
 	"\x04Task\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1a\n" +
@@ -2600,7 +2608,12 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x10target_delimiter\x18\x16 \x01(\tB\x05\xaa\x01\x02\b\x01R\x0ftargetDelimiter\x122\n" +
 	"\tpipelines\x18\x17 \x03(\v2\x14.evalrun.v1.PipelineR\tpipelines\x12\x18\n" +
 	"\arepeats\x18\x18 \x01(\x03R\arepeats\x12!\n" +
-	"\fforce_labels\x18\x19 \x01(\bR\vforceLabels\"1\n" +
+	"\fforce_labels\x18\x19 \x01(\bR\vforceLabels\x121\n" +
+	"\x05train\x18\x1a \x03(\v2\x1b.evalrun.v1.Task.TrainEntryR\x05train\x1aK\n" +
+	"\n" +
+	"TrainEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"1\n" +
 	"\aChoices\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x12\n" +
 	"\x04list\x18\x02 \x03(\tR\x04list\"F\n" +
@@ -2695,7 +2708,7 @@ func file_evalrun_v1_metric_proto_rawDescGZIP() []byte {
 	return file_evalrun_v1_metric_proto_rawDescData
 }
 
-var file_evalrun_v1_metric_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_evalrun_v1_metric_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_evalrun_v1_metric_proto_goTypes = []any{
 	(*OpenMetricRequest)(nil), // 0: evalrun.v1.OpenMetricRequest
 	(*OpenMetricReply)(nil),   // 1: evalrun.v1.OpenMetricReply
@@ -2731,35 +2744,36 @@ var file_evalrun_v1_metric_proto_goTypes = []any{
 	nil,                       // 31: evalrun.v1.Score.PartsEntry
 	nil,                       // 32: evalrun.v1.Dict.ValuesEntry
 	nil,                       // 33: evalrun.v1.MetricSpec.ParamsEntry
-	nil,                       // 34: evalrun.v1.Row.FieldsEntry
-	nil,                       // 35: evalrun.v1.Dataset.FilesEntry
-	nil,                       // 36: evalrun.v1.ChatForms.FamiliesEntry
-	nil,                       // 37: evalrun.v1.Step.MapEntry
-	(*Failure)(nil),           // 38: evalrun.v1.Failure
-	(*Pattern)(nil),           // 39: evalrun.v1.Pattern
-	(*Likelihood)(nil),        // 40: evalrun.v1.Likelihood
-	(*Response)(nil),          // 41: evalrun.v1.Response
-	(*Request)(nil),           // 42: evalrun.v1.Request
-	(*Generation)(nil),        // 43: evalrun.v1.Generation
+	nil,                       // 34: evalrun.v1.Task.TrainEntry
+	nil,                       // 35: evalrun.v1.Row.FieldsEntry
+	nil,                       // 36: evalrun.v1.Dataset.FilesEntry
+	nil,                       // 37: evalrun.v1.ChatForms.FamiliesEntry
+	nil,                       // 38: evalrun.v1.Step.MapEntry
+	(*Failure)(nil),           // 39: evalrun.v1.Failure
+	(*Pattern)(nil),           // 40: evalrun.v1.Pattern
+	(*Likelihood)(nil),        // 41: evalrun.v1.Likelihood
+	(*Response)(nil),          // 42: evalrun.v1.Response
+	(*Request)(nil),           // 43: evalrun.v1.Request
+	(*Generation)(nil),        // 44: evalrun.v1.Generation
 }
 var file_evalrun_v1_metric_proto_depIdxs = []int32{
 	16, // 0: evalrun.v1.OpenMetricRequest.spec:type_name -> evalrun.v1.MetricSpec
 	2,  // 1: evalrun.v1.OpenMetricReply.opened:type_name -> evalrun.v1.OpenedMetric
-	38, // 2: evalrun.v1.OpenMetricReply.failure:type_name -> evalrun.v1.Failure
+	39, // 2: evalrun.v1.OpenMetricReply.failure:type_name -> evalrun.v1.Failure
 	9,  // 3: evalrun.v1.OpenedMetric.info:type_name -> evalrun.v1.MetricInfo
 	17, // 4: evalrun.v1.ScoreRequest.tasks:type_name -> evalrun.v1.Task
 	10, // 5: evalrun.v1.ScoreRequest.items:type_name -> evalrun.v1.Item
 	11, // 6: evalrun.v1.ScoreReply.scores:type_name -> evalrun.v1.Score
-	38, // 7: evalrun.v1.ScoreReply.failure:type_name -> evalrun.v1.Failure
+	39, // 7: evalrun.v1.ScoreReply.failure:type_name -> evalrun.v1.Failure
 	11, // 8: evalrun.v1.AggregateRequest.scores:type_name -> evalrun.v1.Score
 	12, // 9: evalrun.v1.AggregateReply.aggregate:type_name -> evalrun.v1.Aggregate
-	38, // 10: evalrun.v1.AggregateReply.failure:type_name -> evalrun.v1.Failure
-	39, // 11: evalrun.v1.MetricInfo.reads:type_name -> evalrun.v1.Pattern
+	39, // 10: evalrun.v1.AggregateReply.failure:type_name -> evalrun.v1.Failure
+	40, // 11: evalrun.v1.MetricInfo.reads:type_name -> evalrun.v1.Pattern
 	30, // 12: evalrun.v1.Item.fields:type_name -> evalrun.v1.Item.FieldsEntry
-	40, // 13: evalrun.v1.Item.scores:type_name -> evalrun.v1.Likelihood
-	41, // 14: evalrun.v1.Item.judged:type_name -> evalrun.v1.Response
+	41, // 13: evalrun.v1.Item.scores:type_name -> evalrun.v1.Likelihood
+	42, // 14: evalrun.v1.Item.judged:type_name -> evalrun.v1.Response
 	31, // 15: evalrun.v1.Score.parts:type_name -> evalrun.v1.Score.PartsEntry
-	42, // 16: evalrun.v1.Score.requests:type_name -> evalrun.v1.Request
+	43, // 16: evalrun.v1.Score.requests:type_name -> evalrun.v1.Request
 	14, // 17: evalrun.v1.Value.list:type_name -> evalrun.v1.List
 	15, // 18: evalrun.v1.Value.dict:type_name -> evalrun.v1.Dict
 	13, // 19: evalrun.v1.List.values:type_name -> evalrun.v1.Value
@@ -2768,40 +2782,42 @@ var file_evalrun_v1_metric_proto_depIdxs = []int32{
 	22, // 22: evalrun.v1.Task.dataset:type_name -> evalrun.v1.Dataset
 	24, // 23: evalrun.v1.Task.columns:type_name -> evalrun.v1.Column
 	25, // 24: evalrun.v1.Task.chat:type_name -> evalrun.v1.ChatForms
-	43, // 25: evalrun.v1.Task.generation:type_name -> evalrun.v1.Generation
+	44, // 25: evalrun.v1.Task.generation:type_name -> evalrun.v1.Generation
 	27, // 26: evalrun.v1.Task.extract:type_name -> evalrun.v1.Step
 	16, // 27: evalrun.v1.Task.metrics:type_name -> evalrun.v1.MetricSpec
 	28, // 28: evalrun.v1.Task.fewshot:type_name -> evalrun.v1.Fewshot
 	29, // 29: evalrun.v1.Task.paper:type_name -> evalrun.v1.Paper
 	18, // 30: evalrun.v1.Task.choices:type_name -> evalrun.v1.Choices
 	19, // 31: evalrun.v1.Task.pipelines:type_name -> evalrun.v1.Pipeline
-	27, // 32: evalrun.v1.Pipeline.steps:type_name -> evalrun.v1.Step
-	34, // 33: evalrun.v1.Row.fields:type_name -> evalrun.v1.Row.FieldsEntry
-	23, // 34: evalrun.v1.Dataset.local:type_name -> evalrun.v1.LocalLayout
-	35, // 35: evalrun.v1.Dataset.files:type_name -> evalrun.v1.Dataset.FilesEntry
-	36, // 36: evalrun.v1.ChatForms.families:type_name -> evalrun.v1.ChatForms.FamiliesEntry
-	37, // 37: evalrun.v1.Step.map:type_name -> evalrun.v1.Step.MapEntry
-	21, // 38: evalrun.v1.Fewshot.rows:type_name -> evalrun.v1.Row
-	18, // 39: evalrun.v1.Fewshot.choices:type_name -> evalrun.v1.Choices
-	13, // 40: evalrun.v1.Item.FieldsEntry.value:type_name -> evalrun.v1.Value
-	13, // 41: evalrun.v1.Dict.ValuesEntry.value:type_name -> evalrun.v1.Value
-	13, // 42: evalrun.v1.MetricSpec.ParamsEntry.value:type_name -> evalrun.v1.Value
-	13, // 43: evalrun.v1.Row.FieldsEntry.value:type_name -> evalrun.v1.Value
-	20, // 44: evalrun.v1.Dataset.FilesEntry.value:type_name -> evalrun.v1.Texts
-	26, // 45: evalrun.v1.ChatForms.FamiliesEntry.value:type_name -> evalrun.v1.ChatForm
-	0,  // 46: evalrun.v1.Metric.Open:input_type -> evalrun.v1.OpenMetricRequest
-	5,  // 47: evalrun.v1.Metric.Score:input_type -> evalrun.v1.ScoreRequest
-	7,  // 48: evalrun.v1.Metric.Aggregate:input_type -> evalrun.v1.AggregateRequest
-	3,  // 49: evalrun.v1.Metric.Release:input_type -> evalrun.v1.ReleaseRequest
-	1,  // 50: evalrun.v1.Metric.Open:output_type -> evalrun.v1.OpenMetricReply
-	6,  // 51: evalrun.v1.Metric.Score:output_type -> evalrun.v1.ScoreReply
-	8,  // 52: evalrun.v1.Metric.Aggregate:output_type -> evalrun.v1.AggregateReply
-	4,  // 53: evalrun.v1.Metric.Release:output_type -> evalrun.v1.ReleaseReply
-	50, // [50:54] is the sub-list for method output_type
-	46, // [46:50] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	34, // 32: evalrun.v1.Task.train:type_name -> evalrun.v1.Task.TrainEntry
+	27, // 33: evalrun.v1.Pipeline.steps:type_name -> evalrun.v1.Step
+	35, // 34: evalrun.v1.Row.fields:type_name -> evalrun.v1.Row.FieldsEntry
+	23, // 35: evalrun.v1.Dataset.local:type_name -> evalrun.v1.LocalLayout
+	36, // 36: evalrun.v1.Dataset.files:type_name -> evalrun.v1.Dataset.FilesEntry
+	37, // 37: evalrun.v1.ChatForms.families:type_name -> evalrun.v1.ChatForms.FamiliesEntry
+	38, // 38: evalrun.v1.Step.map:type_name -> evalrun.v1.Step.MapEntry
+	21, // 39: evalrun.v1.Fewshot.rows:type_name -> evalrun.v1.Row
+	18, // 40: evalrun.v1.Fewshot.choices:type_name -> evalrun.v1.Choices
+	13, // 41: evalrun.v1.Item.FieldsEntry.value:type_name -> evalrun.v1.Value
+	13, // 42: evalrun.v1.Dict.ValuesEntry.value:type_name -> evalrun.v1.Value
+	13, // 43: evalrun.v1.MetricSpec.ParamsEntry.value:type_name -> evalrun.v1.Value
+	13, // 44: evalrun.v1.Task.TrainEntry.value:type_name -> evalrun.v1.Value
+	13, // 45: evalrun.v1.Row.FieldsEntry.value:type_name -> evalrun.v1.Value
+	20, // 46: evalrun.v1.Dataset.FilesEntry.value:type_name -> evalrun.v1.Texts
+	26, // 47: evalrun.v1.ChatForms.FamiliesEntry.value:type_name -> evalrun.v1.ChatForm
+	0,  // 48: evalrun.v1.Metric.Open:input_type -> evalrun.v1.OpenMetricRequest
+	5,  // 49: evalrun.v1.Metric.Score:input_type -> evalrun.v1.ScoreRequest
+	7,  // 50: evalrun.v1.Metric.Aggregate:input_type -> evalrun.v1.AggregateRequest
+	3,  // 51: evalrun.v1.Metric.Release:input_type -> evalrun.v1.ReleaseRequest
+	1,  // 52: evalrun.v1.Metric.Open:output_type -> evalrun.v1.OpenMetricReply
+	6,  // 53: evalrun.v1.Metric.Score:output_type -> evalrun.v1.ScoreReply
+	8,  // 54: evalrun.v1.Metric.Aggregate:output_type -> evalrun.v1.AggregateReply
+	4,  // 55: evalrun.v1.Metric.Release:output_type -> evalrun.v1.ReleaseReply
+	52, // [52:56] is the sub-list for method output_type
+	48, // [48:52] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_evalrun_v1_metric_proto_init() }
@@ -2835,7 +2851,7 @@ func file_evalrun_v1_metric_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_evalrun_v1_metric_proto_rawDesc), len(file_evalrun_v1_metric_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
