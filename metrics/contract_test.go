@@ -77,7 +77,7 @@ func examples(name string) metrictest.Options {
 }
 
 // needed are the parameters without which a metric cannot be made.
-var needed = map[string]map[string]any{"judge": {"prompt": "{answer}?", "scale": []any{1, 5}}}
+var needed = map[string]map[string]any{"judge": {"prompt": "{answer} or {target}?", "scale": []any{1, 5}}}
 
 func TestContract(t *testing.T) {
 	for _, f := range metrics.Builtin() {

@@ -28,13 +28,14 @@ func judgeFactory() Factory {
 }
 
 type modelJudge struct {
-	info      core.MetricInfo
-	template  *prompt.Template
-	system    string
-	pattern   *extract.Pattern // nil finds the last number, or the first word of the scale
-	low, high float64          // of a scale of numbers
-	words     map[string]float64
-	tokens    int
+	info        core.MetricInfo
+	template    *prompt.Template
+	system      string
+	pattern     *extract.Pattern // nil finds the last number, or the first word of the scale
+	low, high   float64          // of a scale of numbers
+	words       map[string]float64
+	tokens      int
+	needsTarget bool // the prompt shows it
 }
 
 func newJudge(params map[string]any, profile core.Profile) (*modelJudge, error) {
@@ -50,7 +51,9 @@ func newJudge(params map[string]any, profile core.Profile) (*modelJudge, error) 
 	seesAnswer := false
 	for _, c := range j.template.Columns() {
 		switch c.Name {
-		case "input", "target":
+		case "input":
+		case "target":
+			j.needsTarget = true
 		case "answer":
 			seesAnswer = true
 		default:
@@ -130,7 +133,9 @@ func (j *modelJudge) Score(ctx context.Context, items []core.Item) ([]core.Score
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("score item %s: %w", items[i].ID, err)
 		}
-		if len(items[i].Judged) > 0 {
+		if j.needsTarget && len(items[i].Targets) == 0 {
+			scores[i].Skipped = "the row has no target"
+		} else if len(items[i].Judged) > 0 {
 			scores[i] = j.verdict(items[i].Judged[0].Text)
 		} else {
 			scores[i] = j.ask(&items[i])

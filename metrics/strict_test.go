@@ -161,18 +161,75 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-func TestAccNorm(t *testing.T) {
-	it := core.Item{Task: &core.Task{Labels: []string{"a", "bbbb"}}, Targets: []string{"bbbb"},
-		Scores: []core.Likelihood{{LogProb: -2}, {LogProb: -4}}}
-	if s := judge(t, "acc", core.Strict, it); s.Value != 0 || s.Extracted != "a" {
-		t.Errorf("acc: %+v", s)
+// Ties go to the first choice; lengths are those of the choice alone, in
+// characters or bytes.
+func TestChoices(t *testing.T) {
+	it := core.Item{Task: &core.Task{}, Targets: []string{"ébbb"}, Choices: []string{"ab", "ébbb"}, Gold: []int{1},
+		Scores: []core.Likelihood{{LogProb: -2}, {LogProb: -4}}, Judged: []core.Response{{Scores: []core.Likelihood{{LogProb: -1}, {LogProb: -4}}}}}
+	for name, want := range map[string]core.Score{
+		"acc":             {Value: 0, Extracted: "ab"},
+		"acc_norm":        {Value: 0, Extracted: "ab"},   // -1 each
+		"acc_bytes":       {Value: 1, Extracted: "ébbb"}, // -1 against -0.8
+		"acc_mutual_info": {Value: 1, Extracted: "ébbb"}, // -1 against 0
+		"greedy_match":    {Value: 0},
+	} {
+		if s := judge(t, name, core.Strict, it); s.Value != want.Value || s.Extracted != want.Extracted {
+			t.Errorf("%s: %+v, want %+v", name, s, want)
+		}
 	}
-	if s := judge(t, "acc_norm", core.Strict, it); s.Value != 1 {
-		t.Errorf("acc_norm: %+v", s)
+	p := 1 / (1 + math.Exp(-2)) // of the first choice
+	if s := judge(t, "brier_score", core.Strict, it); math.Abs(s.Value-2*p*p) > 1e-12 {
+		t.Errorf("brier_score: %+v, want %v", s, 2*p*p)
+	}
+	it.Gold = []int{-1}
+	if s := judge(t, "acc", core.Strict, it); s.Value != 0 || s.Warning == "" {
+		t.Errorf("a target that is no choice: %+v", s)
+	}
+	it.Judged = nil
+	if s := judge(t, "acc_mutual_info", core.Strict, it); len(s.Requests) != 1 || s.Requests[0].Prompt != "" || s.Requests[0].Continuations[1] != " ébbb" {
+		t.Errorf("acc_mutual_info asks %+v", s.Requests)
 	}
 	it.Scores = nil
 	if s := judge(t, "acc", core.Strict, it); s.Skipped == "" {
 		t.Errorf("without log-likelihoods: %+v", s)
+	}
+}
+
+// What a judge says is read on its scale; what is not on it is no verdict.
+func TestJudgeVerdicts(t *testing.T) {
+	for _, c := range []struct {
+		scale   any
+		pattern string
+		said    string
+		value   float64
+		ok      bool
+	}{
+		{[]any{1, 5}, "", "Out of 5, I say 4.", 0.75, true},
+		{[]any{1, 5}, "", "7", 0, false},
+		{[]any{1, 5}, "", "well", 0, false},
+		{[]any{1, 5}, `Rating: (\d)`, "Rating: 2 of 5", 0.25, true},
+		{[]any{0, 1}, `Rating: (\d)`, "1", 0, false},
+		{map[string]any{"correct": 1, "incorrect": 0}, "", "This is INCORRECT.", 0, true},
+		{map[string]any{"good": 2, "fair": 1, "bad": 0}, "", "fair, not good", 0.5, true},
+		{map[string]any{"good": 1, "bad": 0}, "", "goodness", 0, false},
+	} {
+		params := map[string]any{"prompt": "{answer}", "scale": c.scale}
+		if c.pattern != "" {
+			params["pattern"] = c.pattern
+		}
+		m, err := New(core.MetricSpec{Name: "judge", Params: params}, core.Strict)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := m.Score(t.Context(), []core.Item{{ID: "0", Text: "x", Judged: []core.Response{{Text: c.said}}}})
+		if err != nil || s[0].Value != c.value || (s[0].Skipped == "") != c.ok {
+			t.Errorf("%v, %q: %+v %v, want %v", c.scale, c.said, s, err, c.value)
+		}
+	}
+	for _, bad := range []map[string]any{{}, {"prompt": "{answer}"}, {"prompt": "{input}", "scale": []any{1, 5}}, {"prompt": "{answer}", "scale": []any{5, 1}}} {
+		if _, err := New(core.MetricSpec{Name: "judge", Params: bad}, core.Strict); err == nil {
+			t.Errorf("%v got through", bad)
+		}
 	}
 }
 
@@ -253,7 +310,7 @@ func FuzzStrict(f *testing.F) {
 	var all []core.Metric
 	for _, factory := range Builtin() {
 		for _, p := range []core.Profile{core.Strict, core.Bakeoff} {
-			if factory.Name == "humaneval" {
+			if factory.Name == "humaneval" || factory.Name == "judge" {
 				continue
 			}
 			m, err := factory.New(nil, p)
