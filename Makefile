@@ -33,6 +33,8 @@ ptx:
 	./kernels/cuda/compile.sh
 
 # The CUDA kernels thread by thread on the processor, against kerneltest; needs a
-# C++ compiler. Minutes.
+# C++ compiler. Minutes. (go build does not see that files in src changed; a flag
+# made of them does.)
 emulate:
-	go test -tags emulate -run Emulated -timeout 30m ./kernels/cuda
+	CGO_CXXFLAGS="-O2 -DSOURCES=$$(cat kernels/cuda/src/* kernels/cuda/emulate/* | sha256sum | cut -c1-12)" \
+		go test -tags emulate -run Emulated -timeout 30m ./kernels/cuda

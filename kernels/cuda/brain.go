@@ -9,7 +9,7 @@ import (
 // Tiles of src/gemm_sm90.cu.
 const (
 	brainRows, brainCols, brainDepth = 128, 256, 64
-	brainShared                      = 4*(brainRows+brainCols)*brainDepth*2 + 1024
+	brainShared                      = 4*(brainRows+brainCols)*brainDepth*2 + 1024 + 64
 )
 
 // Brain makes MatMul and MatMulBack round both operands to bfloat16 and sum their products in
@@ -58,8 +58,26 @@ func (d *Device) dequantise(at uint64, w *weight) {
 	d.each(w.kernel("brainOf"), n, append([]uint64{at, num(n)}, w.args...)...)
 }
 
+// tensorMapper is a Driver with a tensor memory unit: TensorMap describes a
+// matrix of bfloat16 [rows, cols] at an address to it, box rows at a time.
+type tensorMapper interface {
+	TensorMap(at uint64, rows, cols, box int) ([32]int32, error)
+	// Processors is the number of multiprocessors.
+	Processors() int
+}
+
+// gemmBrain is dst [m, n] = a [m, k] · bᵀ, b [n, k], both bfloat16.
 func (d *Device) gemmBrain(dst, a, b uint64, m, n, k int, e kernels.Epilogue) {
-	d.launch("gemmBrain", (m+brainRows-1)/brainRows, (n+brainCols-1)/brainCols, 256, brainShared, dst, a, b, num(m), num(n), num(k), add(e))
+	x, y := (m+brainRows-1)/brainRows, (n+brainCols-1)/brainCols
+	if unit, ok := d.driver.(tensorMapper); ok && !d.copies {
+		ma, errA := unit.TensorMap(a, m, k, brainRows)
+		mb, errB := unit.TensorMap(b, n, k, brainCols)
+		if errA == nil && errB == nil {
+			d.launch("gemmBrainTiles", min(x*y, unit.Processors()), 1, 288, brainShared, dst, d.table(append(ma[:], mb[:]...)), num(m), num(n), num(k), add(e))
+			return
+		}
+	}
+	d.launch("gemmBrain", x, y, 256, brainShared, dst, a, b, num(m), num(n), num(k), add(e))
 }
 
 // multiplyBackBrain multiplies with the transposed weight.

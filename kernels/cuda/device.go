@@ -27,6 +27,7 @@ type Device struct {
 	failed func(*Fault)
 	train  cache // keys and values of AttentionTrain
 	brain  bool  // products of bfloat16 values; see Brain
+	copies bool  // gemmBrain copies with threads, not with the tensor memory unit
 }
 
 var _ kernels.TrainDevice = (*Device)(nil)

@@ -47,9 +47,16 @@ func TestDequantise(t *testing.T) {
 // Products of bfloat16 values: against the exact ones of the rounded operands,
 // in shapes that fill no tile, and a row the same alone.
 func TestBrain(t *testing.T) {
+	for _, copies := range []bool{true, false} {
+		t.Run(fmt.Sprintf("copies %v", copies), func(t *testing.T) { brainOn(t, copies) })
+	}
+}
+
+func brainOn(t *testing.T, copies bool) {
 	exact, fast := openGPU(t), openGPU(t)
 	defer exact.Close()
 	defer fast.Close()
+	fast.copies = copies
 	if err := fast.Brain(); err != nil {
 		t.Skip(err)
 	}
@@ -164,8 +171,12 @@ func BenchmarkGEMMBF16(b *testing.B) {
 	if err := d.Brain(); err != nil {
 		b.Skip(err)
 	}
-	for _, n := range []int{4096, 8192} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+	for _, s := range []struct {
+		n      int
+		copies bool
+	}{{4096, true}, {4096, false}, {8192, true}, {8192, false}} {
+		b.Run(fmt.Sprintf("%d/copies=%v", s.n, s.copies), func(b *testing.B) {
+			n := s.n
 			x, _ := d.Alloc(format.F32, n*n)
 			host := make([]float32, n*n)
 			rng := rand.New(rand.NewPCG(1, 1))
@@ -176,6 +187,7 @@ func BenchmarkGEMMBF16(b *testing.B) {
 			a, w, out := d.scratch(n*n/2), d.scratch(n*n/2), d.scratch(n*n)
 			d.each("toBrain", n*n/8, a.at, on(x, n*n, "x"), num(n*n))
 			d.each("toBrain", n*n/8, w.at, on(x, n*n, "x"), num(n*n))
+			d.copies = s.copies
 			timed(b, d, 2*float64(n)*float64(n)*float64(n), peakBrain, "TFLOP/s", func() { d.gemmBrain(out.at, a.at, w.at, n, n, n, kernels.Store) })
 		})
 	}
@@ -316,23 +328,56 @@ func BenchmarkGEMV(b *testing.B) {
 	d := openGPU(b)
 	defer d.Close()
 	for _, s := range [][2]int{{4096, 4096}, {1024, 4096}, {14336, 4096}, {4096, 14336}} {
-		b.Run(fmt.Sprint(s), func(b *testing.B) {
-			w := nf4(b, s[0], s[1], format.BF16)
-			var ps []kernels.Prepared // more than the cache holds
-			for bytes := int64(0); bytes < 200<<20; bytes += ps[0].Bytes() {
-				p, err := d.Prepare(w, kernels.ForMatMul)
-				if err != nil {
-					b.Fatal(err)
+		w := nf4(b, s[0], s[1], format.BF16)
+		for _, blocks := range []int{2, 3, 4} {
+			b.Run(fmt.Sprint(s, blocks), func(b *testing.B) {
+				defer func(n int) { codeBlocks = n }(codeBlocks)
+				codeBlocks = blocks
+				var ps []kernels.Prepared // more than the cache holds
+				for bytes := int64(0); bytes < 200<<20; bytes += ps[0].Bytes() {
+					p, err := d.Prepare(w, kernels.ForMatMul)
+					if err != nil {
+						b.Fatal(err)
+					}
+					ps = append(ps, p)
 				}
-				ps = append(ps, p)
-			}
-			x, _ := d.Alloc(format.F32, s[1])
-			y, _ := d.Alloc(format.F32, s[0])
-			i := 0
-			timed(b, d, float64(w.Quant.Bytes(int64(s[0]*s[1]))), peakBytes, "TB/s", func() {
-				d.MatMul(y, x, 1, ps[i%len(ps)], kernels.Store)
-				i++
+				x, _ := d.Alloc(format.F32, s[1])
+				y, _ := d.Alloc(format.F32, s[0])
+				i := 0
+				timed(b, d, float64(w.Quant.Bytes(int64(s[0]*s[1]))), peakBytes, "TB/s", func() {
+					d.MatMul(y, x, 1, ps[i%len(ps)], kernels.Store)
+					i++
+				})
 			})
-		})
+		}
+	}
+}
+
+// BenchmarkLaunch is a kernel that does nothing to speak of.
+func BenchmarkLaunch(b *testing.B) {
+	d := openGPU(b)
+	defer d.Close()
+	x, _ := d.Alloc(format.F32, 1)
+	b.ReportMetric(float64(measure(d, func() { d.Fill(x, 1, 0) }).Nanoseconds())/1000, "µs")
+}
+
+// BenchmarkStep is each operation of a decoding step at position 200.
+func BenchmarkStep(b *testing.B) {
+	d := openGPU(b)
+	defer d.Close()
+	m := newMistral(b, d, 7)
+	spans := []kernels.Span{{N: 1, Pos: 200, Pages: []int32{0, 1, 2, 3, 4, 5, 6}}}
+	for name, f := range map[string]func(){
+		"RMSNorm": func() { d.RMSNorm(m.h, m.x, m.norm, 1, 1e-5) },
+		"Rope":    func() { d.Rope(m.qs, heads, dim, m.cos, m.sin, dim/2, []int32{200}, kernels.RopeHalves) },
+		"StoreKV": func() { d.StoreKV(m.caches[0], m.ks.Slice(0, kvHeads*dim), m.vs.Slice(0, kvHeads*dim), spans) },
+		"Attention": func() {
+			d.Attention(m.h, m.qs.Slice(0, width), m.caches[0], spans, heads, kernels.AttentionOptions{Scale: 0.088})
+		},
+		"Gate": func() { d.Gate(m.a, m.a, m.b, inner, kernels.SiLU) },
+		"Head": func() { d.MatMul(m.logits, m.h, 1, m.head, kernels.Store) },
+		"Q":    func() { d.MatMul(m.qs, m.h, 1, m.q[0], kernels.Store) },
+	} {
+		b.Run(name, func(b *testing.B) { b.ReportMetric(float64(measure(d, f).Nanoseconds())/1000, "µs") })
 	}
 }

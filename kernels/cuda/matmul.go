@@ -23,14 +23,23 @@ func (d *Device) MatMul(dst, x kernels.Buffer, rows int, p kernels.Prepared, e k
 
 // multiply is MatMul with the product taken times scale before it is added.
 func (d *Device) multiply(dst, x uint64, rows int, w *weight, e kernels.Epilogue, scale float32) {
-	if rows > gemvRows {
-		d.launch(w.kernel("gemm"), (w.n+tileSide-1)/tileSide, (rows+tileSide-1)/tileSide, 256, 0,
-			append([]uint64{dst, x, num(rows), num(w.n), num(w.k), add(e), real32(scale)}, w.args...)...)
-		return
-	}
 	wide := uint64(0)
 	if w.wide {
 		wide = 1
+	}
+	if rows > gemvRows {
+		d.launch(w.kernel("gemm"), (w.n+tileSide-1)/tileSide, (rows+tileSide-1)/tileSide, 256, 0,
+			append([]uint64{dst, x, num(rows), num(w.n), num(w.k), add(e), real32(scale), wide}, w.args...)...)
+		return
+	}
+	if shared := w.k / piece * 36 * 4; rows == 1 && w.kind == kindCode4 && w.wide && x%16 == 0 && shared <= codeShared {
+		name := "gemvCodePlain"
+		if w.round == kindBF16 {
+			name = "gemvCodeBrain"
+		}
+		d.launch(name, min((w.n+7)/8, codeBlocks*132), 1, 256, shared,
+			append([]uint64{dst, x, 1, num(w.n), num(w.k), add(e), real32(scale), wide}, w.args...)...)
+		return
 	}
 	for rows > 0 {
 		name, take, outputs := "gemv8", 8, 8
@@ -48,6 +57,12 @@ func (d *Device) multiply(dst, x uint64, rows int, w *weight, e kernels.Epilogue
 		dst, x, rows = dst+4*uint64(take*w.n), x+4*uint64(take*w.k), rows-take
 	}
 }
+
+// The product of one row with 4-bit codes keeps x in shared memory, at most so
+// many bytes of it, in so many blocks a processor of the GPU. They change no bit.
+const codeShared = 96 << 10
+
+var codeBlocks = 2
 
 func (d *Device) Embed(dst kernels.Buffer, table kernels.Prepared, ids []int32) {
 	w := table.(*weight)
@@ -105,8 +120,12 @@ func (d *Device) MatMulBack(dx, dy kernels.Buffer, rows int, p kernels.Prepared,
 		d.multiplyBackBrain(on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), rows, w, e)
 		return
 	}
+	wide := uint64(0)
+	if w.wide {
+		wide = 1
+	}
 	d.launch(w.kernel("gemmBack"), (w.k+tileSide-1)/tileSide, (rows+tileSide-1)/tileSide, 256, 0,
-		append([]uint64{on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), num(rows), num(w.n), num(w.k), add(e)}, w.args...)...)
+		append([]uint64{on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), num(rows), num(w.n), num(w.k), add(e), wide}, w.args...)...)
 }
 
 func (d *Device) WeightGrad(dw, dy, x kernels.Buffer, rows, n, k int) {

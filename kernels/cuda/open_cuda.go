@@ -3,7 +3,11 @@
 package cuda
 
 /*
+#cgo LDFLAGS: -ldl
+#define _GNU_SOURCE
 #include <cuda.h>
+#include <dlfcn.h>
+#include <stdlib.h>
 #include <string.h>
 
 // What gorgonia.org/cu has no words for: asynchronous copies from any thread,
@@ -54,6 +58,17 @@ static CUresult launch(CUcontext ctx, CUstream s, CUfunction f, unsigned x, unsi
 	void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, args, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
 	return cuLaunchKernel(f, x, y, 1, threads, 1, 1, shared, s, 0, extra);
 }
+// tensorMap describes a matrix of bfloat16 [rows, cols] to the tensor memory unit,
+// boxes of 64 columns by box rows, with wgmma's swizzle of 128 bytes. The call is
+// younger than the oldest headers that build this, so it is looked up.
+static CUresult tensorMap(void *map, unsigned long long at, unsigned long long rows, unsigned long long cols, unsigned box) {
+	typedef CUresult (*encode)(void *, int type, unsigned rank, void *, const unsigned long long *, const unsigned long long *, const unsigned *, const unsigned *, int, int swizzle, int promotion, int fill);
+	encode f = (encode)dlsym(RTLD_DEFAULT, "cuTensorMapEncodeTiled");
+	if (!f) return CUDA_ERROR_NOT_FOUND;
+	unsigned long long dims[2] = {cols, rows}, strides[1] = {cols * 2};
+	unsigned boxes[2] = {64, box}, steps[2] = {1, 1};
+	return f(map, 9, 2, (void *)at, dims, strides, boxes, steps, 0, 3, 3, 0);
+}
 static const char *text(CUresult r) {
 	const char *s = 0;
 	return cuGetErrorString(r, &s) ? "unknown error" : s;
@@ -89,6 +104,8 @@ type gpu struct {
 	name    string
 	sources map[string]string // the PTX file of each kernel
 	modules map[string]cu.Module
+
+	processors int
 }
 
 // Open starts the device on a GPU; failed is as for Over.
@@ -115,6 +132,9 @@ func Open(ordinal int, failed func(*Fault)) (*Device, error) {
 	}
 	if major < 8 {
 		return nil, fmt.Errorf("%s has compute capability %d, the kernels need 8.0 (Ampere) or later", g.name, major)
+	}
+	if g.processors, err = g.device.Attribute(cu.MultiprocessorCount); err != nil {
+		return nil, fmt.Errorf("processors of GPU %d: %w", ordinal, err)
 	}
 	if g.ctx, err = g.device.RetainPrimaryCtx(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", g.name, err)
@@ -230,6 +250,15 @@ func (g *gpu) Launch(f uintptr, gridX, gridY, threads, shared int, args []uint64
 	return result(C.launch(g.context(), g.stream, *(*C.CUfunction)(unsafe.Pointer(&f)), C.uint(gridX), C.uint(gridY), C.uint(threads), C.uint(shared),
 		unsafe.Pointer(unsafe.SliceData(args)), C.size_t(8*len(args))))
 }
+
+func (g *gpu) TensorMap(at uint64, rows, cols, box int) (m [32]int32, err error) {
+	aligned := (*[32]int32)(C.aligned_alloc(64, 128))
+	defer C.free(unsafe.Pointer(aligned))
+	err = result(C.tensorMap(unsafe.Pointer(aligned), C.ulonglong(at), C.ulonglong(rows), C.ulonglong(cols), C.uint(box)))
+	return *aligned, err
+}
+
+func (g *gpu) Processors() int { return g.processors }
 
 func (g *gpu) Sync() error { return result(C.wait(g.context(), g.stream)) }
 

@@ -11,14 +11,22 @@ import (
 // depends on it.
 const rowThreads = 256
 
+// threadsFor is that number for a norm over rows of width c.
+func threadsFor(c int) int {
+	if c >= 2048 {
+		return 1024
+	}
+	return rowThreads
+}
+
 func (d *Device) RMSNorm(dst, x, weight kernels.Buffer, rows int, eps float32) {
 	c := weight.Len()
-	d.launch("rmsNorm", rows, 1, rowThreads, 0, on(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), num(c), real32(eps))
+	d.launch("rmsNorm", rows, 1, threadsFor(c), 0, on(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), num(c), real32(eps))
 }
 
 func (d *Device) LayerNorm(dst, x, weight, bias kernels.Buffer, rows int, eps float32) {
 	c := weight.Len()
-	d.launch("layerNorm", rows, 1, rowThreads, 0, on(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), on(bias, c, "bias"), num(c), real32(eps))
+	d.launch("layerNorm", rows, 1, threadsFor(c), 0, on(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), on(bias, c, "bias"), num(c), real32(eps))
 }
 
 func (d *Device) Rope(x kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle) {

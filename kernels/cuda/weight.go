@@ -23,6 +23,7 @@ const (
 type weight struct {
 	n, k   int
 	kind   int
+	round  int // what 4-bit values are rounded to, as a kind
 	blocks []*block
 	args   []uint64 // WEIGHT of src/weight.h
 	bytes  int64
@@ -98,7 +99,7 @@ func (d *Device) preparePlain(p *weight, data []byte) error {
 
 // plain sets the parameters of a weight whose values lie at an address.
 func (p *weight) plain(at uint64) {
-	p.args = []uint64{at, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0}
+	p.args = []uint64{at, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0}
 	size := uint64(4)
 	if p.kind != kindF32 {
 		size = 2
@@ -162,16 +163,21 @@ func (d *Device) prepareQuant(p *weight, q *format.Quant) error {
 	} else if absmax, err = floats(q.Absmax[begin:end]); err != nil {
 		return err
 	}
-	shift := -1
-	if q.Block&(q.Block-1) == 0 {
-		shift = bits.TrailingZeros(uint(q.Block))
-	}
 	round := map[format.Type]int{format.F32: kindF32, format.F16: kindF16, format.BF16: kindBF16}[q.Round]
-	p.args = []uint64{data, mapAt, absmax, nestedCodes, nestedMap, num(q.Block), num(shift), num(block2), num(first), real32(offset), num(round)}
+	p.round = round
+	p.args = []uint64{data, mapAt, absmax, nestedCodes, nestedMap, num(q.Block), num(power(q.Block)), num(block2), num(power(block2)), num(first), real32(offset), num(round)}
 	// A piece must lie in one block, at a multiple of 16 bytes.
 	p.wide = first%piece == 0 && p.k%piece == 0 && q.Block%piece == 0
 	p.words = p.kind == kindCode4 && first%8 == 0 && q.Block%8 == 0 && n%8 == 0
 	return nil
+}
+
+// power is the power of two that n is, or -1.
+func power(n int) int {
+	if n&(n-1) != 0 {
+		return -1
+	}
+	return bits.TrailingZeros(uint(n))
 }
 
 // PrepareTrained multiplies with the buffer itself.

@@ -51,3 +51,6 @@ DEVICE u32 toBfloat(float x) {
 	return x != x ? 0x7fffu : (b + 0x7fffu + (b >> 16 & 1)) >> 16;
 }
 DEVICE u32 brains(float low, float high) { return toBfloat(low) | toBfloat(high) << 16; }
+typedef u64 SharedAddress;
+DEVICE SharedAddress sharedAddress(const void *p) { return (u64)p; }
+DEVICE float sharedFloat(SharedAddress at) { return *(const float *)at; }

@@ -60,6 +60,7 @@ GLOBAL attention(float *dst, float *lse, const float *q, const float *ks, const 
 			if (sees) {
 				float sum = 0;
 				const float *key = ks + base + lane;
+#pragma unroll 16
 				for (int d = 0; d < dim; d++) sum = fma32(mem[d], key[d * page], sum);
 				score = scale * sum;
 				if (cap > 0) score = cap * tanh32(score / cap);
@@ -77,7 +78,9 @@ GLOBAL attention(float *dst, float *lse, const float *q, const float *ks, const 
 				int d = d0 + lane;
 				float add = 0;
 				const float *val = vs + base + (d < dim ? d : 0);
-				for (int j = from; j < to; j++) add = fma32(shuffle(e, j), val[j * dim], add);
+				// Places that the row does not see may hold anything, so they are not read.
+#pragma unroll
+				for (int j = 0; j < page; j++) add = fma32(shuffle(e, j), j >= from && j < to ? val[j * dim] : 0.0f, add);
 				if (d < dim) part[2 + d] = add;
 			}
 		}

@@ -25,10 +25,10 @@ EACH_KIND(BRAIN_OF)
 const int aheadWords = 4;
 GLOBAL dequantise4(u32x4 *dst, i64 n, WEIGHT) {
 	Weight w = WEIGHT_OF;
-	SHARED float table[16 * warp]; // each of the 16 values once a bank
-	for (int i = threadX(); i < 16 * warp; i += threads()) table[i] = map[i / warp];
+	TABLE(table);
+	spread(table, map);
 	barrier();
-	const u8 *mine = (const u8 *)(table + threadX() % warp);
+	const SharedAddress mine = sharedAddress(table + threadX() % warp);
 	const u32 *words = (const u32 *)(data + (first >> 1));
 	const i64 count = n / 8, stride = (i64)blocks() * threads();
 	for (i64 i0 = (i64)blockX() * threads() + threadX(); i0 < count; i0 += stride * aheadWords) {
@@ -50,7 +50,7 @@ GLOBAL dequantise4(u32x4 *dst, i64 n, WEIGHT) {
 			for (int l = 0; l < 8; l++) {
 				const int bit = l / 2 * 8 + (l % 2 ? 0 : 4); // the first of two in the high half
 				u32 c = bit >= 7 ? code[j] >> (bit - 7 & 31) : code[j] << (7 - bit & 31);
-				v[l] = *(const float *)(mine + (c & 0x780)) * scale[j];
+				v[l] = sharedFloat((c & 0x780) | mine) * scale[j];
 				if (w.round == kindF16) v[l] = roundHalf(v[l]);
 			}
 			dst[i] = u32x4{brains(v[0], v[1]), brains(v[2], v[3]), brains(v[4], v[5]), brains(v[6], v[7])};

@@ -41,6 +41,15 @@ DEVICE double sqrt64(double x) { return __nvvm_sqrt_rn_d(x); }
 DEVICE float bitsFloat(u32 b) { return __builtin_bit_cast(float, b); }
 DEVICE u32 floatBits(float x) { return __builtin_bit_cast(u32, x); }
 DEVICE float max32(float a, float b) { return a > b ? a : b; }
+// Addresses of shared memory have 32 bits; pointers to it, which have 64, cost a
+// second addition.
+typedef u32 SharedAddress;
+DEVICE SharedAddress sharedAddress(const void *p) { return (u32)(u64)(__attribute__((address_space(3))) const void *)p; }
+DEVICE float sharedFloat(SharedAddress at) {
+	float x;
+	asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(at));
+	return x;
+}
 // halfFloat is the value of a binary16.
 DEVICE float halfFloat(u16 h) {
 	float f;

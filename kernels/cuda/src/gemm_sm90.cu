@@ -12,8 +12,6 @@
 const int rowsA = 128, rowsB = 256, depth = 64, stages = 4, ahead = 2;
 const int bytesA = rowsA * depth * 2, bytesB = rowsB * depth * 2, bytesStage = bytesA + bytesB;
 
-DEVICE u32 sharedAddress(const void *p) { return (u32)(u64)(__attribute__((address_space(3))) const void *)p; }
-
 // copy16 starts the copy of 16 bytes, zeros where there are none.
 DEVICE void copy16(u32 to, const void *from, bool there) {
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
@@ -52,6 +50,32 @@ DEVICE void fetch(u32 stage, const u16 *a, const u16 *b, i64 row0, i64 col0, i64
 	}
 }
 
+struct alignas(8) f32x2 {
+	float x, y;
+};
+
+// storeTile writes a warpgroup's 64 by 256 outputs.
+DEVICE void storeTile(float *dst, const float *d, i64 row0, i64 col0, i64 m, i64 n, i64 addTo) {
+	const int lane = threadX() % warp;
+	const bool pairs = !addTo && n % 2 == 0 && ((u64)dst & 7) == 0;
+	const i64 row = row0 + threadX() % 128 / warp * 16 + lane / 4, col = col0 + lane % 4 * 2;
+#pragma unroll
+	for (int j = 0; j < rowsB / 8; j++) {
+		const i64 c = col + 8 * j;
+#pragma unroll
+		for (int h = 0; h < 2; h++) {
+			const i64 r = row + 8 * h;
+			if (r >= m) continue;
+			if (pairs && c < n) {
+				*(f32x2 *)(dst + r * n + c) = f32x2{d[4 * j + 2 * h], d[4 * j + 2 * h + 1]};
+				continue;
+			}
+			if (c < n) put(dst + r * n + c, d[4 * j + 2 * h], addTo, 1.0f);
+			if (c + 1 < n) put(dst + r * n + c + 1, d[4 * j + 2 * h + 1], addTo, 1.0f);
+		}
+	}
+}
+
 GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(float *dst, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 addTo) {
 	DYNAMIC(u8, mem);
 	const u32 base = (sharedAddress(mem) + 1023) / 1024 * 1024;
@@ -83,18 +107,82 @@ GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(float *dst, const u16 *a
 		asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
 	}
 	asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-	const int lane = threadX() % warp;
-	const i64 row = row0 + group * 64 + threadX() % 128 / warp * 16 + lane / 4, col = col0 + lane % 4 * 2;
-#pragma unroll
-	for (int j = 0; j < rowsB / 8; j++) {
-		const i64 c = col + 8 * j;
-#pragma unroll
-		for (int h = 0; h < 2; h++) {
-			const i64 r = row + 8 * h;
-			if (r >= m) continue;
-			if (c < n) put(dst + r * n + c, d[4 * j + 2 * h], addTo, 1.0f);
-			if (c + 1 < n) put(dst + r * n + c + 1, d[4 * j + 2 * h + 1], addTo, 1.0f);
+	storeTile(dst, d, row0 + group * 64, col0, m, n, addTo);
+}
+
+// The same product with the copies left to the tensor memory unit: a ninth warp
+// asks for tiles and eight multiply. full and empty are barriers in shared memory,
+// one a stage; maps describe a and b to the unit.
+DEVICE void arrive(u32 at) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory"); }
+DEVICE void await(u32 at, u32 parity) {
+	asm volatile(
+		"{\n"
+		".reg .pred done;\n"
+		"again:\n"
+		"mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+		"@done bra over;\n"
+		"bra again;\n"
+		"over:\n"
+		"}\n" ::"r"(at), "r"(parity)
+		: "memory");
+}
+DEVICE void copyTile(u32 to, const void *map, int x, int y, u32 full) {
+	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to), "l"(map), "r"(x), "r"(y), "r"(full) : "memory");
+}
+
+// Blocks take one output after another, rows first, and the ninth warp is ahead of
+// the others by up to four tiles, across outputs as well.
+GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(float *dst, const u8 *maps, i64 m, i64 n, i64 k, i64 addTo) {
+	DYNAMIC(u8, mem);
+	const u32 base = (sharedAddress(mem) + 1023) / 1024 * 1024;
+	const u32 full = base + stages * bytesStage, empty = full + 8 * stages;
+	const int tiles = (int)(k / depth), down = (int)((m + rowsA - 1) / rowsA), outputs = down * (int)((n + rowsB - 1) / rowsB);
+	if (threadX() == 0) {
+		for (int s = 0; s < stages; s++) {
+			asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(full + 8 * s) : "memory");
+			asm volatile("mbarrier.init.shared::cta.b64 [%0], 2;" ::"r"(empty + 8 * s) : "memory");
 		}
+		asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+		asm volatile("fence.proxy.async;" ::: "memory");
+	}
+	barrier();
+	u32 step = 0; // tiles so far
+	if (threadX() >= 256) {
+		if (threadX() > 256) return;
+		for (int o = blockX(); o < outputs; o += blocks()) {
+			const int row0 = o % down * rowsA, col0 = o / down * rowsB;
+			for (int t = 0; t < tiles; t++, step++) {
+				const u32 s = step % stages, to = base + s * bytesStage;
+				if (step >= stages) await(empty + 8 * s, (step / stages - 1) & 1);
+				asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(full + 8 * s), "r"(bytesStage) : "memory");
+				copyTile(to, maps, t * depth, row0, full + 8 * s);
+				copyTile(to + bytesA, maps + 128, t * depth, col0, full + 8 * s);
+			}
+		}
+		return;
+	}
+	const int group = threadX() / 128;
+	for (int o = blockX(); o < outputs; o += blocks()) {
+		float d[128];
+#pragma unroll
+		for (int i = 0; i < 128; i++) d[i] = 0;
+#pragma unroll 1
+		for (int t = 0; t < tiles; t++, step++) {
+			const u32 s = step % stages;
+			await(full + 8 * s, step / stages & 1);
+			const u32 stage = base + s * bytesStage;
+			const u64 da = tileOf(stage + group * 64 * 128), db = tileOf(stage + bytesA);
+			asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+			for (int i = 0; i < depth / 16; i++) multiply(d, da + 2 * i, db + 2 * i);
+			asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+			asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+			// The tile before this one has been read.
+			if (t > 0 && threadX() % 128 == 0) arrive(empty + 8 * ((step - 1) % stages));
+		}
+		asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+		if (threadX() % 128 == 0) arrive(empty + 8 * ((step - 1) % stages));
+		storeTile(dst, d, (i64)(o % down) * rowsA + group * 64, (i64)(o / down) * rowsB, m, n, addTo);
 	}
 }
 

@@ -11,6 +11,29 @@
 
 const int piece = 32, classes = 32, chunkRows = 512;
 
+// lookUp gives the eight values of a word of 4-bit codes. table holds each of the
+// map's 16 values 32 times, once a bank of shared memory (TABLE), and mine
+// is this lane's.
+DEVICE void lookUp(float *v, u32 word, float scale, SharedAddress mine, int round) {
+#pragma unroll
+	for (int j = 0; j < 8; j++) {
+		const int bit = j / 2 * 8 + (j % 2 ? 0 : 4); // the first of two in the high half
+		u32 c = bit >= 7 ? word >> (bit - 7 & 31) : word << (7 - bit & 31);
+		v[j] = sharedFloat((c & 0x780) | mine) * scale;
+	}
+	if (round == kindBF16) {
+#pragma unroll
+		for (int j = 0; j < 8; j += 2) {
+			u32 two = brains(v[j], v[j + 1]);
+			v[j] = bitsFloat(two << 16);
+			v[j + 1] = bitsFloat(two & 0xffff0000u);
+		}
+	} else if (round == kindF16) {
+#pragma unroll
+		for (int j = 0; j < 8; j++) v[j] = roundHalf(v[j]);
+	}
+}
+
 // load fills v with values i to i+31 of a weight; i lies at a multiple of 16
 // bytes and, where there are blocks, all 32 in one of them.
 template <int KIND> DEVICE void load(float *v, const Weight &w, const float *map, i64 i) {
@@ -51,28 +74,10 @@ template <int KIND> DEVICE void load(float *v, const Weight &w, const float *map
 		float s = scaleOf(w, at);
 		u32x4 q = *(const u32x4 *)(w.data + (at >> 1));
 		u32 words[4] = {q.x, q.y, q.z, q.w};
-		// map holds each of the 16 values 32 times, once a bank of shared memory.
-		const u8 *mine = (const u8 *)(map + threadX() % warp);
+		const SharedAddress mine = sharedAddress(map + threadX() % warp);
 #pragma unroll
-		for (int j = 0; j < piece; j++) {
-			const int bit = j % 8 / 2 * 8 + (j % 2 ? 0 : 4); // the first of two in the high half
-			u32 c = bit >= 7 ? words[j / 8] >> (bit - 7 & 31) : words[j / 8] << (7 - bit & 31);
-			v[j] = *(const float *)(mine + (c & 0x780)) * s;
-		}
-		if (w.round == kindBF16) {
-#pragma unroll
-			for (int j = 0; j < piece; j++) v[j] = roundBrain(v[j]);
-		} else if (w.round == kindF16) {
-#pragma unroll
-			for (int j = 0; j < piece; j++) v[j] = roundHalf(v[j]);
-		}
+		for (int j = 0; j < 4; j++) lookUp(v + 8 * j, words[j], s, mine, w.round);
 	}
-}
-
-// spread copies the 16 values of a map to shared memory, once a bank.
-template <int KIND> DEVICE void spread(float *to, const float *map) {
-	if (KIND != kindCode4) return;
-	for (int i = threadX(); i < 16 * warp; i += threads()) to[i] = map[i / warp];
 }
 
 // gemvBody: rows <= M of x times N outputs. wide says that every piece that is
@@ -81,14 +86,14 @@ template <int KIND> DEVICE void spread(float *to, const float *map) {
 // lane's 32 values are 36 apart, which leaves no two lanes in one bank.
 template <int KIND, int M, int OUT, int STEPS>
 DEVICE void gemvBody(float *dst, const float *x, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 wide, const Weight &w) {
-	const int warps = 8, stage = STEPS * 1024;
+	const int warps = 8, stage = STEPS * 1024; // values of x at a time
 	SHARED f32x4 tile[M * STEPS * classes * 9];
-	SHARED float map[KIND == kindCode4 ? 16 * warp : 1];
-	SHARED float part[warps][M * OUT][classes + 1];
+	TABLE(map);
+	SHARED float part[warps][M * OUT][classes + (M * OUT < 8)]; // eight fill the 48 KiB
 	float *xs = (float *)tile;
 	const int lane = threadX() % warp, me = threadX() / warp;
 	const i64 out = ((i64)blockX() * warps + me) * OUT;
-	spread<KIND>(map, w.map);
+	if (KIND == kindCode4) spread(map, w.map);
 	float acc[M][OUT];
 #pragma unroll
 	for (int m = 0; m < M; m++)
@@ -147,6 +152,95 @@ DEVICE void gemvBody(float *dst, const float *x, i64 rows, i64 n, i64 k, i64 add
 		put(dst + m * n + out + r, sum, addTo, real(by));
 	}
 }
+
+// Codes are what a lane has of 4096 values of a row of 4-bit weights.
+const int steps = 4, stage = steps * classes * piece;
+struct Codes {
+	u32x4 q[steps];
+	float scale[steps];
+	METHOD void ask(const Weight &w, i64 row, i64 k, i64 base) {
+#pragma unroll
+		for (int s = 0; s < steps; s++) {
+			const i64 at = base + (s * classes + threadX() % warp) * piece;
+			if (at >= k) continue;
+			const i64 i = w.first + row * k + at;
+			q[s] = *(const u32x4 *)(w.data + (i >> 1));
+			scale[s] = scaleOf(w, i);
+		}
+	}
+};
+
+// gemvCode is gemvBody for one row of x and 4-bit codes that suit load. All of x
+// lies in shared memory; a warp goes through outputs, and asks for the codes of
+// the next 4096 values before it looks up the last. BRAIN says that the weights
+// are rounded to bfloat16.
+template <bool BRAIN> DEVICE void gemvCode(float *dst, const float *x, i64 n, i64 k, i64 addTo, i64 by, const Weight &w) {
+	const int warps = 8;
+	DYNAMIC(float, xs);
+	TABLE(table);
+	SHARED float part[warps][classes + 1];
+	const int lane = threadX() % warp, me = threadX() / warp;
+	const i64 stride = (i64)blocks() * warps;
+	const SharedAddress mine = sharedAddress(table + lane);
+	i64 out = (i64)blockX() * warps + me, base = 0;
+	Codes now, next;
+	if (out < n) now.ask(w, out, k, 0);
+	spread(table, w.map);
+	for (i64 i = threadX() * 4; i < k; i += threads() * 4) *(f32x4 *)(xs + i / piece * 36 + i % piece) = *(const f32x4 *)(x + i);
+	barrier();
+	float acc = 0;
+	while (out < n) {
+		const bool last = base + stage >= k;
+		const i64 nextOut = last ? out + stride : out, nextBase = last ? 0 : base + stage;
+		if (nextOut < n) next.ask(w, nextOut, k, nextBase);
+#pragma unroll
+		for (int s = 0; s < steps; s++) {
+			if (base + (s * classes + lane) * piece >= k) continue;
+			const f32x4 *from = (const f32x4 *)(xs + (base / piece + s * classes + lane) * 36);
+			const u32 words[4] = {now.q[s].x, now.q[s].y, now.q[s].z, now.q[s].w};
+#pragma unroll
+			for (int j = 0; j < 4; j++) {
+				const f32x4 a = from[2 * j], b = from[2 * j + 1];
+				float v[8];
+				lookUp(v, words[j], now.scale[s], mine, BRAIN ? (int)kindBF16 : w.round);
+				acc = fma32(a.x, v[0], acc);
+				acc = fma32(a.y, v[1], acc);
+				acc = fma32(a.z, v[2], acc);
+				acc = fma32(a.w, v[3], acc);
+				acc = fma32(b.x, v[4], acc);
+				acc = fma32(b.y, v[5], acc);
+				acc = fma32(b.z, v[6], acc);
+				acc = fma32(b.w, v[7], acc);
+			}
+		}
+		if (last) {
+			part[me][lane] = acc;
+			acc = 0;
+			warpBarrier();
+			if (lane == 0) {
+				float sum = 0;
+#pragma unroll
+				for (int p = 0; p < classes; p++) sum += part[me][p];
+				put(dst + out, sum, addTo, real(by));
+			}
+			warpBarrier();
+		}
+		now = next;
+		out = nextOut;
+		base = nextBase;
+	}
+}
+
+#if !defined ONLY_KIND || ONLY_KIND == 3
+GLOBAL gemvCodePlain(float *dst, const float *x, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 wide, WEIGHT) {
+	Weight w = WEIGHT_OF;
+	gemvCode<false>(dst, x, n, k, addTo, by, w);
+}
+GLOBAL gemvCodeBrain(float *dst, const float *x, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 wide, WEIGHT) {
+	Weight w = WEIGHT_OF;
+	gemvCode<true>(dst, x, n, k, addTo, by, w);
+}
+#endif
 
 #define GEMV(KIND) \
 	GLOBAL gemv1_##KIND(float *dst, const float *x, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 wide, WEIGHT) { \
@@ -213,8 +307,38 @@ struct Tile {
 	}
 };
 
+// fetchCodes fills a tile with 4-bit weights, a word of eight codes a thread.
+// across: the words run along the sum (gemm), else along the columns (gemmBack).
+// Rows and steps from their limits on become zeros.
+template <bool ACROSS> DEVICE void fetchCodes(float (*bs)[side + pad], const Weight &w, SharedAddress mine, i64 row0, i64 base, i64 rows, int steps, i64 k) {
+	const int t = threadX();
+	float v[8];
+	if (ACROSS) { // rows row0.. of the weight are columns of the tile, values base.. steps
+		const int r = t % side, word = t / side;
+		const bool there = row0 + r < rows && word * 8 < steps;
+		if (there) {
+			const i64 i = w.first + (row0 + r) * k + base + word * 8;
+			lookUp(v, *(const u32 *)(w.data + (i >> 1)), scaleOf(w, i), mine, w.round);
+		}
+#pragma unroll
+		for (int j = 0; j < 8; j++) bs[word * 8 + j][r] = there ? v[j] : 0.0f;
+	} else { // rows base.. of the weight are steps, values row0.. columns; rows is k
+		const int u = t / 8, word = t % 8;
+		const bool there = u < steps && row0 + word * 8 < rows;
+		if (there) {
+			const i64 i = w.first + (base + u) * k + row0 + word * 8;
+			lookUp(v, *(const u32 *)(w.data + (i >> 1)), scaleOf(w, i), mine, w.round);
+		}
+#pragma unroll
+		for (int j = 0; j < 8; j++) bs[u][word * 8 + j] = there ? v[j] : 0.0f;
+	}
+}
+
 // gemm: dst [rows, n] = x [rows, k] · wᵀ, or added with the factor by.
-template <int KIND> DEVICE void gemmBody(float *dst, const float *x, i64 rows, i64 n, i64 k, i64 addTo, i64 by, const Weight &w) {
+template <int KIND> DEVICE void gemmBody(float *dst, const float *x, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 wide, const Weight &w) {
+	TABLE(table);
+	if (KIND == kindCode4) spread(table, w.map);
+	const SharedAddress mine = sharedAddress(table + threadX() % warp);
 	SHARED f32x4 sharedA[piece][(side + pad) / 4], sharedB[piece][(side + pad) / 4];
 	float (*as)[side + pad] = (float (*)[side + pad])sharedA, (*bs)[side + pad] = (float (*)[side + pad])sharedB;
 	const i64 row0 = (i64)blockY() * side, col0 = (i64)blockX() * side;
@@ -228,8 +352,9 @@ template <int KIND> DEVICE void gemmBody(float *dst, const float *x, i64 rows, i
 			for (int i = threadX(); i < piece * side; i += threads()) {
 				int s = i % piece, r = i / piece;
 				as[s][r] = s < steps && row0 + r < rows ? x[(row0 + r) * k + base + s] : 0.0f;
-				bs[s][r] = s < steps && col0 + r < n ? value<KIND>(w, (col0 + r) * k + base + s) : 0.0f;
+				if (KIND != kindCode4 || !wide) bs[s][r] = s < steps && col0 + r < n ? value<KIND>(w, (col0 + r) * k + base + s) : 0.0f;
 			}
+			if (KIND == kindCode4 && wide) fetchCodes<true>(bs, w, mine, col0, base, n, steps, k);
 			barrier();
 			t.multiply(as, bs, steps);
 		}
@@ -239,7 +364,10 @@ template <int KIND> DEVICE void gemmBody(float *dst, const float *x, i64 rows, i
 }
 
 // gemmBack: dx [rows, k] = dy [rows, n] · w.
-template <int KIND> DEVICE void gemmBackBody(float *dx, const float *dy, i64 rows, i64 n, i64 k, i64 addTo, const Weight &w) {
+template <int KIND> DEVICE void gemmBackBody(float *dx, const float *dy, i64 rows, i64 n, i64 k, i64 addTo, i64 wide, const Weight &w) {
+	TABLE(table);
+	if (KIND == kindCode4) spread(table, w.map);
+	const SharedAddress mine = sharedAddress(table + threadX() % warp);
 	SHARED f32x4 sharedA[piece][(side + pad) / 4], sharedB[piece][(side + pad) / 4];
 	float (*as)[side + pad] = (float (*)[side + pad])sharedA, (*bs)[side + pad] = (float (*)[side + pad])sharedB;
 	const i64 row0 = (i64)blockY() * side, col0 = (i64)blockX() * side;
@@ -253,8 +381,9 @@ template <int KIND> DEVICE void gemmBackBody(float *dx, const float *dy, i64 row
 		for (int i = threadX(); i < piece * side; i += threads()) {
 			int s = i % piece, r = i / piece, c = i % side, u = i / side;
 			as[s][r] = s < steps && row0 + r < rows ? dy[(row0 + r) * n + base + s] : 0.0f;
-			bs[u][c] = u < steps && col0 + c < k ? value<KIND>(w, (base + u) * k + col0 + c) : 0.0f;
+			if (KIND != kindCode4 || !wide) bs[u][c] = u < steps && col0 + c < k ? value<KIND>(w, (base + u) * k + col0 + c) : 0.0f;
 		}
+		if (KIND == kindCode4 && wide) fetchCodes<false>(bs, w, mine, col0, base, k, steps, k);
 		barrier();
 		t.multiply(as, bs, steps);
 	}
@@ -263,13 +392,13 @@ template <int KIND> DEVICE void gemmBackBody(float *dx, const float *dy, i64 row
 }
 
 #define GEMM(KIND) \
-	GLOBAL gemm_##KIND(float *dst, const float *x, i64 rows, i64 n, i64 k, i64 addTo, i64 by, WEIGHT) { \
+	GLOBAL gemm_##KIND(float *dst, const float *x, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 wide, WEIGHT) { \
 		Weight w = WEIGHT_OF; \
-		gemmBody<KIND>(dst, x, rows, n, k, addTo, by, w); \
+		gemmBody<KIND>(dst, x, rows, n, k, addTo, by, wide, w); \
 	} \
-	GLOBAL gemmBack_##KIND(float *dx, const float *dy, i64 rows, i64 n, i64 k, i64 addTo, WEIGHT) { \
+	GLOBAL gemmBack_##KIND(float *dx, const float *dy, i64 rows, i64 n, i64 k, i64 addTo, i64 wide, WEIGHT) { \
 		Weight w = WEIGHT_OF; \
-		gemmBackBody<KIND>(dx, dy, rows, n, k, addTo, w); \
+		gemmBackBody<KIND>(dx, dy, rows, n, k, addTo, wide, w); \
 	}
 EACH_KIND(GEMM)
 

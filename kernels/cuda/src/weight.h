@@ -12,25 +12,25 @@
 //
 // scale(b) is absmax[b], or if codes is not null map2[codes[b]] ·
 // absmax[b/block2] + offset. Blocks are counted from the start of the codes;
-// shift is the power of two that block is, or -1.
+// shift and shift2 are the powers of two that block and block2 are, or -1.
 struct Weight {
 	const u8 *data;
 	const float *map, *absmax;
 	const u8 *codes;
 	const float *map2;
-	i64 block, shift, block2, first;
+	i64 block, shift, block2, shift2, first;
 	float offset;
 	int round;
 };
 
-#define WEIGHT const u8 *data, const float *map, const float *absmax, const u8 *codes, const float *map2, i64 block, i64 shift, i64 block2, i64 first, i64 offset, i64 round
-#define WEIGHT_OF Weight{data, map, absmax, codes, map2, block, shift, block2, first, real(offset), (int)round}
+#define WEIGHT const u8 *data, const float *map, const float *absmax, const u8 *codes, const float *map2, i64 block, i64 shift, i64 block2, i64 shift2, i64 first, i64 offset, i64 round
+#define WEIGHT_OF Weight{data, map, absmax, codes, map2, block, shift, block2, shift2, first, real(offset), (int)round}
 
 const float int8Unit = 7.874015718698502e-3f;
 
 DEVICE float scaleOf(const Weight &w, i64 at) {
 	i64 b = w.shift >= 0 ? at >> w.shift : at / w.block;
-	if (w.codes) return w.map2[w.codes[b]] * w.absmax[b / w.block2] + w.offset;
+	if (w.codes) return w.map2[w.codes[b]] * w.absmax[w.shift2 >= 0 ? b >> w.shift2 : b / w.block2] + w.offset;
 	return w.absmax[b];
 }
 
@@ -43,6 +43,19 @@ template <int KIND> DEVICE float value(const Weight &w, i64 i) {
 	if (KIND == kindInt8) return rounded((float)((const signed char *)w.data)[at] * scaleOf(w, at) * int8Unit, w.round);
 	u8 two = w.data[at >> 1];
 	return rounded(w.map[at & 1 ? two & 15 : two >> 4] * scaleOf(w, at), w.round);
+}
+
+// TABLE makes room in shared memory for a map's 16 values, each 32 times, once a
+// bank, so that the lanes of a warp look up without waiting for each other. It
+// begins at a multiple of its 2048 bytes, where "or" adds an offset; the GPU
+// does not heed so large an alignment, hence twice the room.
+#define TABLE(name) \
+	SHARED float name##Room[2 * 16 * warp]; \
+	float *name = name##Room + ((2048 - (u32)sharedAddress(name##Room) % 2048) % 2048) / 4
+
+// spread fills a table.
+DEVICE void spread(float *table, const float *map) {
+	for (int i = threadX(); i < 16 * warp; i += threads()) table[i] = map[i / warp];
 }
 
 // Kernels over weights exist once a kind, NAME_0 to NAME_4; with ONLY_KIND, a source
