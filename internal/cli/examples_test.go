@@ -30,6 +30,8 @@ var needsMore = map[string]string{
 	"import lora-bakeoff": "needs the published folder of another study",
 	"debug quantize":      "needs a model",
 	"debug dequantize":    "needs a model",
+	"adapter info DIR":    "needs an adapter",
+	"adapter diff A B":    "needs adapters",
 	"--model DIR":         "needs a model",
 	"--model MODEL":       "needs a model",
 	"debug optim":         "needs a file of gradients",

@@ -74,7 +74,7 @@ func newRoot() *cobra.Command {
 	f.register(root.Flags())
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newEval(), newTrain(), newAsk(), newReport(), newCompare(), newDecide(), newView(), newRescore(), newResume(),
-		newValidate(), newComplexity(), newPredict(), newNew(), newImport(), newLs(), newCache(), newPlugin(), newBench(), newDoctor(),
+		newValidate(), newComplexity(), newPredict(), newNew(), newImport(), newLs(), newCache(), newAdapter(), newPlugin(), newBench(), newDoctor(),
 		debug.Command(newDebugPrompt()))
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
