@@ -47,7 +47,8 @@ func TestHostileAnswers(t *testing.T) {
 			continue // humaneval has tests of its own, rouge3 … rouge9 are rouge2
 		}
 		for _, profile := range []core.Profile{core.Strict, core.Bakeoff} {
-			m, err := factory.New(nil, profile)
+			params := map[string]map[string]any{"judge": {"prompt": "{answer} or {target}?", "scale": []any{1, 5}}}
+			m, err := factory.New(params[factory.Name], profile)
 			if err != nil {
 				t.Fatal(err)
 			}
