@@ -27,6 +27,7 @@ var unrunnable = map[string]string{
 // needsMore are parts of examples that cannot be run anywhere.
 var needsMore = map[string]string{
 	"git clone":           "needs a network",
+	"import ludwig":       "needs a configuration of another program",
 	"import lora-bakeoff": "needs the published folder of another study",
 	"debug quantize":      "needs a model",
 	"debug dequantize":    "needs a model",

@@ -42,7 +42,7 @@ func newImport() *cobra.Command {
 	}
 	bakeoff.Flags().StringVar(&out, "out", "published", "folder for the task files")
 	bakeoff.Flags().BoolVar(&asJSON, "json", false, "one JSON array with what is known of each task")
-	cmd.AddCommand(bakeoff, newImportLMEval())
+	cmd.AddCommand(bakeoff, newImportLMEval(), newImportLudwig())
 	return cmd
 }
 

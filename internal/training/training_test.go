@@ -157,3 +157,48 @@ func TestLogGoesOn(t *testing.T) {
 		t.Errorf("%d events, %v", bytes.Count(events, []byte("train/lr")), err)
 	}
 }
+
+// The configuration that the LoRA Land report prints as figure 4, and what is
+// made of it.
+func TestLudwig(t *testing.T) {
+	text := `
+model_type: llm
+base_model: mistralai/Mistral-7B-v0.1
+input_features:
+  - {name: prompt, type: text, preprocessing: {max_sequence_length: 1194}}
+output_features:
+  - {name: output, type: text, preprocessing: {max_sequence_length: null}}
+prompt: {template: "{x}"}
+adapter: {type: lora, r: 8, target_modules: [v_proj, q_proj]}
+quantization: {bits: 4, bnb_4bit_compute_dtype: bfloat16}
+preprocessing: {global_max_sequence_length: 1196}
+trainer:
+  type: finetune
+  optimizer: {type: adam}
+  batch_size: 1
+  gradient_accumulation_steps: 16
+  train_steps: 40000
+  learning_rate: 0.0002
+  learning_rate_scheduler: {decay: cosine, warmup_fraction: 0.03}
+  steps_per_checkpoint: 1000
+  eval_steps: 100
+  eval_batch_size: 1
+`
+	l, err := ReadLudwig([]byte(text))
+	if err != nil || l.Base != "mistralai/Mistral-7B-v0.1" || len(l.Unknown) > 0 {
+		t.Fatalf("%+v, %v", l, err)
+	}
+	got, err := Recipe(l.Recipe, nil, nil)
+	want := `{"accumulate":16,"alpha":16,"checkpoint_every":1000,"compute":"bf16","eval_every":1000,"eval_rows":100,"lr":0.0002,"optimiser":"adam","preset":"paper",` +
+		`"prompt_tokens":1194,"quant":"nf4","rank":8,"restart":1000,"schedule":"cosine-restarts","steps":40000,"targets":["v_proj","q_proj"],"total_tokens":1196,"warmup":1200}`
+	if err != nil || got != want {
+		t.Errorf("%s, %v, want\n%s", got, err, want)
+	}
+	l, err = ReadLudwig([]byte("adapter: ia3\ntrainer: {batch_size: 4, use_mixed_precision: true}\n"))
+	if err != nil || !slices.Equal(l.Unknown, []string{"adapter: ia3: only lora", "trainer.use_mixed_precision", "trainer.batch_size: 4: a micro-batch is one example here"}) {
+		t.Errorf("%q, %v", l.Unknown, err)
+	}
+	if _, err := ReadLudwig([]byte("task: x")); err == nil {
+		t.Error("a task file is taken for Ludwig's")
+	}
+}
