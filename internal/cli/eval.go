@@ -29,6 +29,7 @@ import (
 // evalFlags are the flags of an evaluation; other verbs take some of them.
 type evalFlags struct {
 	backend, model, revision, baseURL, device string
+	quant                                     string
 	adapters, options, against                []string
 	judge                                     string
 	data, limit                               string
@@ -50,6 +51,7 @@ func (f *evalFlags) registerModel(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.adapters, "adapter", nil, "adapter folder, DIR[=name]; repeatable, a column each")
 	fl.StringVar(&f.baseURL, "base-url", "", "base URL of an OpenAI-compatible service")
 	fl.StringVar(&f.device, "device", "", "device that computes (default: the best one found)")
+	fl.StringVar(&f.quant, "quant", "", "how local models are held: nf4, int8 or none (default: as their files have them)")
 	fl.StringArrayVar(&f.options, "opt", nil, "a backend's own setting, key=value; repeatable")
 }
 

@@ -44,6 +44,15 @@ func (f *evalFlags) mainModels() ([]modelSpec, error) {
 	if base.Config.Options, err = options(f.options); err != nil {
 		return nil, err
 	}
+	if f.quant != "" {
+		if f.backend != "local" {
+			return nil, &core.UserError{Where: "--quant " + f.quant, Message: "only local models can be quantised, and the backend is " + f.backend, Hint: "leave --quant out, or give --backend local"}
+		}
+		if base.Config.Options == nil {
+			base.Config.Options = map[string]string{}
+		}
+		base.Config.Options["quant"] = f.quant
+	}
 	if f.backend == replay.Name && f.model != "" {
 		// By its own name: latest is another run as soon as this one begins.
 		if run, err := results.Open(f.out, f.model); err == nil {
@@ -109,6 +118,9 @@ func (f *evalFlags) againstSpec(spec string, known []string) (modelSpec, error) 
 		return modelSpec{}, &core.UserError{Where: "--against " + spec, Message: fmt.Sprintf("%q is neither a backend nor a run", name), Hint: hint}
 	}
 	m := modelSpec{Backend: name, Config: core.Config{Model: rest, Device: f.device}}
+	if name == "local" && f.quant != "" {
+		m.Config.Options = map[string]string{"quant": f.quant}
+	}
 	if name == f.backend {
 		m.Config.BaseURL = f.baseURL
 	}
