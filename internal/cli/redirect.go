@@ -30,18 +30,29 @@ func redirect() {
 	if err != nil {
 		return
 	}
+	other, why := cudaBuild(self, probe.This)
+	if other != "" {
+		err := syscall.Exec(other, append([]string{other}, os.Args[1:]...), os.Environ())
+		why = fmt.Sprintf("%s: %v", other, err)
+	}
+	if why != "" {
+		fmt.Fprintf(os.Stderr, "evalrun: computing on the CPU: %s\n", why)
+	}
+}
+
+// cudaBuild is the CUDA build beside the program self, where the machine has a
+// GPU and CUDA starts; else why, if there is something to say.
+func cudaBuild(self string, m probe.Machine) (path, why string) {
 	if real, err := filepath.EvalSymlinks(self); err == nil {
 		self = real
 	}
 	other := filepath.Join(filepath.Dir(self), "evalrun-cuda")
-	if info, err := os.Stat(other); err != nil || info.IsDir() || probe.This.GPU().Why != "" {
-		return
+	if info, err := os.Stat(other); err != nil || info.IsDir() || m.GPU().Why != "" {
+		return "", ""
 	}
 	if out, err := exec.Command(other, cudaProbe).CombinedOutput(); err != nil {
-		why, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-		fmt.Fprintf(os.Stderr, "evalrun: computing on the CPU: there is a GPU, but CUDA does not start: %s\n", strings.TrimSpace(why+" ("+err.Error()+")"))
-		return
+		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+		return "", fmt.Sprintf("there is a GPU, but CUDA does not start: %s", strings.TrimSpace(line+" ("+err.Error()+")"))
 	}
-	err = syscall.Exec(other, append([]string{other}, os.Args[1:]...), os.Environ())
-	fmt.Fprintf(os.Stderr, "evalrun: computing on the CPU: %s: %v\n", other, err)
+	return other, ""
 }

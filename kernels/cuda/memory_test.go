@@ -1,0 +1,118 @@
+package cuda
+
+import (
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/evalrun/evalrun/kernels/format"
+)
+
+// fake is a Driver of memory alone: addresses without anything behind them.
+type fake struct {
+	next, limit, used int64
+	sizes             map[uint64]int64
+	launched          error
+}
+
+func newFake(limit int64) *fake {
+	return &fake{next: 1 << 20, limit: limit, sizes: map[uint64]int64{}}
+}
+
+func (*fake) Name() string                                 { return "fake" }
+func (f *fake) Memory() (int64, int64)                     { return f.limit - f.used, f.limit }
+func (*fake) Sync() error                                  { return nil }
+func (*fake) Close() error                                 { return nil }
+func (*fake) Clear(uint64, int64) error                    { return nil }
+func (*fake) Upload(uint64, unsafe.Pointer, int64) error   { return nil }
+func (*fake) Download(unsafe.Pointer, uint64, int64) error { return nil }
+func (*fake) Function(name string) (uintptr, error)        { return 1, nil }
+func (f *fake) Launch(uintptr, int, int, int, int, []uint64) error {
+	return f.launched
+}
+
+func (f *fake) Alloc(bytes int64) (uint64, error) {
+	if f.used+bytes > f.limit {
+		return 0, errors.New("out of memory")
+	}
+	at := uint64(f.next)
+	f.next += bytes
+	f.used += bytes
+	f.sizes[at] = bytes
+	return at, nil
+}
+
+func (f *fake) Free(at uint64) {
+	f.used -= f.sizes[at]
+	delete(f.sizes, at)
+}
+
+// Buffers that nobody holds make room for others, large and small.
+func TestMemoryComesBack(t *testing.T) {
+	f := newFake(64 << 20)
+	d := Over(f, nil)
+	for _, n := range []int{100, 5 << 20} {
+		for round := range 40 {
+			if _, err := d.Alloc(format.F32, n); err != nil {
+				t.Fatalf("buffer %d of %d values: %v", round, n, err)
+			}
+			runtime.GC()
+			time.Sleep(time.Millisecond) // cleanups run beside
+		}
+	}
+	if f.used > 64<<20 || d.Held() != f.used {
+		t.Errorf("%d bytes are taken, %d counted", f.used, d.Held())
+	}
+}
+
+func TestSlicesShare(t *testing.T) {
+	d := Over(newFake(1<<30), nil)
+	b, err := d.Alloc(format.F32, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := b.Slice(10, 20)
+	if part.Len() != 10 || on(part, 10, "part") != on(b, 100, "b")+40 {
+		t.Errorf("values 10 to 20 are %d at %d, the buffer begins at %d", part.Len(), on(part, 0, ""), on(b, 0, ""))
+	}
+}
+
+func TestOutOfMemory(t *testing.T) {
+	d := Over(newFake(16<<20), nil)
+	keep, err := d.Alloc(format.F32, 2<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.Alloc(format.F32, 8<<20)
+	var small *MemoryError
+	if !errors.As(err, &small) || small.Held != 8<<20 || small.Bytes != 32<<20 {
+		t.Fatalf("%v, want a MemoryError of 32 MiB with 8 MiB held", err)
+	}
+	for _, word := range []string{"32 MiB more", "8 MiB are in use", "8 of 16 MiB are free", "quant=nf4"} {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%q does not say %q", err, word)
+		}
+	}
+	runtime.KeepAlive(keep)
+}
+
+// A failed kernel reaches the handler as a Fault that names it.
+func TestFault(t *testing.T) {
+	f := newFake(16 << 20)
+	d := Over(f, nil)
+	b, err := d.Alloc(format.F32, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.launched = errors.New("illegal address")
+	defer func() {
+		fault, ok := recover().(*Fault)
+		if !ok || !strings.Contains(fault.Error(), "kernel fill") || !errors.Is(fault, f.launched) {
+			t.Errorf("%v, want a Fault of kernel fill", fault)
+		}
+	}()
+	d.Fill(b, 4, 1)
+}
