@@ -135,8 +135,21 @@ func (t *training) read() error {
 		return err
 	}
 	if t.tok == nil { // a plan of a shape: the rows count by their bytes
+		for i := range rows {
+			for _, m := range rows[i].Messages {
+				if m.Role == "assistant" {
+					rows[i].Completion += m.Content
+				} else {
+					rows[i].Prompt += m.Content
+				}
+			}
+		}
 		t.data = train.Outline(rows, &t.recipe, t.config.Context)
 		return nil
+	}
+	inputs := newInputs(t.path, t.tok)
+	if err := inputs.segments(t.job.Data, rows); err != nil {
+		return err
 	}
 	if t.data, err = t.recipe.Encode(rows, t.tok, t.config.Context); err != nil {
 		return err
@@ -148,6 +161,9 @@ func (t *training) read() error {
 	if t.job.Validation != "" {
 		rows, err := readRows(t.job.Validation, h)
 		if err != nil {
+			return err
+		}
+		if err := inputs.segments(t.job.Validation, rows); err != nil {
 			return err
 		}
 		if t.held, err = t.recipe.Encode(rows, t.tok, t.config.Context); err != nil {
@@ -191,7 +207,7 @@ func readRows(path string, h io.Writer) ([]train.Row, error) {
 		}
 		var r train.Row
 		if err := json.Unmarshal(s.Bytes(), &r); err != nil {
-			return nil, &core.UserError{Where: fmt.Sprintf("%s:%d", path, n), Message: err.Error(), Hint: `a line is an object with "prompt" and "completion", both texts`}
+			return nil, &core.UserError{Where: fmt.Sprintf("%s:%d", path, n), Message: err.Error(), Hint: `a line is an object with "prompt" and "completion", both texts, or with "messages"`}
 		}
 		if r.ID == "" {
 			r.ID = fmt.Sprintf("line %d", n)

@@ -67,7 +67,12 @@ type Turn struct{ Role, Content string }
 // Chat writes turns and the beginning of the answer by the model's template,
 // whose special tokens count as such. The error is ErrNone without a template,
 // or a *jinja.Error where the template refuses.
-func (w *Writer) Chat(turns []Turn) (Input, error) {
+func (w *Writer) Chat(turns []Turn) (Input, error) { return w.write(turns, true) }
+
+// Whole writes turns alone, as Chat does, without the beginning of an answer.
+func (w *Writer) Whole(turns []Turn) (Input, error) { return w.write(turns, false) }
+
+func (w *Writer) write(turns []Turn, answer bool) (Input, error) {
 	if w.Template == nil {
 		return Input{}, ErrNone
 	}
@@ -77,7 +82,7 @@ func (w *Writer) Chat(turns []Turn) (Input, error) {
 	}
 	// transformers gives tools and documents always: a template may ask whether
 	// they are none without asking whether they are defined.
-	text, err := w.Template.Render(Conversation{Messages: messages, AddGenerationPrompt: true, Variables: map[string]any{"tools": nil, "documents": nil}})
+	text, err := w.Template.Render(Conversation{Messages: messages, AddGenerationPrompt: answer, Variables: map[string]any{"tools": nil, "documents": nil}})
 	if err != nil {
 		return Input{}, err
 	}

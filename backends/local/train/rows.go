@@ -11,6 +11,28 @@ type Row struct {
 	ID         string `json:"id"` // names it in messages
 	Prompt     string `json:"prompt"`
 	Completion string `json:"completion"`
+	// Messages stand in the place of both; whoever knows the model's chat
+	// template makes Segments of them.
+	Messages []Message `json:"messages"`
+	Segments []Segment `json:"-"`
+	// Unfit says why a row cannot be an example; empty where it can.
+	Unfit string `json:"-"`
+}
+
+// A Message is one turn of a chat. Train set to false keeps an assistant's turn
+// from being learned.
+type Message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+	Train   *bool  `json:"train"`
+}
+
+// A Segment is a part of a chat as the model's template writes it, special
+// tokens spelled out; the loss is on those that are learned.
+type Segment struct {
+	Text    string
+	Learned bool
+	End     bool // the tokenizer's EOS stands behind it, learned as it is
 }
 
 // Encoder turns text into ids; with special set, with the tokens that the
@@ -42,11 +64,26 @@ type Encoded struct {
 // of 0 in the recipe are replaced: the prompt's and the whole's by their 95th
 // percentiles for keeping the head, by the context for keeping the tail.
 func (r *Recipe) Encode(rows []Row, tok Encoder, context int) (*Encoded, error) {
-	type pair struct{ prompt, target []int32 }
+	type pair struct {
+		prompt, target []int32
+		context        []bool // of the target: not learned; nil is none
+	}
 	pairs := make([]pair, len(rows))
 	var prompts, totals []int
 	eos, hasEOS := tok.EOS()
 	for i, row := range rows {
+		if row.Unfit != "" {
+			continue
+		}
+		if row.Segments != nil {
+			p, t, context, err := encodeSegments(row.Segments, tok)
+			if err != nil {
+				return nil, fmt.Errorf("row %s: messages: %w", row.ID, err)
+			}
+			pairs[i] = pair{p, t, context}
+			prompts, totals = append(prompts, len(p)), append(totals, len(p)+len(t))
+			continue
+		}
 		p, err := tok.Encode(row.Prompt, true, false)
 		if err != nil {
 			return nil, fmt.Errorf("row %s: prompt: %w", row.ID, err)
@@ -61,7 +98,7 @@ func (r *Recipe) Encode(rows []Row, tok Encoder, context int) (*Encoded, error) 
 		if hasEOS && (len(t) == 0 || t[len(t)-1] != eos) {
 			t = append(t, eos)
 		}
-		pairs[i] = pair{p, t}
+		pairs[i] = pair{p, t, nil}
 		prompts, totals = append(prompts, len(p)), append(totals, len(p)+len(t))
 	}
 	e := &Encoded{PromptTokens: r.PromptTokens, TotalTokens: r.TotalTokens}
@@ -78,10 +115,15 @@ func (r *Recipe) Encode(rows []Row, tok Encoder, context int) (*Encoded, error) 
 		e.TotalTokens = context
 	}
 	for i, p := range pairs {
-		ids, from, reason := e.fit(p.prompt, p.target, head)
-		if rows[i].Completion == "" {
-			reason = "its completion is empty"
+		if rows[i].Unfit != "" {
+			e.Left = append(e.Left, fmt.Sprintf("%s: %s", rows[i].ID, rows[i].Unfit))
+			continue
 		}
+		if rows[i].Completion == "" && rows[i].Segments == nil {
+			e.Left = append(e.Left, rows[i].ID+": its completion is empty")
+			continue
+		}
+		ids, from, reason := e.fit(p.prompt, p.target, head)
 		if reason != "" {
 			e.Left = append(e.Left, fmt.Sprintf("%s: %s", rows[i].ID, reason))
 			continue
@@ -90,10 +132,46 @@ func (r *Recipe) Encode(rows []Row, tok Encoder, context int) (*Encoded, error) 
 		for t := range from {
 			labels[t] = Ignored
 		}
+		learned := 0
+		for t := from; t < len(ids); t++ {
+			if p.context != nil && p.context[t-from] {
+				labels[t] = Ignored
+			} else if t > 0 {
+				learned++
+			}
+		}
+		if learned == 0 {
+			e.Left = append(e.Left, fmt.Sprintf("%s: none of what is to be learned is among its first %d tokens", rows[i].ID, e.TotalTokens))
+			continue
+		}
 		e.Examples = append(e.Examples, Example{IDs: ids, Labels: labels, Key: uint32(len(e.Examples))})
 		e.IDs = append(e.IDs, rows[i].ID)
 	}
 	return e, nil
+}
+
+// encodeSegments tokenises each segment on its own, so that no token stands on
+// both sides of where an answer begins: nor does one when the model answers.
+// The prompt is what stands before the first learned segment.
+func encodeSegments(segments []Segment, tok Encoder) (prompt, target []int32, context []bool, err error) {
+	for _, s := range segments {
+		ids, err := tok.Encode(s.Text, false, false)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if eos, ok := tok.EOS(); ok && s.End {
+			ids = append(ids, eos)
+		}
+		if len(target) == 0 && !s.Learned {
+			prompt = append(prompt, ids...)
+			continue
+		}
+		target = append(target, ids...)
+		for range ids {
+			context = append(context, !s.Learned)
+		}
+	}
+	return prompt, target, context, nil
 }
 
 // Outline stands for rows where there is no tokenizer: four bytes of text count
