@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/evalrun/evalrun/kernels"
 )
@@ -34,7 +35,7 @@ func (d *Device) multiplyBrain(dst, x uint64, rows int, w *weight, e kernels.Epi
 	d.each("toBrain", rows*w.k/8, in.at, x, num(rows*w.k))
 	values, held := d.brainValues(w)
 	d.gemmBrain(dst, in.at, values, rows, w.n, w.k, e)
-	_ = held
+	runtime.KeepAlive(held)
 }
 
 // brainValues is the weight as bfloat16, decoded where it is not.

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/evalrun/evalrun/kernels"
 )
@@ -108,8 +109,11 @@ func (d *Device) RowNorms(dst kernels.Buffer, p kernels.Prepared, l kernels.LowR
 	rank := 0
 	if l.A != nil {
 		rank = l.A.(*weight).n
-		a, _ = d.floats(l.A.(*weight))
-		b, _ = d.floats(l.B.(*weight))
+		var holdA, holdB *block
+		a, holdA = d.floats(l.A.(*weight))
+		b, holdB = d.floats(l.B.(*weight))
+		defer runtime.KeepAlive(holdA)
+		defer runtime.KeepAlive(holdB)
 	}
 	d.launch(w.kernel("rowNorms"), w.n, 1, 256, 0, append([]uint64{on(dst, w.n, "dst"), num(w.k), a, b, num(rank), real32(l.Scale)}, w.args...)...)
 }
