@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -87,6 +88,40 @@ func TestTrainingResumes(t *testing.T) {
 	events, err := os.ReadFile(filepath.Join(dir, "stopped", "training", "events.out.tfevents.0.evalrun"))
 	if err != nil || bytes.Count(events, []byte("train/loss_smoothed")) != 24 {
 		t.Errorf("%d windows in the events of 24 (%v)", bytes.Count(events, []byte("train/loss_smoothed")), err)
+	}
+}
+
+// When the trainer's process is killed, the command says so, names the last
+// checkpoint and ends; the next one goes on from there.
+func TestTrainerIsKilled(t *testing.T) {
+	dir := t.TempDir()
+	cmd := evalrunCommand(t, dir, append(shortTraining, "one", "--set", "recipe.steps=4000")...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	checkpoint := filepath.Join(dir, "one", "training", "checkpoint.safetensors")
+	var lock []byte
+	for began := time.Now(); len(lock) == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Since(began) > time.Minute {
+			t.Fatal("no checkpoint within a minute")
+		}
+		if _, err := os.Stat(checkpoint); err == nil {
+			lock, _ = os.ReadFile(filepath.Join(dir, "one", "training", "lock"))
+		}
+	}
+	pid, err := strconv.Atoi(strings.Fields(string(lock))[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond) // for the news of the checkpoint
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != ExitInfra || !strings.Contains(stderr.String(), "the last checkpoint is that of step") {
+		t.Errorf("exit code %d\n%s", code, &stderr)
 	}
 }
 

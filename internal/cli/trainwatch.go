@@ -75,6 +75,9 @@ func (t *trainCommand) train(ctx, soft context.Context) error {
 	for news, err := range trainer.Train(soft, t.job) {
 		if err != nil {
 			w.clear()
+			if plan == nil && t.data != nil {
+				t.data.Discard(t.job.Out)
+			}
 			return t.lost(err, saved)
 		}
 		switch news.Kind {
@@ -147,7 +150,7 @@ func (t *trainCommand) lost(err error, saved int) error {
 	if saved > 0 {
 		at = fmt.Sprintf("the last checkpoint is that of step %d, in %s", saved, training.Work(t.job.Out))
 	}
-	return &core.UserError{Where: t.job.Out, Message: fmt.Sprintf("%v; %s", err, at), Hint: "the same command goes on from the last checkpoint; what the process logged stands above", Err: err}
+	return &core.UserError{Where: t.job.Out, Message: "the trainer's process is gone; " + at, Hint: "the same command goes on from there; what the process logged stands above", Err: err}
 }
 
 // next is the command that scores base and adapter.

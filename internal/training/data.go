@@ -178,6 +178,20 @@ func (d *Data) Save(out, validation string) (data, held string, err error) {
 	return data, held, err
 }
 
+// Discard takes the rows away again from a folder where no training has begun,
+// and the folder with them if nothing else is there.
+func (d *Data) Discard(out string) {
+	dir := filepath.Join(out, workFolder)
+	if _, err := os.Stat(filepath.Join(dir, "metrics.jsonl")); err == nil {
+		return // one has
+	}
+	// What cannot be removed, a full folder above all, stays.
+	_ = os.Remove(filepath.Join(dir, "data.jsonl"))
+	_ = os.Remove(filepath.Join(dir, "validation.jsonl"))
+	_ = os.Remove(dir)
+	_ = os.Remove(out)
+}
+
 // Notes are sentences on what was left out or is doubtful.
 func (d *Data) Notes() []string {
 	var out []string
