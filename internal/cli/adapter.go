@@ -17,13 +17,13 @@ import (
 func newAdapter() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "adapter",
-		Short: "look at adapters, compare them, merge one into its base",
+		Short: "look at adapters, compare, merge and export them",
 		Example: "  evalrun adapter info --help\n" +
 			"  evalrun adapter merge --help",
 		Args: onlySubcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newAdapterInfo(), newAdapterDiff(), newAdapterMerge())
+	cmd.AddCommand(newAdapterInfo(), newAdapterDiff(), newAdapterMerge(), newAdapterExport())
 	return cmd
 }
 
@@ -238,9 +238,9 @@ func newAdapterMerge() *cobra.Command {
 			"  evalrun adapter merge --model DIR --adapter adapters/mine --out merged --onto dequant",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			for flag, value := range map[string]string{"--model": model, "--adapter": adapter, "--out": out} {
-				if value == "" {
-					return &core.UserError{Where: flag, Message: "is missing", Hint: "write evalrun adapter merge --model BASE --adapter DIR --out DIR"}
+			for _, f := range [][2]string{{"--model", model}, {"--adapter", adapter}, {"--out", out}} {
+				if f[1] == "" {
+					return &core.UserError{Where: f[0], Message: "is missing", Hint: "write evalrun adapter merge --model BASE --adapter DIR --out DIR"}
 				}
 			}
 			if onto != merge.Stored && onto != merge.Dequant {
@@ -259,5 +259,35 @@ func newAdapterMerge() *cobra.Command {
 	fl.StringVar(&adapter, "adapter", "", "folder of the adapter")
 	fl.StringVar(&out, "out", "", "folder for the merged model; it must not be there yet")
 	fl.StringVar(&onto, "onto", merge.Stored, "what is added to: bf16 (the base as stored) or dequant (as it was in training)")
+	return cmd
+}
+
+func newAdapterExport() *cobra.Command {
+	var model, adapter, out string
+	cmd := &cobra.Command{
+		Use:   "export --model BASE --adapter DIR --gguf FILE",
+		Short: "write an adapter as llama.cpp reads it, beside a GGUF base",
+		Long: "Export writes a GGUF file that llama.cpp's --lora takes. The base is a Hugging Face folder, of\n" +
+			"which config.json is read. LoRA and rsLoRA can be exported; DoRA is for adapter merge.",
+		Example: "  evalrun adapter export --model DIR --adapter adapters/mine --gguf mine.gguf\n" +
+			"  evalrun adapter export --model DIR --adapter adapters/mine --gguf mine.gguf && llama-cli -m base.gguf --lora mine.gguf",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, f := range [][2]string{{"--model", model}, {"--adapter", adapter}, {"--gguf", out}} {
+				if f[1] == "" {
+					return &core.UserError{Where: f[0], Message: "is missing", Hint: "write evalrun adapter export --model BASE --adapter DIR --gguf FILE"}
+				}
+			}
+			if err := merge.GGUF(model, adapter, out); err != nil {
+				return &core.UserError{Message: "exporting", Err: err, Hint: "give the base that the adapter was trained on, a folder with config.json"}
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), out)
+			return nil
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&model, "model", "", "folder of the base")
+	fl.StringVar(&adapter, "adapter", "", "folder of the adapter")
+	fl.StringVar(&out, "gguf", "", "file to write")
 	return cmd
 }

@@ -203,3 +203,70 @@ func TestWriteRefuses(t *testing.T) {
 		t.Error("the folder is made all the same")
 	}
 }
+
+// The exported tensors give the adapter's product again: of v as it is, of q
+// with its rows in pairs (row 2i of a head is its row i, 2i+1 its row i + half).
+func TestGGUF(t *testing.T) {
+	base, adapter := fixture(t, false)
+	path := filepath.Join(t.TempDir(), "adapter.gguf")
+	for _, module := range []string{"self_attn.v_proj", "self_attn.q_proj"} {
+		n := 32
+		if module == "self_attn.q_proj" {
+			n = 64
+			rng := rand.New(rand.NewPCG(5, 6))
+			a, b := make([]float32, 4*64), make([]float32, 64*4)
+			for i := range a {
+				a[i], b[i] = float32(rng.NormFloat64()), float32(rng.NormFloat64())
+			}
+			text, err := lora.Settings{Base: "base", Rank: 4, Alpha: 6, Targets: []string{"q_proj"}, RSLoRA: true}.JSON()
+			if err == nil {
+				err = lora.Write(adapter, text, []weights.Tensor{weights.Float32s("base_model.model.model.layers.0."+module+".lora_A.weight", a, 4, 64),
+					weights.Float32s("base_model.model.model.layers.0."+module+".lora_B.weight", b, 64, 4)})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := GGUF(base, adapter, path); err != nil {
+			t.Fatal(err)
+		}
+		f, err := weights.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := map[string]string{"self_attn.v_proj": "blk.0.attn_v.weight", "self_attn.q_proj": "blk.0.attn_q.weight"}[module]
+		a, b := read(t, path, name+".lora_a"), read(t, path, name+".lora_b")
+		wantA, wantB := read(t, adapter, "base_model.model.model.layers.0."+module+".lora_A.weight"), read(t, adapter, "base_model.model.model.layers.0."+module+".lora_B.weight")
+		alpha, _ := f.Meta().Float("adapter.lora.alpha")
+		scale := 6.0 / 4
+		if n == 64 {
+			scale = 6.0 / 2 // rsLoRA: alpha / sqrt(rank)
+		}
+		if kind, _ := f.Meta().String("general.type"); kind != "adapter" || math.Abs(alpha/4-scale) > 1e-6 {
+			t.Errorf("%s: alpha %g", module, alpha)
+		}
+		for row := range n {
+			from := row
+			if n == 64 { // heads of 16
+				from = row/16*16 + row%2*8 + row%16/2
+			}
+			for r := range 4 {
+				if b[row*4+r] != wantB[from*4+r] {
+					t.Fatalf("%s: row %d is not row %d", module, row, from)
+				}
+			}
+		}
+		for i := range a {
+			if a[i] != wantA[i] {
+				t.Fatalf("%s: A differs", module)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	base, adapter = fixture(t, true)
+	if err := GGUF(base, adapter, path); err == nil {
+		t.Error("DoRA is exported without its magnitudes")
+	}
+}
