@@ -145,6 +145,7 @@ func (t *training) read() error {
 			}
 		}
 		t.data = train.Outline(rows, &t.recipe, t.config.Context)
+		t.recipe.PromptTokens, t.recipe.TotalTokens = t.data.PromptTokens, t.data.TotalTokens
 		return nil
 	}
 	inputs := newInputs(t.path, t.tok)

@@ -152,6 +152,8 @@ func statusLine(s run.Snapshot, rate, cap float64) string {
 
 func short(v float64) string {
 	switch {
+	case v >= 1e9:
+		return fmt.Sprintf("%.1fG", v/1e9)
 	case v >= 1e6:
 		return fmt.Sprintf("%.1fM", v/1e6)
 	case v >= 1e4:
