@@ -12,6 +12,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"github.com/evalrun/evalrun/backends/local/arch"
@@ -32,6 +33,9 @@ var _ core.Trainer = (*backend)(nil)
 // workFolder keeps a training's checkpoints, log and lock within the folder of
 // its adapter.
 const workFolder = "training"
+
+// weightsPart is the plan's line that the loaded model corrects.
+const weightsPart = "weights"
 
 // Train fine-tunes the backend's model. The model is opened anew, quantised as
 // the recipe says: answering and training do not share weights.
@@ -247,7 +251,7 @@ func (t *training) plan() (*core.TrainPlan, error) {
 		Truncated: t.data.Truncated, Cut: t.data.Cut, Left: t.data.Left, PromptTokens: r.PromptTokens, TotalTokens: r.TotalTokens,
 		Parameters: m.Parameters, Steps: r.Steps, Updates: updates, Recompute: m.Recompute,
 		Memory: []core.MemoryPart{
-			{Name: "program, tokenizer, examples", Bytes: base}, {Name: "weights", Bytes: m.Weights},
+			{Name: "program, tokenizer, examples", Bytes: base}, {Name: weightsPart, Bytes: m.Weights},
 			{Name: "adapter and gradients", Bytes: m.Adapter}, {Name: "optimiser", Bytes: m.Optimiser},
 			{Name: "activations", Bytes: m.Activations}, {Name: "logits", Bytes: m.Logits},
 		},
@@ -311,6 +315,16 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 		return errors.Join(&core.UserError{Where: t.path, Message: err.Error()}, dev.Close())
 	}
 	defer func() { err = errors.Join(err, dev.Close(), model.Close()) }()
+	// What the weights take is known now. The collector keeps to the plan: left
+	// alone it lets garbage grow as large as everything that lives.
+	total := int64(0)
+	for i := range plan.Memory {
+		if m := &plan.Memory[i]; m.Name == weightsPart {
+			m.Bytes = model.Bytes()
+		}
+		total += plan.Memory[i].Bytes
+	}
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(total))
 	tuned, err := train.Fresh(trainer, model, &t.recipe)
 	if err != nil {
 		return err
