@@ -41,9 +41,6 @@ func NewStepper(t *Tuned, r *Recipe, tokens, judged int, keep bool) (*Stepper, e
 // Optimiser is the state that a checkpoint keeps beside the values.
 func (s *Stepper) Optimiser() *Optimiser { return s.opt }
 
-// Bytes is the memory of the pass.
-func (s *Stepper) Bytes() int64 { return s.pass.Bytes() }
-
 // NotFiniteError says that an example's loss, or a gradient, is no number.
 // Nothing has been changed by its window.
 type NotFiniteError struct {

@@ -41,9 +41,6 @@ func newTuned(dev kernels.TrainDevice, m *arch.Model) *Tuned {
 // Config is the model's.
 func (t *Tuned) Config() *arch.Config { return t.model.Config }
 
-// Layers is what a pass trains.
-func (t *Tuned) Layers() nn.Trained { return t.nn }
-
 // Parameters are all that is trained, by name: of an adapter as in
 // adapter_model.safetensors, of a model as in its checkpoint.
 func (t *Tuned) Parameters() []*Parameter { return t.params }
