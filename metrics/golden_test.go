@@ -1,31 +1,19 @@
 package metrics
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
+
+	"github.com/evalrun/evalrun/internal/shared"
 )
 
 // The rows are what the published functions answered when they were run.
 func TestAgainstPublished(t *testing.T) {
-	root := os.Getenv("EVALRUN_SHARED")
-	if root == "" {
-		root = "../../shared"
-	}
-	file, err := os.Open(filepath.Join(root, "golden", "scoring", "metrics.jsonl"))
-	if err != nil {
-		t.Skip("the shared reference answers are not on this machine (set EVALRUN_SHARED to their folder)")
-	}
-	defer file.Close()
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 16<<20)
 	rows := 0
-	for scanner.Scan() {
+	for line := range shared.Lines(t, "golden", "scoring", "metrics.jsonl") {
 		var row struct {
 			Function  string
 			Args      []any
@@ -33,7 +21,7 @@ func TestAgainstPublished(t *testing.T) {
 			Type      string
 			Exception string
 		}
-		d := json.NewDecoder(bytes.NewReader(scanner.Bytes()))
+		d := json.NewDecoder(bytes.NewReader(line))
 		d.UseNumber()
 		if err := d.Decode(&row); err != nil {
 			t.Fatal(err)

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"testing"
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/dataset"
 	"github.com/evalrun/evalrun/core/dataset/derive"
 	"github.com/evalrun/evalrun/core/prompt"
+	"github.com/evalrun/evalrun/internal/shared"
 	"github.com/evalrun/evalrun/metrics"
 	"github.com/evalrun/evalrun/tasks"
 )
@@ -32,12 +32,8 @@ func sources(t *testing.T, task *core.Task) map[string]dataset.Source {
 	if all["embedded"], err = dataset.Text(task.Name+".jsonl", string(b)); err != nil {
 		t.Fatal(err)
 	}
-	root := os.Getenv("EVALRUN_SHARED")
-	if root == "" {
-		root = "../../shared"
-	}
-	if _, err := os.Stat(root + "/data"); err == nil {
-		if s, err := dataset.Open(context.Background(), task, dataset.Evaluation, dataset.Where{Dir: root + "/data"}); err == nil {
+	if dir, ok := shared.Find("data"); ok {
+		if s, err := dataset.Open(context.Background(), task, dataset.Evaluation, dataset.Where{Dir: dir}); err == nil {
 			all["real"] = s
 		} else {
 			t.Logf("%s: no real rows: %v", task.Name, err)

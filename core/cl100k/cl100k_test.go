@@ -1,15 +1,14 @@
 package cl100k
 
 import (
-	"bufio"
 	"encoding/json"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/evalrun/evalrun/internal/shared"
 )
 
 // Answers of tiktoken 0.14.
@@ -42,19 +41,8 @@ func TestKnown(t *testing.T) {
 }
 
 func TestAgainstTiktoken(t *testing.T) {
-	root := os.Getenv("EVALRUN_SHARED")
-	if root == "" {
-		root = "../../../shared"
-	}
-	file, err := os.Open(filepath.Join(root, "golden", "scoring", "tokens.jsonl"))
-	if err != nil {
-		t.Skip("the shared reference answers are not on this machine (set EVALRUN_SHARED to their folder)")
-	}
-	defer file.Close()
-	in := bufio.NewScanner(file)
-	in.Buffer(nil, 1<<24)
 	n := 0
-	for in.Scan() {
+	for line := range shared.Lines(t, "golden", "scoring", "tokens.jsonl") {
 		var row struct {
 			Tokenizer, Text string
 			IDs             []int
@@ -63,7 +51,7 @@ func TestAgainstTiktoken(t *testing.T) {
 			Skip            *string `json:"decoded_skip_special"`
 			DecodeOnly      bool    `json:"decode_only"`
 		}
-		if json.Unmarshal(in.Bytes(), &row) != nil || row.Tokenizer != "tiktoken:cl100k_base" {
+		if json.Unmarshal(line, &row) != nil || row.Tokenizer != "tiktoken:cl100k_base" {
 			continue
 		}
 		n++

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/shared"
 )
 
 // collect reads a source to its end.
@@ -284,7 +285,7 @@ func TestStreams(t *testing.T) {
 }
 
 func TestSharedData(t *testing.T) {
-	dir := sharedData(t)
+	dir := shared.Path(t, "data")
 	for folder, split := range map[string]string{"wikisql": "test", "webnlg": "validation", "mmlu": "dev", "reuters": "test"} {
 		s, err := Folder(dir, folder, split)
 		if err != nil {
@@ -298,25 +299,6 @@ func TestSharedData(t *testing.T) {
 	if _, err := Folder(dir, "customer_support", "test"); err == nil || !strings.Contains(err.(*core.UserError).Hint, "sample") {
 		t.Errorf("the split that is there is not named: %v", err)
 	}
-}
-
-// sharedData finds the folder of real rows that developers keep beside the
-// repository.
-func sharedData(t testing.TB) string {
-	t.Helper()
-	root := os.Getenv("EVALRUN_SHARED")
-	if root == "" {
-		for dir, _ := os.Getwd(); ; dir = filepath.Dir(dir) {
-			if info, err := os.Stat(filepath.Join(dir, "shared", "data")); err == nil && info.IsDir() {
-				root = filepath.Join(dir, "shared")
-				break
-			}
-			if dir == filepath.Dir(dir) {
-				t.Skip("no folder shared/data above this one, and EVALRUN_SHARED is not set: real rows are not checked")
-			}
-		}
-	}
-	return filepath.Join(root, "data")
 }
 
 func BenchmarkJSONLines(b *testing.B) {

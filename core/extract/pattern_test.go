@@ -1,33 +1,21 @@
 package extract
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/evalrun/evalrun/internal/shared"
 )
 
 func TestAgainstPython(t *testing.T) {
-	root := os.Getenv("EVALRUN_SHARED")
-	if root == "" {
-		root = "../../../shared"
-	}
-	file, err := os.Open(filepath.Join(root, "golden", "scoring", "regex.jsonl"))
-	if err != nil {
-		t.Skip("the shared reference answers are not on this machine (set EVALRUN_SHARED to their folder)")
-	}
-	defer file.Close()
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 16<<20)
 	rows := 0
-	for scanner.Scan() {
+	for line := range shared.Lines(t, "golden", "scoring", "regex.jsonl") {
 		var row struct {
 			Pattern, Flags, Text, Kind string
 			Error                      string
@@ -40,7 +28,7 @@ func TestAgainstPython(t *testing.T) {
 			Findall  []any
 			Finditer [][2]int `json:"finditer_spans"`
 		}
-		if err := json.Unmarshal(scanner.Bytes(), &row); err != nil {
+		if err := json.Unmarshal(line, &row); err != nil {
 			t.Fatal(err)
 		}
 		rows++

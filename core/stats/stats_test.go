@@ -1,13 +1,12 @@
 package stats
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"testing"
+
+	"github.com/evalrun/evalrun/internal/shared"
 )
 
 func near(got, want, tolerance float64) bool {
@@ -34,19 +33,8 @@ func (n *number) UnmarshalJSON(b []byte) error {
 
 // The rows are answers of scipy, statsmodels and numpy.
 func TestAgainstPython(t *testing.T) {
-	root := os.Getenv("EVALRUN_SHARED")
-	if root == "" {
-		root = "../../../shared"
-	}
-	file, err := os.Open(filepath.Join(root, "golden", "scoring", "stats.jsonl"))
-	if err != nil {
-		t.Skip("the shared reference answers are not on this machine (set EVALRUN_SHARED to their folder)")
-	}
-	defer file.Close()
 	seen := map[string]int{}
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 16<<20)
-	for scanner.Scan() {
+	for line := range shared.Lines(t, "golden", "scoring", "stats.jsonl") {
 		var row struct {
 			Test      string
 			K, N      int
@@ -79,14 +67,14 @@ func TestAgainstPython(t *testing.T) {
 			LeaveOneOut          *number `json:"rmse_leave_one_out"`
 			Rescaled             *number `json:"rmse_leave_one_out_rescaled"`
 		}
-		if err := json.Unmarshal(scanner.Bytes(), &row); err != nil {
-			t.Fatalf("%v in %.200s", err, scanner.Bytes())
+		if err := json.Unmarshal(line, &row); err != nil {
+			t.Fatalf("%v in %.200s", err, line)
 		}
 		seen[row.Test]++
 		check := func(name string, got, want, tolerance float64) {
 			t.Helper()
 			if !near(got, want, tolerance) {
-				t.Errorf("%s %s: got %v, Python %v in %.200s", row.Test, name, got, want, scanner.Bytes())
+				t.Errorf("%s %s: got %v, Python %v in %.200s", row.Test, name, got, want, line)
 			}
 		}
 		list := func(raw json.RawMessage) (v []float64) {
@@ -150,7 +138,7 @@ func TestAgainstPython(t *testing.T) {
 				f, ok = Ridge(x, list(row.Y), row.Lambda)
 			}
 			if !ok {
-				t.Errorf("%s: no fit of %.200s", row.Test, scanner.Bytes())
+				t.Errorf("%s: no fit of %.200s", row.Test, line)
 				continue
 			}
 			got := f.Coefficients
@@ -189,9 +177,6 @@ func TestAgainstPython(t *testing.T) {
 				check("percentile", Percentile(row.Values, q), row.Linear[i], 1e-8)
 			}
 		}
-	}
-	if err := scanner.Err(); err != nil {
-		t.Fatal(err)
 	}
 	for _, test := range []string{"wilson", "mcnemar", "paired_bootstrap_indices", "correlation", "holm", "mean_stderr", "percentile", "ols", "ridge"} {
 		if seen[test] == 0 {

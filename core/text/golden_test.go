@@ -1,54 +1,17 @@
 package text
 
 import (
-	"bufio"
 	"encoding/json"
 	"math"
-	"os"
-	"path/filepath"
 	"testing"
+
+	"github.com/evalrun/evalrun/internal/shared"
 )
 
-// sharedFile finds a file of the shared reference folder: below EVALRUN_SHARED,
-// or beside the repository. It skips the test where there is none.
-func sharedFile(t *testing.T, parts ...string) string {
-	t.Helper()
-	roots := []string{os.Getenv("EVALRUN_SHARED")}
-	if roots[0] == "" {
-		roots = []string{"../../../shared"}
-	}
-	for _, root := range roots {
-		path := filepath.Join(append([]string{root}, parts...)...)
-		if _, err := os.Stat(path); err == nil {
-			return path
-		}
-	}
-	t.Skip("the shared reference answers are not on this machine (set EVALRUN_SHARED to their folder)")
-	return ""
-}
-
-func eachLine(t *testing.T, path string, f func(line []byte)) {
-	t.Helper()
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 16<<20)
-	for scanner.Scan() {
-		f(scanner.Bytes())
-	}
-	if err := scanner.Err(); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestRougeAgainstPython(t *testing.T) {
-	path := sharedFile(t, "golden", "scoring", "rouge.jsonl")
 	var r Rouge
 	rows := 0
-	eachLine(t, path, func(line []byte) {
+	for line := range shared.Lines(t, "golden", "scoring", "rouge.jsonl") {
 		var row struct {
 			Kind, Prediction, Reference string
 			Torchmetrics                map[string][3]float64
@@ -87,7 +50,7 @@ func TestRougeAgainstPython(t *testing.T) {
 		check(Torchmetrics, row.Torchmetrics, 1e-6)
 		check(Google, row.Google, 1e-9)
 		check(GoogleStem, row.GoogleStem, 1e-9)
-	})
+	}
 	if rows == 0 {
 		t.Error("no rows")
 	}

@@ -1,13 +1,12 @@
 package jinja_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/evalrun/evalrun/internal/jinja"
+	"github.com/evalrun/evalrun/internal/shared"
 )
 
 // ordered decodes JSON as a template sees it.
@@ -20,19 +19,10 @@ func ordered(t testing.TB, data []byte) any {
 	return v
 }
 
-// TestGoldenChat renders chat templates as transformers did, where the golden
-// files are beside the repository; CHAT_GOLDEN names another file.
+// TestGoldenChat renders chat templates as transformers did.
 func TestGoldenChat(t *testing.T) {
-	path := os.Getenv("CHAT_GOLDEN")
-	if path == "" {
-		path = "../../../shared/golden/scoring/chat.jsonl"
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Skip("no goldens: ", err)
-	}
 	n := 0
-	for _, line := range bytes.Split(bytes.TrimSpace(data), []byte("\n")) {
+	for line := range shared.Lines(t, "golden", "scoring", "chat.jsonl") {
 		var row struct {
 			Template, Kind, Source, Text, Exception, Message string
 			BOS                                              string `json:"bos_token"`

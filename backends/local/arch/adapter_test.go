@@ -14,6 +14,7 @@ import (
 	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/nn"
 	"github.com/evalrun/evalrun/backends/local/weights"
+	"github.com/evalrun/evalrun/internal/shared"
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/format"
 	"github.com/evalrun/evalrun/kernels/ref"
@@ -35,7 +36,7 @@ func loadAdapter(t *testing.T, m *arch.Model, dir string) *nn.Adapter {
 
 // The logits with PEFT's adapters are those of PEFT.
 func TestGoldenAdapters(t *testing.T) {
-	root := fixture.Shared(t, "golden", "models")
+	root := shared.Path(t, "golden", "models")
 	for _, family := range goldenFamilies {
 		for kind, tolerance := range map[string]float64{"adapter": 1e-4, "adapter2": 2e-4} {
 			dir := filepath.Join(root, family)

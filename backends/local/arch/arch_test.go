@@ -14,6 +14,7 @@ import (
 	"github.com/evalrun/evalrun/backends/local/internal/fixture"
 	"github.com/evalrun/evalrun/backends/local/nn"
 	"github.com/evalrun/evalrun/backends/local/weights"
+	"github.com/evalrun/evalrun/internal/shared"
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/cpu"
 	"github.com/evalrun/evalrun/kernels/format"
@@ -152,7 +153,7 @@ var goldenFamilies = []string{"llama", "llama-gqa3", "mistral", "phi", "gemma", 
 // The logits are those of transformers, within float32 rounding.
 func TestGolden(t *testing.T) {
 	for _, family := range goldenFamilies {
-		dir := filepath.Join(fixture.Shared(t, "golden", "models"), family)
+		dir := filepath.Join(shared.Path(t, "golden", "models"), family)
 		want, tensors := readExpected(t, dir)
 		devices(t, func(t *testing.T, dev kernels.Device) {
 			m := load(t, dev, dir)
@@ -184,7 +185,7 @@ func TestGolden(t *testing.T) {
 
 // The other forms of the same models: keys of transformers 4, shards, bf16.
 func TestGoldenForms(t *testing.T) {
-	root := fixture.Shared(t, "golden", "models")
+	root := shared.Path(t, "golden", "models")
 	forms := map[string]string{"llama/sharded": "base", "llama/bf16": "bf16"}
 	for _, family := range goldenFamilies {
 		forms[family+"/v4"] = "base"

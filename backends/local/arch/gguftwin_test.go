@@ -11,6 +11,7 @@ import (
 
 	"github.com/evalrun/evalrun/backends/local/internal/fixture"
 	"github.com/evalrun/evalrun/backends/local/weights"
+	"github.com/evalrun/evalrun/internal/shared"
 	"github.com/evalrun/evalrun/kernels/format"
 	"github.com/evalrun/evalrun/kernels/ref"
 )
@@ -30,7 +31,7 @@ var layerName = regexp.MustCompile(`^model\.layers\.(\d+)\.(.*)\.(weight|bias)$`
 // the same models. What a GGUF file cannot say (another score scale, another
 // pattern of windows) is set to what it means in both.
 func TestGGUFTwins(t *testing.T) {
-	root := fixture.Shared(t, "golden", "models")
+	root := shared.Path(t, "golden", "models")
 	for family, c := range map[string]struct {
 		arch string
 		hf   map[string]any

@@ -19,6 +19,7 @@ import (
 	"github.com/evalrun/evalrun/backends/local/internal/fixture"
 	"github.com/evalrun/evalrun/backends/local/quant"
 	"github.com/evalrun/evalrun/backends/local/sample"
+	"github.com/evalrun/evalrun/internal/shared"
 	"github.com/evalrun/evalrun/kernels/cpu"
 	"github.com/evalrun/evalrun/kernels/format"
 )
@@ -278,7 +279,7 @@ func TestUnknownAdapter(t *testing.T) {
 // The engine's greedy tokens and their log-probabilities are transformers'.
 func TestGolden(t *testing.T) {
 	for _, family := range []string{"llama", "llama-gqa3"} {
-		dir := fixture.Shared(t, "golden", "models", family)
+		dir := shared.Path(t, "golden", "models", family)
 		text, err := os.ReadFile(filepath.Join(dir, "expected.json"))
 		if err != nil {
 			t.Fatal(err)

@@ -9,19 +9,19 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/evalrun/evalrun/backends/local/internal/fixture"
 	"github.com/evalrun/evalrun/backends/local/weights"
+	"github.com/evalrun/evalrun/internal/shared"
 )
 
 // A trained model tells English from noise: a small one in llama2.c's first
 // format (7 integers, then float32, rotated values in pairs as in GGUF) says
 // what its own program says.
 func TestTrainedModel(t *testing.T) {
-	raw, err := os.ReadFile(fixture.Shared(t, "models", "aidreams260K", "aidreams260K.bin"))
+	raw, err := os.ReadFile(shared.Path(t, "models", "aidreams260K", "aidreams260K.bin"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	vocabulary, err := os.ReadFile(fixture.Shared(t, "models", "aidreams260K", "tok512.bin"))
+	vocabulary, err := os.ReadFile(shared.Path(t, "models", "aidreams260K", "tok512.bin"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestTrainedModel(t *testing.T) {
 // A GGUF file with its tokenizer says what llama.cpp says (llama-cpp-python
 // 0.3.36, greedy).
 func TestLlamaCpp(t *testing.T) {
-	e := load(t, fixture.Shared(t, "models", "llama-2-tiny-random", "llama-2-tiny-random.gguf"), Options{})
+	e := load(t, shared.Path(t, "models", "llama-2-tiny-random", "llama-2-tiny-random.gguf"), Options{})
 	got := ask(t, e,
 		Request{ID: "g", Kind: Generate, Tokens: []int32{1, 15043, 3186, 29892, 590}, MaxTokens: 12, IgnoreEOS: true},
 		Request{ID: "text", Kind: Generate, Prompt: "Hello world, my", MaxTokens: 12, IgnoreEOS: true},

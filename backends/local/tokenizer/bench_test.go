@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/evalrun/evalrun/internal/shared"
 )
 
 // english is running text of about n bytes in which words repeat as they do in
@@ -48,7 +50,7 @@ func BenchmarkEncode(b *testing.B) {
 	text := english(1 << 20)
 	for _, name := range []string{"gpt2-tokenizer", "llama3-tokenizer", "qwen2-tokenizer", "mistral-v0.1-tokenizer", "mistral-v0.3-tokenizer", "llama2-tokenizer/tokenizer.model", "phi-3-tokenizer"} {
 		b.Run(filepath.Dir(name+"/x"), func(b *testing.B) {
-			tk, err := Load(shared(b, "models", filepath.FromSlash(name)))
+			tk, err := Load(shared.Path(b, "models", filepath.FromSlash(name)))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -67,7 +69,7 @@ func BenchmarkEncode(b *testing.B) {
 
 // BenchmarkEncodeCold is one text without the cache: what the merges cost.
 func BenchmarkEncodeCold(b *testing.B) {
-	tk, err := Load(shared(b, "models", "gpt2-tokenizer"))
+	tk, err := Load(shared.Path(b, "models", "gpt2-tokenizer"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -87,7 +89,7 @@ func BenchmarkEncodeCold(b *testing.B) {
 
 func BenchmarkLoad(b *testing.B) {
 	for _, name := range []string{"gpt2-tokenizer/tokenizer.json", "llama3-tokenizer/tokenizer.json", "llama2-tokenizer/tokenizer.model"} {
-		path := shared(b, "models", filepath.FromSlash(name))
+		path := shared.Path(b, "models", filepath.FromSlash(name))
 		if st, err := os.Stat(path); err == nil {
 			b.Run(name, func(b *testing.B) {
 				b.SetBytes(st.Size())
@@ -102,7 +104,7 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	tk, err := Load(shared(b, "models", "llama3-tokenizer"))
+	tk, err := Load(shared.Path(b, "models", "llama3-tokenizer"))
 	if err != nil {
 		b.Fatal(err)
 	}

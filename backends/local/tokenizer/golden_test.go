@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,21 +11,9 @@ import (
 	"testing"
 
 	"github.com/tiktoken-go/tokenizer/codec"
-)
 
-// shared finds a file of the reference data, or skips the test.
-func shared(t testing.TB, parts ...string) string {
-	t.Helper()
-	root := os.Getenv("EVALRUN_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "..", "..", "shared")
-	}
-	p := filepath.Join(append([]string{root}, parts...)...)
-	if _, err := os.Stat(p); err != nil {
-		t.Skipf("reference file %s is not here (set EVALRUN_SHARED to the folder that holds it)", filepath.Join(parts...))
-	}
-	return p
-}
+	"github.com/evalrun/evalrun/internal/shared"
+)
 
 // goldenRow is a line of the reference tokenisations. A field that equals
 // another says "same" or is left out.
@@ -47,18 +34,11 @@ func TestGolden(t *testing.T) {
 	if testing.Short() {
 		t.Skip("loads eleven large vocabularies; TestPipelines covers every step in short runs")
 	}
-	file, err := os.Open(shared(t, "golden", "scoring", "tokens.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
 	loaded := map[string]*Tokenizer{}
 	rows, wrong := map[string]int{}, map[string]int{}
-	in := bufio.NewScanner(file)
-	in.Buffer(nil, 1<<24)
-	for in.Scan() {
+	for line := range shared.Lines(t, "golden", "scoring", "tokens.jsonl") {
 		var row goldenRow
-		if err := json.Unmarshal(in.Bytes(), &row); err != nil {
+		if err := json.Unmarshal(line, &row); err != nil {
 			t.Fatal(err)
 		}
 		name := row.Tokenizer
@@ -66,8 +46,11 @@ func TestGolden(t *testing.T) {
 		if !ok {
 			if name == "tiktoken:cl100k_base" {
 				tk = cl100k(t)
-			} else if tk, err = Load(shared(t, "models", filepath.FromSlash(name))); err != nil {
-				t.Errorf("%s: %v", name, err)
+			} else {
+				var err error
+				if tk, err = Load(shared.Path(t, "models", filepath.FromSlash(name))); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
 			}
 			loaded[name] = tk
 		}
@@ -116,9 +99,6 @@ func TestGolden(t *testing.T) {
 			}
 		}
 	}
-	if err := in.Err(); err != nil {
-		t.Fatal(err)
-	}
 	for name, n := range rows {
 		t.Logf("%-40s %d rows, %d differences", name, n, wrong[name])
 	}
@@ -139,15 +119,15 @@ func TestVectors(t *testing.T) {
 		{"llama-2-tiny-random/llama-2-tiny-random.gguf", "llama2-tokenizer/ggml-vocab-llama-spm.gguf"},
 	} {
 		t.Run(c.tokenizer, func(t *testing.T) {
-			tk, err := Load(shared(t, "models", filepath.FromSlash(c.tokenizer)))
+			tk, err := Load(shared.Path(t, "models", filepath.FromSlash(c.tokenizer)))
 			if err != nil {
 				t.Fatal(err)
 			}
-			in, err := os.ReadFile(shared(t, "models", filepath.FromSlash(c.vectors)+".inp"))
+			in, err := os.ReadFile(shared.Path(t, "models", filepath.FromSlash(c.vectors)+".inp"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, err := os.ReadFile(shared(t, "models", filepath.FromSlash(c.vectors)+".out"))
+			out, err := os.ReadFile(shared.Path(t, "models", filepath.FromSlash(c.vectors)+".out"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evalrun/evalrun/internal/shared"
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
@@ -244,7 +245,7 @@ func TestGGUFCutAnywhere(t *testing.T) {
 }
 
 func TestGGUFFromLlamaCpp(t *testing.T) {
-	f := mustOpen(t, shared(t, "models", "llama-2-tiny-random", "llama-2-tiny-random.gguf"))
+	f := mustOpen(t, shared.Path(t, "models", "llama-2-tiny-random", "llama-2-tiny-random.gguf"))
 	if a, ok := f.Meta().String("general.architecture"); a != "llama" || !ok {
 		t.Errorf("architecture %q", a)
 	}

@@ -14,22 +14,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evalrun/evalrun/internal/shared"
 	"github.com/evalrun/evalrun/kernels/format"
 )
-
-// shared finds the folder of reference files, or skips the test.
-func shared(t testing.TB, parts ...string) string {
-	t.Helper()
-	root := os.Getenv("EVALRUN_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "..", "..", "shared")
-	}
-	p := filepath.Join(append([]string{root}, parts...)...)
-	if _, err := os.Stat(p); err != nil {
-		t.Skipf("reference file %s is not here (set EVALRUN_SHARED to the folder that holds it)", filepath.Join(parts...))
-	}
-	return p
-}
 
 func mustOpen(t testing.TB, path string) *File {
 	t.Helper()
@@ -271,7 +258,7 @@ func TestWriteRefusals(t *testing.T) {
 func TestSafetensorsAsPythonWrites(t *testing.T) {
 	for _, name := range []string{"llama/model.safetensors", "llama/bf16/model.safetensors", "llama/adapter/adapter_model.safetensors", "phi/expected.safetensors"} {
 		t.Run(name, func(t *testing.T) {
-			path := shared(t, "golden", "models", filepath.FromSlash(name))
+			path := shared.Path(t, "golden", "models", filepath.FromSlash(name))
 			f := mustOpen(t, path)
 			var all []Tensor
 			for _, n := range f.Names() {
@@ -298,8 +285,8 @@ func TestSafetensorsAsPythonWrites(t *testing.T) {
 
 // The same weights whole and in shards.
 func TestShardsEqualWhole(t *testing.T) {
-	whole := mustOpen(t, shared(t, "golden", "models", "llama"))
-	parts := mustOpen(t, shared(t, "golden", "models", "llama", "sharded"))
+	whole := mustOpen(t, shared.Path(t, "golden", "models", "llama"))
+	parts := mustOpen(t, shared.Path(t, "golden", "models", "llama", "sharded"))
 	if len(parts.Files()) != 3 || len(parts.Names()) != len(whole.Names()) {
 		t.Fatalf("%d tensors in %d files, want %d in 3", len(parts.Names()), len(parts.Files()), len(whole.Names()))
 	}

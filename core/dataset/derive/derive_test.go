@@ -1,7 +1,6 @@
 package derive
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/shared"
 )
 
 // one evaluates a single expression over a row.
@@ -287,35 +287,15 @@ func TestGoroutines(t *testing.T) {
 // real reads rows that developers keep beside the repository.
 func real(t *testing.T, file string) []map[string]any {
 	t.Helper()
-	root := os.Getenv("EVALRUN_SHARED")
-	if root == "" {
-		for dir, _ := os.Getwd(); ; dir = filepath.Dir(dir) {
-			if info, err := os.Stat(filepath.Join(dir, "shared", "data")); err == nil && info.IsDir() {
-				root = filepath.Join(dir, "shared")
-				break
-			}
-			if dir == filepath.Dir(dir) {
-				t.Skip("no folder shared/data above this one, and EVALRUN_SHARED is not set: real rows are not checked")
-			}
-		}
-	}
-	f, err := os.Open(filepath.Join(root, "data", file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	var rows []map[string]any
-	for in := bufio.NewReader(f); ; {
-		line, err := in.ReadBytes('\n')
-		if err != nil {
-			return rows
-		}
+	for line := range shared.Lines(t, "data", file) {
 		v, err := fromJSON(string(line))
 		if err != nil {
 			t.Fatal(err)
 		}
 		rows = append(rows, v.(map[string]any))
 	}
+	return rows
 }
 
 // TestRealRows derives the columns of the report's tasks from every real row.
