@@ -1,22 +1,22 @@
 package humaneval
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/stats"
+	"github.com/evalrun/evalrun/internal/shared"
 )
 
 func newRunner(t testing.TB) *Runner {
@@ -33,21 +33,10 @@ func newRunner(t testing.TB) *Runner {
 }
 
 func TestAgainstHumanEval(t *testing.T) {
-	root := os.Getenv("EVALRUN_SHARED")
-	if root == "" {
-		root = "../../../shared"
-	}
-	file, err := os.Open(filepath.Join(root, "golden", "scoring", "humaneval.jsonl"))
-	if err != nil {
-		t.Skip("the shared reference answers are not on this machine (set EVALRUN_SHARED to their folder)")
-	}
-	defer file.Close()
 	r := newRunner(t)
-	scanner := bufio.NewScanner(file)
-	scanner.Buffer(nil, 16<<20)
 	var wait sync.WaitGroup
 	rows := 0
-	for scanner.Scan() {
+	for line := range shared.Lines(t, "golden", "scoring", "humaneval.jsonl") {
 		var row struct {
 			Type, Kind, Completion, Result, Compare, Class string
 			Timeout                                        float64
@@ -59,7 +48,7 @@ func TestAgainstHumanEval(t *testing.T) {
 			K     int
 			Value float64
 		}
-		if err := json.Unmarshal(scanner.Bytes(), &row); err != nil {
+		if err := json.Unmarshal(line, &row); err != nil {
 			t.Fatal(err)
 		}
 		rows++
@@ -100,14 +89,15 @@ func TestAgainstHumanEval(t *testing.T) {
 	}
 }
 
-// More programs at once than processors: each needs less time than its limit,
-// and gets it later than the limit.
+// Many more programs at once than processors: each needs a fifth of its limit,
+// and in turns they get it after the limit. What a process loses otherwise than
+// by waiting for a processor may be four times what it needs.
 func TestBusyMachine(t *testing.T) {
 	if _, err := os.Stat("/proc/self/schedstat"); err != nil || testing.Short() {
 		t.Skip("the time that a process waits for a processor is not known here")
 	}
-	n := 2 * runtime.NumCPU()
-	if n > 32 {
+	n := 8 * runtime.NumCPU()
+	if n > 64 {
 		t.Skip("too many processors to keep busy")
 	}
 	r, err := NewRunner(Options{Python: "python3", Workers: n})
@@ -115,16 +105,27 @@ func TestBusyMachine(t *testing.T) {
 		t.Skip(err)
 	}
 	defer r.Close()
+	const limit = time.Second
+	const patience = 10 // as in worker.py
+	source := "import time\nstart = time.process_time()\nwhile time.process_time() - start < 0.2: pass\n"
+	var late atomic.Int64
 	var wait sync.WaitGroup
 	for range n {
 		wait.Go(func() {
-			source := "import time\nstart = time.process_time()\nwhile time.process_time() - start < 0.3: pass\n"
-			if result, err := r.Run(context.Background(), Program{source, 500 * time.Millisecond, 1 << 30}); err != nil || result != "passed" {
+			start := time.Now()
+			result, err := r.Run(context.Background(), Program{source, limit, 1 << 30})
+			switch {
+			case err == nil && result == "timed out" && time.Since(start) > patience*limit:
+				late.Add(1)
+			case err != nil || result != "passed":
 				t.Errorf("%q %v", result, err)
 			}
 		})
 	}
 	wait.Wait()
+	if late.Load() > 0 {
+		t.Skipf("other work here stretched %d programs beyond the judge's patience", late.Load())
+	}
 }
 
 // Every way of starting a worker that this machine allows gives right verdicts.
