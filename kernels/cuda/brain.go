@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"fmt"
-	"runtime"
 
 	"github.com/evalrun/evalrun/kernels"
 )
@@ -35,7 +34,8 @@ func (d *Device) multiplyBrain(dst, x uint64, rows int, w *weight, e kernels.Epi
 	d.each("toBrain", rows*w.k/8, in.at, x, num(rows*w.k))
 	values, held := d.brainValues(w)
 	d.gemmBrain(dst, in.at, values, rows, w.n, w.k, e)
-	runtime.KeepAlive(held)
+	d.release(in)
+	d.release(held)
 }
 
 // brainValues is the weight as bfloat16, decoded where it is not.
@@ -90,4 +90,6 @@ func (d *Device) multiplyBackBrain(dx, dy uint64, rows int, w *weight, e kernels
 	d.each("toBrain", rows*w.n/8, in.at, dy, num(rows*w.n))
 	d.launch(w.kernel("brainTurned"), (w.k+31)/32, (w.n+31)/32, 256, 0, append([]uint64{turned.at, num(w.n), num(w.k)}, w.args...)...)
 	d.gemmBrain(dx, in.at, turned.at, rows, w.k, w.n, e)
+	d.release(in)
+	d.release(turned)
 }

@@ -23,6 +23,7 @@ type Device struct {
 	heap   heap
 	found  map[string]uintptr
 	tables []table
+	idle   []*block // memory of operations that are over
 	oldest int
 	failed func(*Fault)
 	train  cache // keys and values of AttentionTrain

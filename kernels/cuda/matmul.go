@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"fmt"
-	"runtime"
 
 	"github.com/evalrun/evalrun/kernels"
 )
@@ -90,6 +89,7 @@ func (d *Device) LoRA(dst, x kernels.Buffer, segments []kernels.Segment) {
 		low := d.scratch(s.N * a.n)
 		d.multiply(low.at, in, s.N, a, kernels.Store, 1)
 		d.multiply(out, low.at, s.N, b, kernels.Add, s.Scale)
+		d.release(low)
 	}
 }
 
@@ -112,8 +112,8 @@ func (d *Device) RowNorms(dst kernels.Buffer, p kernels.Prepared, l kernels.LowR
 		var holdA, holdB *block
 		a, holdA = d.floats(l.A.(*weight))
 		b, holdB = d.floats(l.B.(*weight))
-		defer runtime.KeepAlive(holdA)
-		defer runtime.KeepAlive(holdB)
+		defer d.release(holdA)
+		defer d.release(holdB)
 	}
 	d.launch(w.kernel("rowNorms"), w.n, 1, 256, 0, append([]uint64{on(dst, w.n, "dst"), num(w.k), a, b, num(rank), real32(l.Scale)}, w.args...)...)
 }

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"runtime"
@@ -17,8 +18,9 @@ import (
 // still queued comes before whatever its next owner does, since all goes
 // through one stream.
 type block struct {
-	at    uint64
-	bytes int64
+	at      uint64
+	bytes   int64
+	cleanup runtime.Cleanup
 }
 
 // heap hands out blocks. Small ones are cut from slabs in powers of two and
@@ -72,8 +74,8 @@ func (h *heap) take(bytes int64) (*block, error) {
 		free, total := h.driver.Memory()
 		return nil, &MemoryError{Bytes: bytes, Held: h.held, Free: free, Total: total}
 	}
-	b := &block{at, size}
-	runtime.AddCleanup(b, h.give, *b)
+	b := &block{at: at, bytes: size}
+	b.cleanup = runtime.AddCleanup(b, h.give, *b)
 	return b, nil
 }
 
@@ -111,6 +113,20 @@ func (h *heap) give(b block) {
 	if h.free != nil {
 		h.free[b.bytes] = append(h.free[b.bytes], b.at)
 	}
+}
+
+// drop ends a block at once, without the collector: a large one goes back to
+// the driver, a small one to the heap.
+func (h *heap) drop(b *block) {
+	b.cleanup.Stop()
+	if b.bytes <= smallBytes {
+		h.give(*b)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.driver.Free(b.at)
+	h.held -= b.bytes
 }
 
 // trim gives large blocks that nobody holds back to the driver.
@@ -166,13 +182,36 @@ func (d *Device) Alloc(t format.Type, n int) (kernels.Buffer, error) {
 	return &buffer{mem, mem.at, n}, nil
 }
 
-// scratch is memory for an operation's own use.
+// scratch is memory for an operation's own use until it is released. The
+// device keeps the pieces: what it holds does not depend on the collector. One
+// that is too small makes room for a larger one.
 func (d *Device) scratch(values int) *block {
-	mem, err := d.heap.take(4 * int64(values))
+	bytes := 4 * int64(values)
+	slices.SortFunc(d.idle, func(a, b *block) int { return cmp.Compare(a.bytes, b.bytes) })
+	last := len(d.idle) - 1
+	for i, b := range d.idle {
+		if b.bytes >= bytes {
+			d.idle = slices.Delete(d.idle, i, i+1)
+			return b
+		}
+	}
+	if last >= 0 {
+		d.heap.drop(d.idle[last])
+		d.idle = d.idle[:last]
+	}
+	mem, err := d.heap.take(bytes)
 	if err != nil {
 		d.fault("memory of an operation", err)
 	}
 	return mem
+}
+
+// release gives an operation's memory back once all its kernels have been
+// asked for: what the next owner asks for comes behind them in the stream.
+func (d *Device) release(b *block) {
+	if b != nil {
+		d.idle = append(d.idle, b)
+	}
 }
 
 func (d *Device) Write(dst kernels.Buffer, src []float32) {
@@ -238,6 +277,8 @@ func (d *Device) table(values []int32) uint64 {
 	if len(d.tables) < tables {
 		d.tables = append(d.tables, t)
 	} else {
+		d.heap.give(*d.tables[d.oldest].mem)
+		d.tables[d.oldest].mem.cleanup.Stop()
 		d.tables[d.oldest] = t
 		d.oldest = (d.oldest + 1) % tables
 	}

@@ -116,3 +116,28 @@ func TestFault(t *testing.T) {
 	}()
 	d.Fill(b, 4, 1)
 }
+
+// Memory of operations is used again at once: what the device holds does not
+// depend on when the collector runs.
+func TestScratchIsUsedAgain(t *testing.T) {
+	f := newFake(1 << 40)
+	d := Over(f, nil)
+	x, _ := d.Alloc(format.F32, 4<<20)
+	w, _ := d.Alloc(format.F32, 64)
+	d.RMSNormBack(x, nil, x, x, w, 64<<10, 1e-6, 0)
+	held := d.Held()
+	for rows := 1; rows <= 64<<10; rows += 997 {
+		d.RMSNormBack(x, nil, x, x, w, rows, 1e-6, 0)
+	}
+	if d.Held() != held {
+		t.Errorf("%d bytes are held after smaller batches, %d before", d.Held(), held)
+	}
+	a, b := d.scratch(1<<20), d.scratch(1<<20)
+	d.release(a)
+	d.release(b)
+	held = d.Held()
+	d.release(d.scratch(3 << 20))
+	if more := d.Held() - held; more != 8<<20 {
+		t.Errorf("12 MiB in the place of 4: %d MiB more", more>>20)
+	}
+}

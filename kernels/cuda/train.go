@@ -42,6 +42,7 @@ func (d *Device) normBack(dx, dweight, dbias, dy, x, weight kernels.Buffer, rows
 		d.each("normWeights", c, dw, db, stats.at, g, in, num(rows), num(c))
 	}
 	d.each("normInput", rows*c, on(dx, rows*c, "dx"), stats.at, g, in, w, num(rows), num(c), add(e))
+	d.release(stats)
 }
 
 // AttentionTrain goes through the pages of Attention, for the same bits.
@@ -62,6 +63,12 @@ func (d *Device) AttentionTrain(dst, lse, q, k, v kernels.Buffer, runs []kernels
 		return
 	}
 	if c := &d.train; c.pages < pages || c.heads != s.KVHeads || c.dim != s.Dim {
+		for _, b := range []*block{c.k, c.v} {
+			if b != nil {
+				d.heap.drop(b)
+			}
+		}
+		*c = cache{}
 		fresh, err := d.newCache(pages, s.KVHeads, s.Dim)
 		if err != nil {
 			d.fault("memory of attention", err)
@@ -87,6 +94,7 @@ func (d *Device) AttentionBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, r
 	d.launch("attentionDots", (rows*s.Heads+7)/8, 1, 256, 0, dots.at, on(dy, wide, "dy"), on(y, wide, "y"), num(rows*s.Heads), num(s.Dim))
 	common := []uint64{on(dy, wide, "dy"), on(lse, rows*s.Heads, "lse"), dots.at, on(q, wide, "q"), on(k, narrow, "k"), on(v, narrow, "v"), d.table(tiles),
 		num(s.Heads), num(s.KVHeads), num(s.Dim), real32(s.Scale), num(s.Window), real32(s.SoftCap)}
+	defer d.release(dots)
 	shared := 4 * (4*side*(s.Dim+1) + 2*side*(side+1) + side*s.Dim)
 	d.launch("attentionBackQ", len(tiles)/4, s.Heads, 256, shared, append([]uint64{on(dq, wide, "dq")}, common...)...)
 	d.launch("attentionBackKV", len(tiles)/4, s.KVHeads, 256, shared+4*side*s.Dim, append([]uint64{on(dk, narrow, "dk"), on(dv, narrow, "dv")}, common...)...)
@@ -121,6 +129,7 @@ func (d *Device) SumSquares(x kernels.Buffer, n int) (sum float64) {
 	d.launch("sumSquares", chunks, 1, 256, 0, mem.at, on(x, n, "x"), num(n))
 	parts := make([]float64, chunks)
 	d.check("read", d.driver.Download(unsafe.Pointer(&parts[0]), mem.at, 8*int64(chunks)))
+	d.release(mem)
 	for _, p := range parts {
 		sum += p
 	}
