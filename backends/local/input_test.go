@@ -17,7 +17,7 @@ import (
 )
 
 // chatModel is a random model whose tokens are characters: <s> is 1, </s> 2,
-// then printable ASCII. It puts <s> before a text.
+// then printable ASCII, newline and <|im_end|>. It puts <s> before a text.
 func chatModel(t *testing.T, template string) string {
 	t.Helper()
 	dir := fixture.Tiny.WriteHF(t, 5, format.F32)
@@ -26,12 +26,13 @@ func chatModel(t *testing.T, template string) string {
 		vocab[string(c)] = len(vocab)
 	}
 	vocab["\n"] = len(vocab)
+	vocab["<|im_end|>"] = len(vocab)
 	special := func(id int, text string) map[string]any {
 		return map[string]any{"id": id, "content": text, "special": true, "normalized": false}
 	}
 	files := map[string]any{
 		"tokenizer.json": map[string]any{
-			"added_tokens": []any{special(0, "<unk>"), special(1, "<s>"), special(2, "</s>")},
+			"added_tokens": []any{special(0, "<unk>"), special(1, "<s>"), special(2, "</s>"), special(vocab["<|im_end|>"], "<|im_end|>")},
 			"post_processor": map[string]any{"type": "TemplateProcessing", "single": []any{map[string]any{"SpecialToken": map[string]any{"id": "<s>", "type_id": 0}}, map[string]any{"Sequence": map[string]any{"id": "A", "type_id": 0}}},
 				"pair": []any{}, "special_tokens": map[string]any{"<s>": map[string]any{"id": "<s>", "ids": []int{1}, "tokens": []string{"<s>"}}}},
 			"decoder": map[string]any{"type": "Fuse"},

@@ -1,8 +1,11 @@
 package local_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -106,5 +109,78 @@ func TestTrainingOnBadMessages(t *testing.T) {
 	}
 	if _, err := planOf(t, "", good); err == nil || !strings.Contains(err.Error(), "row good has messages, and the model has no chat template") {
 		t.Error(err)
+	}
+}
+
+// A training reads a prompt as it is read when it is answered: names of special
+// tokens in a row are text, a BOS at its very beginning stands once.
+func TestTrainingReadsAsAnswering(t *testing.T) {
+	prompts := []string{"plain", "a </s> b<|im_end|>", "<s>begun", "<s><s>twice", "</s>", "mid <s> dle\n"}
+	var rows strings.Builder
+	for i, p := range prompts {
+		line, err := json.Marshal(map[string]string{"id": fmt.Sprint(i), "prompt": p, "completion": "x</s>y" + strings.Repeat("</s>", i%2)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows.Write(append(line, '\n'))
+	}
+	model := chatModel(t, turnsTemplate)
+	data := filepath.Join(t.TempDir(), "rows.jsonl")
+	if err := os.WriteFile(data, []byte(rows.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	preview, err := local.NewPreviewer(core.Config{Model: model})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := local.New(core.Config{Model: model})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	// As the plan shows tokens: special ones by number.
+	shown := func(ids []int32, form string) string {
+		var out strings.Builder
+		for _, id := range ids {
+			piece := fmt.Sprintf("<%d>", id)
+			if c := ' ' + rune(id) - 3; c >= ' ' && c <= '~' {
+				piece = string(c)
+			} else if c == '~'+1 {
+				piece = "\n"
+			}
+			fmt.Fprintf(&out, form, piece)
+		}
+		return out.String()
+	}
+	text := func(s string) (ids []int32) {
+		for _, c := range s {
+			ids = append(ids, 3+c-' ')
+		}
+		return ids
+	}
+	for preset, bos := range map[string][]int32{"paper": {1}, "modern": nil} {
+		job := core.Job{Data: data, Out: t.TempDir(), PlanOnly: true, Recipe: `{"preset":"` + preset + `","targets":["q_proj"],"quant":"none","compute":"f32","accumulate":6,"steps":6,"prompt_tokens":400,"total_tokens":500}`}
+		for news, err := range b.(core.Trainer).Train(t.Context(), job) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if news.Kind != core.PlanNews {
+				continue
+			}
+			if len(news.Plan.Batch) != len(prompts) {
+				t.Errorf("%s: %d rows", preset, len(news.Plan.Batch))
+			}
+			for i, p := range prompts {
+				asked, err := preview.Preview(core.Request{Kind: core.Generate, Prompt: p, Generation: core.Generation{MaxTokens: 1}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				target := append(append(slices.Clone(bos), text("x</s>y")...), 2)
+				want := fmt.Sprint(i) + ":" + shown(asked.IDs, " %q") + shown(target, " [%q]")
+				if !slices.Contains(news.Plan.Batch, want) {
+					t.Errorf("%s, %q: want\n%s\namong\n%s", preset, p, want, strings.Join(news.Plan.Batch, "\n"))
+				}
+			}
+		}
 	}
 }

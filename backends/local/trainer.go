@@ -156,7 +156,7 @@ func (t *training) read() error {
 	if err := inputs.segments(t.job.Data, rows); err != nil {
 		return err
 	}
-	if t.data, err = t.recipe.Encode(rows, t.tok, t.config.Context); err != nil {
+	if t.data, err = t.recipe.Encode(rows, inputs.writer, t.tok, t.config.Context); err != nil {
 		return err
 	}
 	if len(t.data.Examples) == 0 {
@@ -171,7 +171,7 @@ func (t *training) read() error {
 		if err := inputs.segments(t.job.Validation, rows); err != nil {
 			return err
 		}
-		if t.held, err = t.recipe.Encode(rows, t.tok, t.config.Context); err != nil {
+		if t.held, err = t.recipe.Encode(rows, inputs.writer, t.tok, t.config.Context); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
+
+	"github.com/evalrun/evalrun/backends/local/chat"
 )
 
 // A Row is an example as text: what the model reads and what it shall say.
@@ -38,8 +41,7 @@ type Segment struct {
 // Encoder turns text into ids; with special set, with the tokens that the
 // model wants around a text, with literal, names of special tokens are text.
 type Encoder interface {
-	Encode(text string, special, literal bool) ([]int32, error)
-	BOS() (int32, bool)
+	chat.Encoder
 	EOS() (int32, bool)
 }
 
@@ -59,11 +61,14 @@ type Encoded struct {
 //
 //	prompt ++ target ++ EOS, each tokenised on its own
 //
-// The loss is on target and EOS. With TargetBOS the target begins with the
+// The loss is on target and EOS. A prompt becomes the ids that it becomes when
+// it is answered: w is the one that answers. A target is data as a prompt is:
+// names of special tokens in it are text, but for an EOS written at its very
+// end, which stands there anyway. With TargetBOS the target begins with the
 // tokenizer's BOS, which Ludwig's merging of two encoded texts leads to. Limits
 // of 0 in the recipe are replaced: the prompt's and the whole's by their 95th
 // percentiles for keeping the head, by the context for keeping the tail.
-func (r *Recipe) Encode(rows []Row, tok Encoder, context int) (*Encoded, error) {
+func (r *Recipe) Encode(rows []Row, w *chat.Writer, tok Encoder, context int) (*Encoded, error) {
 	type pair struct {
 		prompt, target []int32
 		context        []bool // of the target: not learned; nil is none
@@ -71,6 +76,10 @@ func (r *Recipe) Encode(rows []Row, tok Encoder, context int) (*Encoded, error) 
 	pairs := make([]pair, len(rows))
 	var prompts, totals []int
 	eos, hasEOS := tok.EOS()
+	mark := "" // EOS as text
+	if hasEOS {
+		mark, _ = tok.Token(eos)
+	}
 	for i, row := range rows {
 		if row.Unfit != "" {
 			continue
@@ -84,14 +93,14 @@ func (r *Recipe) Encode(rows []Row, tok Encoder, context int) (*Encoded, error) 
 			prompts, totals = append(prompts, len(p)), append(totals, len(p)+len(t))
 			continue
 		}
-		p, err := tok.Encode(row.Prompt, true, false)
+		p, err := w.Prompt(row.Prompt).Encode(tok)
 		if err != nil {
 			return nil, fmt.Errorf("row %s: prompt: %w", row.ID, err)
 		}
 		if hasEOS && len(p) > 0 && p[len(p)-1] == eos {
 			p = p[:len(p)-1] // some tokenizers end every text
 		}
-		t, err := tok.Encode(row.Completion, r.TargetBOS, false)
+		t, err := tok.Encode(answer(row, mark), r.TargetBOS, true)
 		if err != nil {
 			return nil, fmt.Errorf("row %s: completion: %w", row.ID, err)
 		}
@@ -119,7 +128,7 @@ func (r *Recipe) Encode(rows []Row, tok Encoder, context int) (*Encoded, error) 
 			e.Left = append(e.Left, fmt.Sprintf("%s: %s", rows[i].ID, rows[i].Unfit))
 			continue
 		}
-		if rows[i].Completion == "" && rows[i].Segments == nil {
+		if rows[i].Segments == nil && strings.TrimSpace(answer(rows[i], mark)) == "" {
 			e.Left = append(e.Left, rows[i].ID+": its completion is empty")
 			continue
 		}
@@ -150,6 +159,9 @@ func (r *Recipe) Encode(rows []Row, tok Encoder, context int) (*Encoded, error) 
 	return e, nil
 }
 
+// answer is a row's completion without the text of EOS at its end.
+func answer(row Row, eos string) string { return strings.TrimSuffix(row.Completion, eos) }
+
 // encodeSegments tokenises each segment on its own, so that no token stands on
 // both sides of where an answer begins: nor does one when the model answers.
 // The prompt is what stands before the first learned segment.
@@ -177,7 +189,7 @@ func encodeSegments(segments []Segment, tok Encoder) (prompt, target []int32, co
 // Outline stands for rows where there is no tokenizer: four bytes of text count
 // as a token. It serves plans of memory alone.
 func Outline(rows []Row, r *Recipe, context int) *Encoded {
-	e, err := r.Encode(rows, quarters{}, context)
+	e, err := r.Encode(rows, chat.NewWriter(quarters{}, nil), quarters{}, context)
 	if err != nil {
 		return &Encoded{}
 	}
@@ -193,8 +205,9 @@ func (quarters) Encode(text string, special, _ bool) ([]int32, error) {
 	}
 	return make([]int32, n), nil
 }
-func (quarters) BOS() (int32, bool) { return 1, true }
-func (quarters) EOS() (int32, bool) { return 2, true }
+func (quarters) BOS() (int32, bool)         { return 1, true }
+func (quarters) EOS() (int32, bool)         { return 2, true }
+func (quarters) Token(int32) (string, bool) { return "", false }
 
 // fit joins a prompt and a target within the limits; from is where the target
 // begins. A reason says why the row cannot be an example.
