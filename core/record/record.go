@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 
 	"github.com/evalrun/evalrun/core"
 )
@@ -123,24 +124,22 @@ func (f Float) MarshalJSON() ([]byte, error) {
 	return json.Marshal(v)
 }
 
-// UnmarshalJSON reads a number or one of the three words.
+// UnmarshalJSON reads a number or one of the three words; null is neither.
 func (f *Float) UnmarshalJSON(b []byte) error {
 	switch string(b) {
 	case `"NaN"`:
 		*f = Float(math.NaN())
-		return nil
 	case `"Infinity"`:
 		*f = Float(math.Inf(1))
-		return nil
 	case `"-Infinity"`:
 		*f = Float(math.Inf(-1))
-		return nil
+	default:
+		v, err := strconv.ParseFloat(string(b), 64)
+		if err != nil {
+			return fmt.Errorf("not a number: %.20s", b)
+		}
+		*f = Float(v)
 	}
-	var v float64
-	if err := json.Unmarshal(b, &v); err != nil {
-		return fmt.Errorf("not a number: %.20s", b)
-	}
-	*f = Float(v)
 	return nil
 }
 

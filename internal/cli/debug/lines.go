@@ -7,13 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/record"
 )
 
 // longestLine is what a line may hold: an answer of a model is never longer.
@@ -179,37 +178,4 @@ func lineError(name string, n int, err error) error {
 
 // Number is a float64 that crosses JSON whole: what JSON lacks is "NaN",
 // "Infinity" or "-Infinity".
-type Number float64
-
-// MarshalJSON writes the shortest decimal that reads back the same.
-func (n Number) MarshalJSON() ([]byte, error) {
-	f := float64(n)
-	switch {
-	case math.IsNaN(f):
-		return []byte(`"NaN"`), nil
-	case math.IsInf(f, 1):
-		return []byte(`"Infinity"`), nil
-	case math.IsInf(f, -1):
-		return []byte(`"-Infinity"`), nil
-	}
-	return json.Marshal(f)
-}
-
-// UnmarshalJSON takes a number or one of the three words.
-func (n *Number) UnmarshalJSON(b []byte) error {
-	switch string(b) {
-	case `"NaN"`:
-		*n = Number(math.NaN())
-	case `"Infinity"`:
-		*n = Number(math.Inf(1))
-	case `"-Infinity"`:
-		*n = Number(math.Inf(-1))
-	default:
-		f, err := strconv.ParseFloat(string(b), 64)
-		if err != nil {
-			return fmt.Errorf("%s is no number", b)
-		}
-		*n = Number(f)
-	}
-	return nil
-}
+type Number = record.Float

@@ -50,7 +50,7 @@ func TestEachLine(t *testing.T) {
 func TestEachLineErrors(t *testing.T) {
 	for in, want := range map[string]string{
 		"{\"x\":1}\n{\"x\":-1}\n{\"x\":1}": "standard input:2: x is negative",
-		"{\"x\":\"1\"}":                    `standard input:1: "1" is no number`,
+		"{\"x\":\"1\"}":                    `standard input:1: not a number: "1"`,
 		"{\"x\":":                          "standard input:1: unexpected end of JSON input",
 	} {
 		_, err := run(t, in, "")
@@ -77,6 +77,12 @@ func TestNumber(t *testing.T) {
 		var back Number
 		if err := json.Unmarshal(b, &back); err != nil || float64(back) != f {
 			t.Errorf("%v became %s and %v (%v)", f, b, back, err)
+		}
+	}
+	for _, s := range []string{"null", `"nan"`, "true", "[1]", "1e999"} {
+		var n Number
+		if err := json.Unmarshal([]byte(s), &n); err == nil {
+			t.Errorf("%s is taken for %v", s, n)
 		}
 	}
 }
