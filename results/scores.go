@@ -14,9 +14,11 @@ import (
 
 // Scores is scores.json, and what --json prints: the table of a run.
 type Scores struct {
-	Run           string  `json:"run"`
-	Demonstration bool    `json:"demonstration,omitempty"`
-	Tasks         []Score `json:"tasks"`
+	Run           string `json:"run"`
+	Demonstration bool   `json:"demonstration,omitempty"`
+	// Tasks holds a line a task, model, metric and profile; of one metric the
+	// run's own profile comes first.
+	Tasks []Score `json:"tasks"`
 	// Profile is the run's own: what was sent, and which scores are its numbers;
 	// empty means strict.
 	Profile core.Profile `json:"profile,omitempty"`

@@ -73,6 +73,8 @@ type Result struct {
 	OnlyB []Missing `json:"only_b,omitempty"`
 	// Method says how p values and intervals were made.
 	Method string `json:"method"`
+
+	own core.Profile // of all runs; strict where they differ
 }
 
 // Name identifies a side.
@@ -177,8 +179,11 @@ func Joined(ctx context.Context, a, b []Side, o Options) (*Result, error) {
 		}
 	}
 	c := &comparison{o: o, a: sides[0], b: sides[1], categories: map[string]string{}, directions: map[string]string{}}
-	r := &Result{A: nameOf(a[0]), B: nameOf(b[0]), Method: o.method()}
+	r := &Result{A: nameOf(a[0]), B: nameOf(b[0]), Method: o.method(), own: a[0].Folder.Manifest.Config.Profile()}
 	for _, s := range append(slices.Clone(a), b...) { // of what both name, B's counts
+		if s.Folder.Manifest.Config.Profile() != r.own {
+			r.own = core.Strict
+		}
 		for _, l := range reader.table(s.Folder) {
 			if l.Category != "" || c.categories[l.Task] == "" {
 				c.categories[l.Task] = l.Category

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -236,6 +237,28 @@ func TestLowerIsBetter(t *testing.T) {
 	l := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "x"}, Options{Info: info}).Lines[0]
 	if l.Better != 12 || l.Difference >= 0 || l.Verdict != SurelyBetter {
 		t.Errorf("a smaller loss is better: %+v", l)
+	}
+}
+
+// Two runs in the published evaluator's profile are compared by its scores;
+// against a strict run, strict ones are.
+func TestTheRunsProfile(t *testing.T) {
+	with := func(own core.Profile, value float64) *results.Folder {
+		var recs []record.Record
+		for i := range 20 {
+			r := rec("m", "t", i, value)
+			r.Scores = append(r.Scores, record.Score{Metric: r.Scores[0].Metric, Profile: core.Bakeoff, Value: record.Float(1 - value)})
+			recs = append(recs, r)
+		}
+		return store(t, func(m *results.Manifest) { m.Config.Profiles = []string{string(own)} }, recs...)
+	}
+	strict, a, b := with(core.Strict, 0), with(core.Bakeoff, 1), with(core.Bakeoff, 0)
+	if r := run(t, Side{a, "m"}, Side{b, "m"}, Options{}); r.Profile() != core.Bakeoff || r.First()[0].Verdict != SurelyBetter {
+		t.Errorf("%s, %+v", r.Profile(), r.First())
+	}
+	r := run(t, Side{strict, "m"}, Side{a, "m"}, Options{})
+	if r.Profile() != core.Strict || r.First()[0].Verdict != SurelyBetter || !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "--profile differs") }) {
+		t.Errorf("%s, %+v, %q", r.Profile(), r.First(), r.Warnings)
 	}
 }
 

@@ -323,6 +323,7 @@ func settingsWarnings(a, b results.Manifest) []string {
 	}
 	differ("--set", a.Config.Set, b.Config.Set)
 	differ("--fewshot", a.Config.Fewshot, b.Config.Fewshot)
+	differ("--profile", a.Config.Profile(), b.Config.Profile())
 	if a.Versions.Evalrun != b.Versions.Evalrun {
 		out = append(out, fmt.Sprintf("the runs were made by different versions of evalrun (%s, %s); rescore both to judge them alike", a.Versions.Evalrun, b.Versions.Evalrun))
 	}

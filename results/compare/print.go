@@ -15,8 +15,8 @@ import (
 )
 
 // Print writes the comparison for a terminal: warnings first, then the macro
-// rows, then the tasks with regressions on top. Lines of the bakeoff profile
-// stand only where they say something else than the strict ones.
+// rows, then the tasks with regressions on top. Lines of the other profile
+// stand only where they say something else than the main ones.
 func (r *Result) Print(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "A  %s\nB  %s\n", r.A.title(), r.B.title())
@@ -39,7 +39,7 @@ func (r *Result) Print(w io.Writer) error {
 		}
 	}
 	for _, l := range r.Lines {
-		if l.Profile == core.Strict || !r.repeatsStrict(l) {
+		if l.Profile == r.Profile() || !r.repeated(l) {
 			lines = append(lines, l)
 		}
 	}
@@ -79,20 +79,21 @@ func (r *Result) has(p core.Profile) bool {
 	return false
 }
 
-// repeatsStrict tells whether a line reads the same as the strict one.
-func (r *Result) repeatsStrict(l Line) bool {
+// repeated tells whether a line reads the same as that of the main profile.
+func (r *Result) repeated(l Line) bool {
 	for _, s := range r.Lines {
-		if s.Profile == core.Strict && s.Task == l.Task && s.Metric == l.Metric {
+		if s.Profile == r.Profile() && s.Task == l.Task && s.Metric == l.Metric {
 			return s.N == l.N && number(float64(s.A)) == number(float64(l.A)) && number(float64(s.B)) == number(float64(l.B))
 		}
 	}
 	return false
 }
 
-// Profile is the one that summaries speak of: strict where there is one.
+// Profile is the one that summaries speak of: that of the runs, or strict where
+// theirs differ, and what there is where nothing was judged by it.
 func (r *Result) Profile() core.Profile {
-	if r.has(core.Strict) || len(r.Lines) == 0 {
-		return core.Strict
+	if r.has(r.own) || len(r.Lines) == 0 {
+		return r.own
 	}
 	return r.Lines[0].Profile
 }

@@ -64,10 +64,13 @@ func FromPublishedGPT4(tuned string, lines []results.Score) (Quality, bool) {
 	rows, tasks, other := 0, 0, false
 	seen := map[string]bool{}
 	for _, l := range lines {
-		if seen[l.Task] || l.Profile == core.Bakeoff || l.Published == nil || l.Score == nil || math.IsNaN(float64(*l.Score)) || len(l.Interval) != 2 {
+		if seen[l.Task] || l.Published == nil {
 			continue
 		}
-		seen[l.Task] = true
+		seen[l.Task] = true // the run's own profile comes first
+		if l.Score == nil || math.IsNaN(float64(*l.Score)) || len(l.Interval) != 2 {
+			continue
+		}
 		tasks++
 		rows += l.N
 		a, b = a+l.Published.GPT4, b+float64(*l.Score)

@@ -2,8 +2,10 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/text"
 )
 
@@ -25,8 +27,8 @@ func (p *page) markdown(figures string) []byte {
 		cells := []string{r.Task, r.metricName(), fmt.Sprint(r.N)}
 		for _, c := range r.Cells {
 			text := c.Text
-			if c.Bakeoff.OK {
-				text += " (bakeoff " + c.Bakeoff.String() + ")"
+			if c.Other.OK {
+				text += fmt.Sprintf(" (%s %s)", c.Other.Profile, c.Other)
 			}
 			cells = append(cells, text)
 		}
@@ -219,11 +221,17 @@ func (p *page) footnotes() []string {
 	if p.Other {
 		out = append(out, "° other prompt: the published score was measured with the report's prompt, ours with our own words.")
 	}
-	for _, t := range p.Tasks {
-		for _, c := range t.Cells {
-			if c.Bakeoff.OK {
-				return append(out, "bakeoff: the score as the published evaluator computes it, where it differs.")
-			}
+	for _, o := range []struct {
+		profile core.Profile
+		says    string
+	}{
+		{core.Bakeoff, "bakeoff: the score as the published evaluator computes it, where it differs."},
+		{core.Strict, "strict: the score that the task asks for, of the same answers, where it differs."},
+	} {
+		if slices.ContainsFunc(p.Tasks, func(t taskRow) bool {
+			return slices.ContainsFunc(t.Cells, func(c cell) bool { return c.Other.OK && c.Other.Profile == o.profile })
+		}) {
+			out = append(out, o.says)
 		}
 	}
 	return out

@@ -142,9 +142,15 @@ type cell struct {
 	Label     string
 	Score     value
 	Low, High value
-	Bakeoff   value // where it differs
+	Other     otherScore
 	Text      string
 	Winner    bool
+}
+
+// otherScore is what the other profile gives the same answers, where it differs.
+type otherScore struct {
+	Profile core.Profile
+	value
 }
 
 type qualityRow struct {
@@ -228,21 +234,19 @@ func (p *page) taskRows(s results.Scores) {
 	}
 }
 
-func lineOf(lines []results.Score, model string, profile core.Profile) *results.Score {
+// linesOf gives a model's lines of one task and metric: that of its run's own
+// profile, and the other's; nil where there is none.
+func linesOf(lines []results.Score, model string) (own, other *results.Score) {
 	for i := range lines {
-		if lines[i].Model == model && lines[i].Profile == profile {
-			return &lines[i]
+		switch {
+		case lines[i].Model != model:
+		case own == nil:
+			own = &lines[i]
+		case other == nil && lines[i].Profile != own.Profile:
+			other = &lines[i]
 		}
 	}
-	return nil
-}
-
-// main gives a model's line: the strict one where there is one.
-func mainLine(lines []results.Score, model string) *results.Score {
-	if l := lineOf(lines, model, core.Strict); l != nil {
-		return l
-	}
-	return lineOf(lines, model, core.Bakeoff)
+	return own, other
 }
 
 func (p *page) taskRow(lines []results.Score) taskRow {
@@ -250,8 +254,8 @@ func (p *page) taskRow(lines []results.Score) taskRow {
 	row := taskRow{Task: first.Task, Metric: first.Metric, Category: first.Category, Lower: first.Better == "lower", Flags: flags(lines), Scale: 1}
 	for _, label := range p.Labels {
 		c := cell{Label: label, Text: "not run"}
-		if l := mainLine(lines, label); l != nil {
-			c = cellOf(label, l, lineOf(lines, label, core.Bakeoff))
+		if l, other := linesOf(lines, label); l != nil {
+			c = cellOf(label, l, other)
 			row.N = max(row.N, l.N)
 			if b := some(l.Baseline); b.OK {
 				row.Baseline, row.Constant = b, shorten(l.Constant, 60)
@@ -287,7 +291,7 @@ func highs(cells []cell) []value {
 	return out
 }
 
-func cellOf(label string, l, bakeoff *results.Score) cell {
+func cellOf(label string, l, other *results.Score) cell {
 	c := cell{Label: label, Score: some(l.Score)}
 	if len(l.Interval) == 2 {
 		c.Low, c.High = some(&l.Interval[0]), some(&l.Interval[1])
@@ -303,9 +307,9 @@ func cellOf(label string, l, bakeoff *results.Score) cell {
 			c.Text += fmt.Sprintf(" [%.2f, %.2f]", c.Low.V, c.High.V)
 		}
 	}
-	if bakeoff != nil && bakeoff != l && c.Score.OK {
-		if b := some(bakeoff.Score); b.OK && b.String() != c.Score.String() {
-			c.Bakeoff = b
+	if other != nil && c.Score.OK {
+		if o := some(other.Score); o.OK && o.String() != c.Score.String() {
+			c.Other = otherScore{other.Profile, o}
 		}
 	}
 	return c
@@ -340,7 +344,7 @@ func flags(lines []results.Score) []string {
 	var order, models []string
 	about := map[string][]string{}
 	for _, l := range lines {
-		if l.Profile == core.Bakeoff && lineOf(lines, l.Model, core.Strict) != nil {
+		if own, _ := linesOf(lines, l.Model); l.Profile != own.Profile {
 			continue
 		}
 		models = append(models, l.Model)

@@ -251,6 +251,27 @@ func TestThresholdIsShown(t *testing.T) {
 	}
 }
 
+// A run in the published evaluator's profile has its scores for numbers; what
+// the task's own metric says stands beside them.
+func TestTheRunsOwnProfileComesFirst(t *testing.T) {
+	own, other := score("boolq", "m", 0.6, 100), score("boolq", "m", 0.7, 100)
+	own.Profile = core.Bakeoff
+	s := results.Scores{Outcome: "finished", Profile: core.Bakeoff, Tasks: []results.Score{own, other}}
+	f := folder(t, s)
+	f.Manifest.Config.Profiles = []string{"bakeoff", "strict"}
+	for format, wants := range map[string][]string{
+		"md":   {"0.600 [0.50, 0.70] (strict 0.700)", "strict: the score that the task asks for", "--profile bakeoff"},
+		"html": {"0.600 [0.50, 0.70]<div class=\"small\">strict 0.700</div>"},
+	} {
+		got := render(t, format, f, s)
+		for _, want := range wants {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: no %q in\n%s", format, want, got)
+			}
+		}
+	}
+}
+
 func TestBarsStayInTheirPlace(t *testing.T) {
 	for _, v := range []float64{-1, 0, 0.5, 1, 7, math.NaN(), math.Inf(1)} {
 		row := taskRow{Scale: 1, Baseline: value{v, true}, GPT4: value{v, true}}

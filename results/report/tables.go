@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
 	"github.com/evalrun/evalrun/results"
 )
@@ -141,10 +140,7 @@ func junitXML(m results.Manifest, s results.Scores) ([]byte, error) {
 }
 
 func caseOf(label string, lines []results.Score) junitCase {
-	first := lines[0]
-	if l := mainLine(lines, label); l != nil {
-		first = *l
-	}
+	first := lines[0] // in the run's own profile
 	c := junitCase{Name: first.Task, Class: label, Time: fmt.Sprintf("%.3f", first.Seconds)}
 	var out []string
 	for _, l := range lines {
@@ -164,7 +160,7 @@ func caseOf(label string, lines []results.Score) junitCase {
 		c.Error = &junitMessage{Message: "no answer was scored", Type: "no score"}
 	default:
 		for _, l := range lines {
-			if l.Threshold == nil || l.Score == nil || l.Profile == core.Bakeoff && first.Profile == core.Strict {
+			if l.Threshold == nil || l.Score == nil || l.Profile != first.Profile {
 				continue
 			}
 			score, least := float64(*l.Score), *l.Threshold

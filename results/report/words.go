@@ -232,6 +232,7 @@ func (p *page) facts(m results.Manifest, s results.Scores) {
 	add("machine", fmt.Sprintf("%s/%s, %d cores", m.Machine.OS, m.Machine.Arch, m.Machine.Cores))
 	add("rows", firstOf(m.Config.Limit, "the tasks' limit, else the first 1000"))
 	add("seed", fmt.Sprint(m.Config.Seed))
+	add("profile", string(m.Config.ShownProfile()))
 	add("answers a row", fmt.Sprint(max(1, m.Config.Repeat)))
 	if m.Config.Fewshot >= 0 {
 		add("worked examples", fmt.Sprint(m.Config.Fewshot))
@@ -296,6 +297,7 @@ func command(m results.Manifest) string {
 	if c.Fewshot >= 0 {
 		flag("--fewshot", fmt.Sprint(c.Fewshot))
 	}
+	flag("--profile", string(c.ShownProfile()))
 	for _, s := range c.Set {
 		flag("--set", s)
 	}

@@ -87,13 +87,8 @@ func (o Options) selected(rec *record.Record) bool {
 	return (o.Task == "" || rec.Task == o.Task) && (o.Sample == "" || rec.Sample == o.Sample) && (o.Model == "" || rec.Model == o.Model)
 }
 
-// first gives the score that counts: the first strict one, or the first.
+// first gives the score that counts: the run's own profile comes first.
 func first(rec *record.Record) *record.Score {
-	for i := range rec.Scores {
-		if rec.Scores[i].Profile == core.Strict {
-			return &rec.Scores[i]
-		}
-	}
 	if len(rec.Scores) > 0 {
 		return &rec.Scores[0]
 	}
