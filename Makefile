@@ -37,4 +37,4 @@ ptx:
 # made of them does.)
 emulate:
 	CGO_CXXFLAGS="-O2 -DSOURCES=$$(cat kernels/cuda/src/* kernels/cuda/emulate/* | sha256sum | cut -c1-12)" \
-		go test -tags emulate -run Emulated -timeout 30m ./kernels/cuda
+		go test -tags emulate -run Emulated -timeout 30m ./kernels/cuda ./backends/local/train

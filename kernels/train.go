@@ -134,8 +134,9 @@ type TrainDevice interface {
 	//
 	// coefficients in float64 and rounded once, the rest in float32.
 	Adam(p, g, m, v Buffer, n int, o AdamOptions)
-	// SumSquares is Σ x[i]² over n values, in float64.
-	SumSquares(x Buffer, n int) float64
+	// SumSquares gives Σ x[i]² over all values of each buffer, in float64. The
+	// host waits once for all of them.
+	SumSquares(xs ...Buffer) []float64
 	// Dropout: x[t][i] / (1 - P), or 0 with probability P, for the rows of d,
 	// of width cols; stored in or added to dst. On gradients it is its own Back.
 	Dropout(dst, x Buffer, cols int, d Dropping, e Epilogue)

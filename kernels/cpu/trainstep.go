@@ -71,8 +71,16 @@ func (d *Device) Adam(p, g, m, v kernels.Buffer, n int, o kernels.AdamOptions) {
 	})
 }
 
-func (d *Device) SumSquares(x kernels.Buffer, n int) (total float64) {
-	in := kernels.Host(x, n, "x")
+func (d *Device) SumSquares(xs ...kernels.Buffer) []float64 {
+	out := make([]float64, len(xs))
+	for i, x := range xs {
+		out[i] = d.sumSquares(kernels.Host(x, x.Len(), "x"))
+	}
+	return out
+}
+
+func (d *Device) sumSquares(in []float32) (total float64) {
+	n := len(in)
 	sums := make([]float64, (n+kernels.ChunkValues-1)/kernels.ChunkValues)
 	d.pool.do(len(sums), n > 2*chunkFloats, func(c, _ int) {
 		for _, v := range in[c*kernels.ChunkValues : min(n, (c+1)*kernels.ChunkValues)] {

@@ -119,21 +119,32 @@ func (d *Device) Adam(p, g, m, v kernels.Buffer, n int, o kernels.AdamOptions) {
 		f(o.Beta1), f(1-o.Beta1), f(o.Beta2), f(1-o.Beta2), f(o.LR*c2/c1), f(o.Eps*c2), f(1-o.LR*o.WeightDecay), f(o.WeightDecay), num(when))
 }
 
-// SumSquares adds the sums of the chunks on the host, in their order.
-func (d *Device) SumSquares(x kernels.Buffer, n int) (sum float64) {
-	chunks := (n + kernels.ChunkValues - 1) / kernels.ChunkValues
-	if chunks == 0 {
-		return 0
+// SumSquares adds the sums of each buffer's chunks on the host, in their order.
+func (d *Device) SumSquares(xs ...kernels.Buffer) []float64 {
+	chunks := func(x kernels.Buffer) int { return (x.Len() + kernels.ChunkValues - 1) / kernels.ChunkValues }
+	all := 0
+	for _, x := range xs {
+		all += chunks(x)
 	}
-	mem := d.scratch(2 * chunks)
-	d.launch("sumSquares", chunks, 1, 256, 0, mem.at, on(x, n, "x"), num(n))
-	parts := make([]float64, chunks)
-	d.check("read", d.driver.Download(unsafe.Pointer(&parts[0]), mem.at, 8*int64(chunks)))
+	sums := make([]float64, len(xs))
+	if all == 0 {
+		return sums
+	}
+	mem, at := d.scratch(2*all), 0
+	for _, x := range xs {
+		d.launch("sumSquares", chunks(x), 1, 256, 0, mem.at+8*uint64(at), on(x, x.Len(), "x"), num(x.Len()))
+		at += chunks(x)
+	}
+	parts := make([]float64, all)
+	d.check("read", d.driver.Download(unsafe.Pointer(&parts[0]), mem.at, 8*int64(all)))
 	d.release(mem)
-	for _, p := range parts {
-		sum += p
+	for i, x := range xs {
+		for _, p := range parts[:chunks(x)] {
+			sums[i] += p
+		}
+		parts = parts[chunks(x):]
 	}
-	return sum
+	return sums
 }
 
 func (d *Device) Dropout(dst, x kernels.Buffer, cols int, o kernels.Dropping, e kernels.Epilogue) {

@@ -246,11 +246,14 @@ func (*Device[F]) Adam(p, g, m, v kernels.Buffer, n int, o kernels.AdamOptions) 
 	}
 }
 
-func (*Device[F]) SumSquares(x kernels.Buffer, n int) (sum float64) {
-	for _, v := range host[F](x, n, "x") {
-		sum += float64(v) * float64(v)
+func (*Device[F]) SumSquares(xs ...kernels.Buffer) []float64 {
+	sums := make([]float64, len(xs))
+	for i, x := range xs {
+		for _, v := range host[F](x, x.Len(), "x") {
+			sums[i] += float64(v) * float64(v)
+		}
 	}
-	return sum
+	return sums
 }
 
 func (*Device[F]) Dropout(dst, x kernels.Buffer, cols int, d kernels.Dropping, e kernels.Epilogue) {

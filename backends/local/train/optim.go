@@ -81,13 +81,17 @@ func (o *Optimiser) SetUpdates(n int) { o.opts.Step = n }
 // as torch's clip_grad_norm_ does. A norm that is no finite number is an
 // error, and nothing has been changed.
 func (o *Optimiser) Step(lr float64) (norm float64, err error) {
-	var squares float64
-	for _, p := range o.params {
-		squares += o.dev.SumSquares(p.Grad, p.N)
+	grads := make([]kernels.Buffer, len(o.params))
+	for i, p := range o.params {
+		grads[i] = p.Grad
+	}
+	each, squares := o.dev.SumSquares(grads...), 0.0
+	for _, s := range each {
+		squares += s
 	}
 	norm = math.Sqrt(squares)
 	if math.IsNaN(norm) || math.IsInf(norm, 0) {
-		return norm, o.blame()
+		return norm, o.blame(each)
 	}
 	o.opts.Step++
 	o.opts.LR, o.opts.GradScale = lr, 1
@@ -102,10 +106,10 @@ func (o *Optimiser) Step(lr float64) (norm float64, err error) {
 }
 
 // blame names the first parameter whose gradient is no finite number.
-func (o *Optimiser) blame() error {
-	for _, p := range o.params {
-		if s := o.dev.SumSquares(p.Grad, p.N); math.IsNaN(s) || math.IsInf(s, 0) {
-			return fmt.Errorf("the gradient of %s is not finite", p.Name)
+func (o *Optimiser) blame(squares []float64) error {
+	for i, s := range squares {
+		if math.IsNaN(s) || math.IsInf(s, 0) {
+			return fmt.Errorf("the gradient of %s is not finite", o.params[i].Name)
 		}
 	}
 	return fmt.Errorf("the norm of the gradients is not finite")

@@ -16,6 +16,7 @@ import (
 	"github.com/evalrun/evalrun/backends/local/internal/fixture"
 	"github.com/evalrun/evalrun/backends/local/quant"
 	"github.com/evalrun/evalrun/internal/filelock"
+	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/cpu"
 	"github.com/evalrun/evalrun/kernels/format"
 )
@@ -27,6 +28,12 @@ func job(t *testing.T, preset, dir string) *Job {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return jobOn(t, dev, preset, dir)
+}
+
+// jobOn makes it on a device, which it closes.
+func jobOn(t *testing.T, dev kernels.TrainDevice, preset, dir string) *Job {
+	t.Helper()
 	c, f, err := arch.Open(fixture.Tiny.WriteHF(t, 1, format.F32))
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,301 @@
+//go:build emulate && amd64
+
+package train
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/evalrun/evalrun/backends/local/arch"
+	"github.com/evalrun/evalrun/backends/local/internal/fixture"
+	"github.com/evalrun/evalrun/backends/local/quant"
+	"github.com/evalrun/evalrun/backends/local/weights"
+	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/cpu"
+	"github.com/evalrun/evalrun/kernels/cuda"
+	"github.com/evalrun/evalrun/kernels/cuda/emulate"
+	"github.com/evalrun/evalrun/kernels/format"
+)
+
+// counted is the emulated GPU with a count of what the host asks of it.
+type counted struct {
+	*emulate.Machine
+	names                              map[uintptr]string
+	launches                           map[string]int
+	started, uploads, downloads, waits int
+}
+
+func newCounted() *counted {
+	return &counted{Machine: emulate.New(), names: map[uintptr]string{}, launches: map[string]int{}}
+}
+
+func (c *counted) Function(name string) (uintptr, error) {
+	f, err := c.Machine.Function(name)
+	c.names[f] = name
+	return f, err
+}
+
+func (c *counted) Launch(f uintptr, gridX, gridY, threads, shared int, args []uint64) error {
+	c.launches[c.names[f]]++
+	c.started++
+	return c.Machine.Launch(f, gridX, gridY, threads, shared, args)
+}
+
+func (c *counted) Upload(dst uint64, src unsafe.Pointer, bytes int64) error {
+	c.uploads++
+	return c.Machine.Upload(dst, src, bytes)
+}
+
+func (c *counted) Download(dst unsafe.Pointer, src uint64, bytes int64) error {
+	c.downloads++
+	return c.Machine.Download(dst, src, bytes)
+}
+
+func (c *counted) Sync() error {
+	c.waits++
+	return c.Machine.Sync()
+}
+
+// gpuShape has widths that the matrix units' products take.
+var gpuShape = fixture.Shape{Hidden: 128, Layers: 2, Heads: 4, KVHeads: 2, MLP: 192, Vocab: 131, Context: 512}
+
+// tunedOn is gpuShape in NF4 with a fresh adapter.
+func tunedOn(t *testing.T, dev kernels.TrainDevice, dora bool) (*Tuned, *Recipe) {
+	t.Helper()
+	c, f, err := arch.Open(gpuShape.WriteHF(t, 1, format.F32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := arch.Build(dev, c, f, 0, arch.Options{Quant: quant.NF4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	r, err := Preset("paper")
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero := 0.0
+	r.Rank, r.LR, r.Steps, r.Warmup, r.Restart, r.Accumulate, r.Seed, r.DoRA = 4, 0.01, 24, &zero, 100, 4, 3, dora
+	tuned, err := Fresh(dev, m, &r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tuned, &r
+}
+
+// gpuExamples are 16 micro-batches, the same four again and again: the first
+// token is to be told at the end.
+func gpuExamples() []Example {
+	rng := rand.New(rand.NewPCG(4, 4))
+	var all []Example
+	for i := range 16 {
+		if i >= 4 {
+			all = append(all, Example{IDs: all[i-4].IDs, Labels: all[i-4].Labels, Key: uint32(i)})
+			continue
+		}
+		e := Example{Key: uint32(i)}
+		for range 8 + rng.IntN(30) {
+			e.IDs = append(e.IDs, int32(rng.IntN(130)))
+		}
+		e.Labels = append(slices.Repeat([]int32{Ignored}, len(e.IDs)), e.IDs[0])
+		e.IDs = append(e.IDs, e.IDs[0])
+		all = append(all, e)
+	}
+	return all
+}
+
+// trainOn trains four windows and gives the adapter's values and every loss and norm.
+func trainOn(t *testing.T, dev kernels.TrainDevice, compute string, dora bool, each func(window int)) ([]weights.Tensor, []float64) {
+	t.Helper()
+	tuned, r := tunedOn(t, dev, dora)
+	r.Compute = compute
+	all := gpuExamples()
+	tokens, judged := Largest(all, r.Accumulate)
+	s, err := NewStepper(tuned, r, tokens, judged, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []float64
+	for at := 0; at < len(all); at += r.Accumulate {
+		l, norm, err := s.Window(at, all[at:at+r.Accumulate])
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = append(append(told, l...), norm)
+		if each != nil {
+			each(at / r.Accumulate)
+		}
+	}
+	return tuned.Values(), told
+}
+
+func openCPU(t *testing.T) kernels.TrainDevice {
+	t.Helper()
+	dev, err := cpu.New(cpu.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close() })
+	return dev
+}
+
+// apart is the largest difference of two lists of values, as a share of the
+// largest value of each tensor.
+func apart(a, b []weights.Tensor) (worst float64) {
+	for i := range a {
+		x, _ := a[i].Floats()
+		y, _ := b[i].Floats()
+		most, off := 0.0, 0.0
+		for j := range x {
+			most, off = max(most, math.Abs(float64(x[j]))), max(off, math.Abs(float64(x[j]-y[j])))
+		}
+		worst = max(worst, off/most)
+	}
+	return worst
+}
+
+func sameBits(a, b []weights.Tensor) bool {
+	return slices.EqualFunc(a, b, func(a, b weights.Tensor) bool { return a.Name == b.Name && bytes.Equal(a.Data, b.Data) })
+}
+
+// A training on the emulated GPU is the CPU's: every loss and norm of the first
+// window within 1e-5 of it, of later ones within 1e-4 (Adam's first updates have
+// the size of the rate whatever a gradient's, also of one that is all rounding),
+// the adapter within 1e-3 of its largest value. Twice it gives the same bits.
+func TestEmulatedTraining(t *testing.T) {
+	for _, dora := range []bool{false, true} {
+		want, wantTold := trainOn(t, openCPU(t), "fp32", dora, nil)
+		var first []weights.Tensor
+		for round := range 2 {
+			dev := cuda.Over(emulate.New(), nil)
+			got, told := trainOn(t, dev, "fp32", dora, nil)
+			for i := range told {
+				limit := 1e-4
+				if i < 5 {
+					limit = 1e-5
+				}
+				if math.Abs(told[i]-wantTold[i]) > limit*math.Max(1, math.Abs(wantTold[i])) {
+					t.Errorf("DoRA %v: loss or norm %d is %.8g, on the CPU %.8g", dora, i, told[i], wantTold[i])
+				}
+			}
+			if d := apart(want, got); d > 1e-3 {
+				t.Errorf("DoRA %v: the adapter is %.2g from the CPU's", dora, d)
+			} else {
+				t.Logf("DoRA %v: adapter %.2g from the CPU's", dora, d)
+			}
+			if round == 0 {
+				first = got
+			} else if !sameBits(first, got) {
+				t.Errorf("DoRA %v: the second training gives other bits", dora)
+			}
+			dev.Close()
+		}
+	}
+}
+
+// A window packed is its examples one at a time, within 1e-5 of each gradient's
+// largest value.
+func TestEmulatedPacking(t *testing.T) {
+	dev := cuda.Over(emulate.New(), nil)
+	defer dev.Close()
+	all := gpuExamples()[:4]
+	gradients := func(size int) ([]weights.Tensor, []float32) {
+		tuned, r := tunedOn(t, dev, false)
+		tokens, judged := Largest(all, size)
+		s, err := NewStepper(tuned, r, tokens, judged, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// B at zero leaves A without a gradient.
+		for _, p := range tuned.params {
+			if strings.Contains(p.Name, "lora_B") {
+				dev.Fill(p.Value, p.N, 0.01)
+			}
+		}
+		var losses []float32
+		for at := 0; at < len(all); at += size {
+			losses = append(losses, s.pass.Backward(pack(tuned.model, all[at:at+size], 3, func(int) float64 { return 0.25 }))...)
+		}
+		return tuned.Gradients(), losses
+	}
+	packed, together := gradients(4)
+	single, alone := gradients(1)
+	if d := apart(single, packed); d > 1e-5 {
+		t.Errorf("gradients of a packed window are %.2g from those one at a time", d)
+	}
+	for i := range alone {
+		if math.Abs(float64(alone[i]-together[i])) > 1e-5 {
+			t.Errorf("loss %d is %v packed, %v alone", i, together[i], alone[i])
+		}
+	}
+}
+
+// A training that is killed and goes on ends with the bits of one that was not.
+func TestEmulatedResume(t *testing.T) {
+	open := func(dir string) *Job {
+		j := jobOn(t, cuda.Over(emulate.New(), nil), "paper", dir)
+		j.Recipe.Steps, j.Recipe.EvalEvery = 44, 20
+		return j
+	}
+	whole := open(t.TempDir())
+	if res, err := whole.Run(context.Background()); err != nil || !res.Finished {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	dir := t.TempDir()
+	killed := open(dir)
+	windows := 0
+	killed.Tell = func(News) {
+		if windows++; windows == 8 {
+			panic("killed")
+		}
+	}
+	if _, err := killed.runKilled(context.Background()); err == nil {
+		t.Fatal("the training was not killed")
+	}
+	last := open(dir)
+	if res, err := last.Run(context.Background()); err != nil || res.Resumed == 0 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if !bytes.Equal(outcome(t, last), outcome(t, whole)) {
+		t.Error("resumed, it ends in other bits")
+	}
+}
+
+// What a window asks of the GPU: the host waits for it twice, for the losses and
+// for the norm.
+func TestEmulatedTraffic(t *testing.T) {
+	for _, compute := range []string{"fp32", "bf16"} {
+		drv := newCounted()
+		dev := cuda.Over(drv, nil)
+		var before counted
+		trainOn(t, dev, compute, false, func(window int) {
+			if window == 2 {
+				before = counted{started: drv.started, uploads: drv.uploads, downloads: drv.downloads, waits: drv.waits}
+				clear(drv.launches)
+			}
+			if window != 3 {
+				return
+			}
+			var list []string
+			for name, n := range drv.launches {
+				list = append(list, fmt.Sprintf("%4d %s", n, name))
+			}
+			slices.Sort(list)
+			slices.Reverse(list)
+			t.Logf("%s: a window of 2 layers: %d kernels, %d uploads, %d downloads, %d waits\n%s", compute, drv.started-before.started, drv.uploads-before.uploads,
+				drv.downloads-before.downloads, drv.waits-before.waits, strings.Join(list, "\n"))
+			if n := drv.downloads - before.downloads + drv.waits - before.waits; n > 2 {
+				t.Errorf("the host waits %d times a window", n)
+			}
+		})
+		dev.Close()
+	}
+}
