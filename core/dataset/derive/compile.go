@@ -85,7 +85,7 @@ func compile(what string, index int, source string, known []string, condition bo
 		options = append(options, expr.DisableBuiltin(name))
 	}
 	for _, t := range transforms {
-		options = append(options, expr.Function(t.Name, t.call))
+		options = append(options, expr.Function(t.Name, t.run))
 	}
 	for name, f := range internals {
 		options = append(options, expr.Function(name, f))

@@ -12,9 +12,6 @@ import (
 
 func nth(a ...any) (any, error) {
 	const name = "nth"
-	if err := arity(name, a, 2, 2); err != nil {
-		return nil, err
-	}
 	list, err := listOf(name, "the list", a[0])
 	if err != nil {
 		return nil, err
@@ -50,9 +47,6 @@ func pattern(s string) (*regexp.Regexp, error) {
 var group = regexp.MustCompile(`\\(\d{1,2})`)
 
 func regexReplace(a ...any) (any, error) {
-	if err := arity("regex_replace", a, 3, 3); err != nil {
-		return nil, err
-	}
 	re, compiled := a[1].(*regexp.Regexp) // where the pattern is a literal
 	var s [3]string
 	for i, which := range []string{"text", "pattern", "replacement"} {
@@ -82,9 +76,6 @@ func regexReplace(a ...any) (any, error) {
 }
 
 func join(a ...any) (any, error) {
-	if err := arity("join", a, 1, 2); err != nil {
-		return nil, err
-	}
 	list, err := listOf("join", "the list", a[0])
 	if err != nil {
 		return nil, err
@@ -114,9 +105,6 @@ func join(a ...any) (any, error) {
 }
 
 func replace(a ...any) (any, error) {
-	if err := arity("replace", a, 3, 4); err != nil {
-		return nil, err
-	}
 	var s [3]string
 	for i, which := range []string{"text", "old", "new"} {
 		var ok bool
@@ -142,9 +130,6 @@ func replace(a ...any) (any, error) {
 }
 
 func uniq(a ...any) (any, error) {
-	if err := arity("uniq", a, 1, 1); err != nil {
-		return nil, err
-	}
 	list, err := listOf("uniq", "the list", a[0])
 	if err != nil {
 		return nil, err
@@ -165,9 +150,6 @@ func uniq(a ...any) (any, error) {
 }
 
 func sorted(name string, a []any) (map[string]any, []string, error) {
-	if err := arity(name, a, 1, 1); err != nil {
-		return nil, nil, err
-	}
 	m, err := mapOf(name, "the value", a[0])
 	if err != nil {
 		return nil, nil, err

@@ -11,9 +11,6 @@ import (
 
 func options(a ...any) (any, error) {
 	const name = "options"
-	if err := arity(name, a, 1, 2); err != nil {
-		return nil, err
-	}
 	texts, err := listOf(name, "texts", a[0])
 	if err != nil {
 		return nil, err
@@ -59,9 +56,6 @@ func options(a ...any) (any, error) {
 
 func triples(a ...any) (any, error) {
 	const name = "triples"
-	if err := arity(name, a, 1, 1); err != nil {
-		return nil, err
-	}
 	v, err := settle(a[0])
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -91,9 +85,6 @@ func triples(a ...any) (any, error) {
 
 func tableText(a ...any) (any, error) {
 	const name = "table_text"
-	if err := arity(name, a, 1, 2); err != nil {
-		return nil, err
-	}
 	table, err := mapOf(name, "table", a[0])
 	if err != nil {
 		return nil, err

@@ -8,35 +8,38 @@ import (
 	"github.com/evalrun/evalrun/core/text"
 )
 
-// tagNames resolves the tags of tokens: indices into names, or names.
-func tagNames(name string, tokens []string, tags, names any) ([]string, []string, error) {
-	known, err := textsOf(name, "names", names)
-	if err != nil {
-		return nil, nil, err
+// tagged reads the tokens, their tags (indices into names, or names) and the
+// names, which are the first three arguments.
+func tagged(name string, a []any) (tokens, tags, known []string, err error) {
+	if tokens, err = textsOf(name, "tokens", a[0]); err != nil {
+		return nil, nil, nil, err
 	}
-	list, err := listOf(name, "tags", tags)
+	if known, err = textsOf(name, "names", a[2]); err != nil {
+		return nil, nil, nil, err
+	}
+	list, err := listOf(name, "tags", a[1])
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if len(list) != len(tokens) {
-		return nil, nil, fmt.Errorf("%s: %d tokens but %d tags", name, len(tokens), len(list))
+		return nil, nil, nil, fmt.Errorf("%s: %d tokens but %d tags", name, len(tokens), len(list))
 	}
-	out := make([]string, len(list))
+	tags = make([]string, len(list))
 	for i, tag := range list {
 		if s, ok := tag.(string); ok {
 			if !slices.Contains(known, s) {
-				return nil, nil, fmt.Errorf("%s: tag %q of token %d is not among the names", name, s, i)
+				return nil, nil, nil, fmt.Errorf("%s: tag %q of token %d is not among the names", name, s, i)
 			}
-			out[i] = s
+			tags[i] = s
 			continue
 		}
 		n, ok := whole(tag)
 		if !ok || n < 0 || n >= len(known) {
-			return nil, nil, fmt.Errorf("%s: tag %s of token %d is not an index into the %d names", name, text.Repr(tag), i, len(known))
+			return nil, nil, nil, fmt.Errorf("%s: tag %s of token %d is not an index into the %d names", name, text.Repr(tag), i, len(known))
 		}
-		out[i] = known[n]
+		tags[i] = known[n]
 	}
-	return out, known, nil
+	return tokens, tags, known, nil
 }
 
 // outside is the tag of tokens that belong to no entity.
@@ -44,14 +47,7 @@ const outside = "O"
 
 func tagLists(a ...any) (any, error) {
 	const name = "tag_lists"
-	if err := arity(name, a, 3, 3); err != nil {
-		return nil, err
-	}
-	tokens, err := textsOf(name, "tokens", a[0])
-	if err != nil {
-		return nil, err
-	}
-	tags, known, err := tagNames(name, tokens, a[1], a[2])
+	tokens, tags, known, err := tagged(name, a)
 	if err != nil {
 		return nil, err
 	}
@@ -75,14 +71,7 @@ func tagLists(a ...any) (any, error) {
 // of X, and begins one where none is open.
 func entityLists(a ...any) (any, error) {
 	const name = "entity_lists"
-	if err := arity(name, a, 4, 4); err != nil {
-		return nil, err
-	}
-	tokens, err := textsOf(name, "tokens", a[0])
-	if err != nil {
-		return nil, err
-	}
-	tags, known, err := tagNames(name, tokens, a[1], a[2])
+	tokens, tags, known, err := tagged(name, a)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,14 @@ type Transform struct {
 	call        func(...any) (any, error)
 }
 
+// run calls the transform, which may rely on the number of its arguments.
+func (t Transform) run(a ...any) (any, error) {
+	if len(a) < t.least || len(a) > t.most {
+		return nil, fmt.Errorf("%s: %d arguments", t.Name, len(a))
+	}
+	return t.call(a...)
+}
+
 // Transforms lists the named functions that expressions have beyond the
 // language's own, and those of the language's own whose meaning is narrowed here.
 func Transforms() []Transform { return slices.Clone(transforms) }
@@ -55,13 +63,6 @@ var transforms = []Transform{
 	{"values", "values(map)", "The values of a map, in the order of its keys.", 1, 1, valuesOf},
 	{"toPairs", "toPairs(map)", "The [key, value] pairs of a map, in the order of its keys.", 1, 1, pairsOf},
 	{"fromJSON", "fromJSON(text)", "The value of a JSON text; whole numbers stay whole.", 1, 1, fromJSON},
-}
-
-func arity(name string, a []any, least, most int) error {
-	if len(a) < least || len(a) > most {
-		return fmt.Errorf("%s: %d arguments", name, len(a))
-	}
-	return nil
 }
 
 // listOf gives the elements of any list that an expression can hold.
@@ -110,9 +111,6 @@ func pystr(a ...any) (any, error) { return spelled("pystr", a, false) }
 func dumps(a ...any) (any, error) { return spelled("json", a, true) }
 
 func spelled(name string, a []any, asJSON bool) (any, error) {
-	if err := arity(name, a, 1, 2); err != nil {
-		return nil, err
-	}
 	var order []string
 	if len(a) == 2 {
 		var err error

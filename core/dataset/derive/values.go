@@ -292,9 +292,6 @@ func (w *writer) quote(s string) {
 }
 
 func fromJSON(a ...any) (any, error) {
-	if err := arity("fromJSON", a, 1, 1); err != nil {
-		return nil, err
-	}
 	s, ok := a[0].(string)
 	if !ok {
 		return nil, fmt.Errorf("fromJSON: the value is %s, not a text", nameOf(a[0]))
