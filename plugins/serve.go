@@ -6,9 +6,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -38,7 +40,8 @@ func ServeBackend(name, version string, factory BackendFactory) {
 	server.begin = settle()
 	serve(KindBackend, name, version,
 		func(s *grpc.Server) { pb.RegisterBackendServer(s, server) },
-		func(limit time.Duration) { _ = server.shutdown(limit) })
+		func(limit time.Duration) { _ = server.shutdown(limit) },
+		server.leaveTraining)
 }
 
 // ServeMetric makes this process a metric plugin, as [ServeBackend] does for
@@ -48,7 +51,8 @@ func ServeMetric(name, version string, factory MetricFactory) {
 	server.begin = settle()
 	serve(KindMetric, name, version,
 		func(s *grpc.Server) { pb.RegisterMetricServer(s, server) },
-		func(time.Duration) { server.end() })
+		func(time.Duration) { server.end() },
+		func() bool { return false })
 }
 
 // settle gives a function to be called once go-plugin has had its way with the
@@ -69,8 +73,10 @@ func settle() func() {
 	}
 }
 
-// serve runs the plugin side of go-plugin. shutdown is called once at the end.
-func serve(kind, name, version string, register func(*grpc.Server), shutdown func(time.Duration)) {
+// serve runs the plugin side of go-plugin. shutdown is called once at the end;
+// leave at the first SIGTERM: false where there is nothing that would end by
+// itself, and the process ends then.
+func serve(kind, name, version string, register func(*grpc.Server), shutdown func(time.Duration), leave func() bool) {
 	if os.Getenv(envCookie) != cookie {
 		fmt.Fprint(os.Stderr, byHand(kind, name, version))
 		os.Exit(1)
@@ -91,6 +97,15 @@ func serve(kind, name, version string, register func(*grpc.Server), shutdown fun
 			orphaned(down)
 		}()
 	}
+	go func() {
+		terms := make(chan os.Signal, 1)
+		signal.Notify(terms, syscall.SIGTERM)
+		<-terms
+		if leave() {
+			<-terms
+		}
+		os.Exit(128 + int(syscall.SIGTERM))
+	}()
 	hclogLevel := hclog.Warn
 	if level <= slog.LevelDebug {
 		hclogLevel = hclog.Debug

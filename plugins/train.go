@@ -37,6 +37,10 @@ func (b *remoteBackend) Train(ctx context.Context, job core.Job) iter.Seq2[core.
 			return
 		}
 		stop := context.AfterFunc(ctx, func() {
+			// The header comes when the training can be stopped, not before.
+			if _, err := stream.Header(); err != nil {
+				return
+			}
 			if _, err := client.StopTraining(life, &pb.StopTrainingRequest{}); err != nil {
 				cancel()
 			}
@@ -98,6 +102,9 @@ func (s *backendServer) Train(r *pb.TrainRequest, stream pb.Backend_TrainServer)
 		s.stopTraining = nil
 		s.mu.Unlock()
 	}()
+	if err := stream.SendHeader(nil); err != nil {
+		return err
+	}
 	for news, err := range trainer.Train(ctx, jobFromPB(r.GetJob())) {
 		if err != nil {
 			return stream.Send(&pb.TrainReply{News: &pb.TrainReply_Failure{Failure: failureToPB(err)}})
@@ -111,10 +118,17 @@ func (s *backendServer) Train(r *pb.TrainRequest, stream pb.Backend_TrainServer)
 
 // StopTraining ends the training's context; the training ends by itself.
 func (s *backendServer) StopTraining(context.Context, *pb.StopTrainingRequest) (*pb.StopTrainingReply, error) {
+	s.leaveTraining()
+	return &pb.StopTrainingReply{}, nil
+}
+
+// leaveTraining ends the context of a training; false where none runs.
+func (s *backendServer) leaveTraining() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopTraining != nil {
-		s.stopTraining()
+	if s.stopTraining == nil {
+		return false
 	}
-	return &pb.StopTrainingReply{}, nil
+	s.stopTraining()
+	return true
 }

@@ -9,11 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/evalrun/evalrun/backends/local/arch"
 	"github.com/evalrun/evalrun/backends/local/demo"
@@ -34,6 +37,9 @@ var _ core.Trainer = (*backend)(nil)
 // its adapter.
 const workFolder = "training"
 
+// recipeFile holds the effective recipe beside the adapter.
+const recipeFile = "recipe.json"
+
 // weightsPart is the plan's line that the loaded model corrects.
 const weightsPart = "weights"
 
@@ -41,7 +47,9 @@ const weightsPart = "weights"
 // the recipe says: answering and training do not share weights.
 func (b *backend) Train(ctx context.Context, job core.Job) iter.Seq2[core.TrainNews, error] {
 	return func(yield func(core.TrainNews, error) bool) {
-		t := &training{backend: b, job: job, yield: yield}
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		t := &training{backend: b, job: job, yield: yield, cancel: cancel}
 		if err := t.run(ctx); err != nil && !t.left {
 			yield(core.TrainNews{}, err)
 		}
@@ -54,6 +62,7 @@ type training struct {
 	job     core.Job
 	yield   func(core.TrainNews, error) bool
 	left    bool // the caller wants no more news
+	cancel  context.CancelFunc
 
 	recipe   train.Recipe
 	path     string
@@ -69,6 +78,7 @@ type training struct {
 func (t *training) tell(n core.TrainNews) {
 	if !t.left && !t.yield(n, nil) {
 		t.left = true
+		t.cancel()
 	}
 }
 
@@ -302,6 +312,18 @@ func (t *training) batch(job *train.Job) []string {
 
 // train loads the model and works through the steps.
 func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) {
+	j := &train.Job{
+		Dir: filepath.Join(t.job.Out, workFolder), Recipe: &t.recipe, Examples: t.data.Examples, Names: t.data.IDs,
+		Validation: t.held.Examples, Identity: t.identity, Keep: !plan.Recompute, Tell: t.step,
+	}
+	if !t.job.PlanOnly { // before anything large is loaded
+		st, err := take(ctx, j)
+		if err != nil {
+			return errors.Join(t.explain(err), t.close())
+		}
+		defer j.Close()
+		plan.Resumed = st.Step
+	}
 	dev, err := device.Open(t.backend.config.Device, t.backend.settings.Threads)
 	if err != nil {
 		return errors.Join(err, t.close())
@@ -329,10 +351,7 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 	if err != nil {
 		return err
 	}
-	j := &train.Job{
-		Dir: filepath.Join(t.job.Out, workFolder), Recipe: &t.recipe, Tuned: tuned, Examples: t.data.Examples, Names: t.data.IDs,
-		Validation: t.held.Examples, Identity: t.identity, Keep: !plan.Recompute, Tell: t.step,
-	}
+	j.Tuned = tuned
 	if t.job.PlanOnly {
 		if plan.SecondsPerStep, err = j.Probe(3); err != nil {
 			return err
@@ -340,9 +359,6 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 		t.tell(core.TrainNews{Kind: core.PlanNews, Plan: plan})
 		t.tell(core.TrainNews{Kind: core.EndNews, End: &core.TrainEnd{}})
 		return nil
-	}
-	if plan.Resumed, err = j.ResumesAt(); err != nil {
-		return t.explain(err)
 	}
 	t.tell(core.TrainNews{Kind: core.PlanNews, Plan: plan})
 	res, err := j.Run(ctx)
@@ -354,8 +370,11 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 		end.Best = *res.Best
 	}
 	if res.Finished {
+		if err := j.Ours(); err != nil {
+			return t.explain(err)
+		}
 		if end.Adapter, end.Hash, err = t.save(tuned, plan); err != nil {
-			return err
+			return t.explain(err)
 		}
 	}
 	t.tell(core.TrainNews{Kind: core.EndNews, End: end})
@@ -371,21 +390,80 @@ func (t *training) step(n train.News) {
 	t.tell(core.TrainNews{Kind: core.StepNews, Step: s})
 }
 
-// explain puts errors of the folder into the user's words.
-func (t *training) explain(err error) error {
-	var held *filelock.HeldError
-	switch {
-	case errors.As(err, &held):
-		return &core.UserError{Where: t.job.Out, Message: "process " + held.PID + " is training here", Hint: "wait for it, stop it, or name another folder with --out", Err: err}
-	case errors.Is(err, train.ErrOtherTraining):
-		return &core.UserError{Where: t.job.Out, Message: "its checkpoint belongs to another base model, other rows or another recipe", Hint: "give the same command again to go on with it, or name another folder with --out", Err: err}
+// lockWait is how long a folder's lock is waited for: a trainer whose host was
+// killed needs a moment to notice.
+const lockWait = 2 * time.Second
+
+// take opens the job's folder.
+func take(ctx context.Context, j *train.Job) (train.State, error) {
+	for deadline := time.Now().Add(lockWait); ; {
+		st, err := j.Open()
+		var held *filelock.HeldError
+		if !errors.As(err, &held) || time.Now().After(deadline) {
+			return st, err
+		}
+		select {
+		case <-ctx.Done():
+			return st, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	return &core.UserError{Where: t.job.Out, Message: err.Error(), Hint: "the last checkpoint in " + filepath.Join(t.job.Out, workFolder) + " stays; the same command goes on from it"}
 }
 
-// save writes the adapter and the recipe that made it.
+// explain puts errors of a training into the user's words.
+func (t *training) explain(err error) error {
+	var held *filelock.HeldError
+	var bad *train.NotFiniteError
+	var exploded *train.ExplodedError
+	var path *fs.PathError
+	var link *os.LinkError
+	work := filepath.Join(t.job.Out, workFolder)
+	user := &core.UserError{Where: t.job.Out, Message: err.Error()}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.As(err, &held):
+		user.Message = "another process is training here"
+		if held.PID != "" {
+			user.Message = "process " + held.PID + " is training here"
+		}
+		user.Hint = "wait for it, stop it, or name another folder with --out"
+	case errors.Is(err, train.ErrOtherTraining):
+		user.Message, user.Hint = "its checkpoint belongs to another base model, other rows or another recipe", "give the same command again to go on with it, or name another folder with --out"
+	case errors.Is(err, train.ErrOtherVersion):
+		user.Hint = "finish it with the version that began it, or begin anew in another folder: --out"
+	case errors.Is(err, train.ErrDamaged):
+		user.Hint = "it cannot be gone on with: remove " + work + " and give the command again, which begins anew"
+	case errors.Is(err, train.ErrLost):
+		user.Hint = "find out what removed it; the same command goes on from the checkpoint that is there, or begins anew"
+	case errors.As(err, &bad), errors.As(err, &exploded):
+		warmup := t.recipe.Rates().Warmup
+		user.Hint = fmt.Sprintf("lower the learning rate (lr is %g), lengthen the warm-up (warmup is %g) or look at the rows, and train in another folder (--out); the last checkpoint in %s stays", t.recipe.LR, warmup, work)
+	case errors.As(err, &path), errors.As(err, &link):
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) {
+			user.Hint = "make the folder writable, or name another with --out"
+			return user
+		}
+		hint := "mend that"
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
+			hint = "free space"
+		}
+		return &core.Error{Code: core.CodeInternal, Message: t.job.Out + ": " + err.Error(), Hint: hint + " and give the same command again: it goes on from the last checkpoint, which stays"}
+	default:
+		user.Hint = "the last checkpoint in " + work + " stays; the same command goes on from it"
+	}
+	return user
+}
+
+// save writes the adapter and the recipe that made it. adapter_config.json
+// comes last: with it, the folder holds an adapter.
 func (t *training) save(tuned *train.Tuned, plan *core.TrainPlan) (dir, hash string, err error) {
 	dir = t.job.Out
+	for _, name := range []string{"adapter_*", recipeFile} {
+		if err := weights.RemoveUnfinished(filepath.Join(dir, name)); err != nil {
+			return "", "", err
+		}
+	}
 	base := t.backend.config.Model
 	if base == "" {
 		base = "demo"
@@ -394,13 +472,13 @@ func (t *training) save(tuned *train.Tuned, plan *core.TrainPlan) (dir, hash str
 	if err != nil {
 		return "", "", err
 	}
-	if err := lora.Write(dir, text, tuned.Values()); err != nil {
-		return "", "", err
-	}
-	if err := weights.WriteFile(filepath.Join(dir, "recipe.json"), func(w io.Writer) error {
+	if err := weights.WriteFile(filepath.Join(dir, recipeFile), func(w io.Writer) error {
 		_, err := io.WriteString(w, plan.Recipe+"\n")
 		return err
 	}); err != nil {
+		return "", "", err
+	}
+	if err := lora.Write(dir, text, tuned.Values()); err != nil {
 		return "", "", err
 	}
 	a, err := lora.Open(dir)

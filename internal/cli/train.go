@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -89,9 +90,6 @@ func (f *trainFlags) run(ctx context.Context, out io.Writer, args []string) erro
 		return err
 	}
 	defer func() { t.cleanup() }()
-	if err := t.prepare(ctx, args); err != nil {
-		return err
-	}
 	soft, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -101,7 +99,14 @@ func (f *trainFlags) run(ctx context.Context, out io.Writer, args []string) erro
 		case <-soft.Done():
 		}
 	}()
-	return t.train(ctx, soft)
+	err = t.prepare(ctx, args)
+	if err == nil {
+		err = t.train(ctx, soft)
+	}
+	if err != nil && ctx.Err() != nil {
+		return &exitError{code: ExitInterrupted, err: errors.New("stopped at once; the same command goes on from the last checkpoint")}
+	}
+	return err
 }
 
 func (f *trainFlags) check(args []string) error {
@@ -239,7 +244,7 @@ func (t *trainCommand) rows(ctx context.Context) error {
 		t.cleanup = func() { _ = os.RemoveAll(out) }
 	}
 	if t.job.Data, t.job.Validation, err = t.data.Save(out, t.validation); err != nil {
-		return fmt.Errorf("write the training rows: %w", err)
+		return unwritten(out, err)
 	}
 	t.note(t.data.Notes()...)
 	return nil

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -68,10 +70,13 @@ func (t *trainCommand) train(ctx, soft context.Context) error {
 	w := newTrainWatch(os.Stderr, t.eval.quiet)
 	log := &training.Log{Dir: training.Work(t.job.Out)}
 	defer func() { _ = log.Close() }()
+	soft, stop := context.WithCancel(soft)
+	defer stop()
 	var plan *core.TrainPlan
 	var last *core.TrainStep
 	var end *core.TrainEnd
-	saved := 0 // step of the last checkpoint
+	var logErr error // of our log, for which the trainer is stopped
+	saved := 0       // step of the last checkpoint
 	for news, err := range trainer.Train(soft, t.job) {
 		if err != nil {
 			w.clear()
@@ -85,39 +90,47 @@ func (t *trainCommand) train(ctx, soft context.Context) error {
 			plan, saved = news.Plan, news.Plan.Resumed
 			t.showPlan(w, plan)
 			if !t.dryRun {
-				if err := log.Begin(plan.Resumed); err != nil {
-					return fmt.Errorf("the log of the training: %w", err)
-				}
+				logErr = log.Begin(plan.Resumed)
 			}
 		case core.StepNews:
 			if last = news.Step; last.Checkpoint {
 				saved = last.Step
 			}
-			if err := log.Add(last); err != nil {
-				return fmt.Errorf("the log of the training: %w", err)
-			}
 			w.step(plan, last)
+			if logErr == nil {
+				logErr = log.Add(last)
+			}
 		case core.EndNews:
 			end = news.End
+		}
+		if logErr != nil {
+			stop()
 		}
 	}
 	w.clear()
 	switch {
-	case end == nil && ctx.Err() != nil:
-		return &exitError{code: ExitInterrupted, err: errors.New("stopped; the same command goes on from the last checkpoint")}
 	case end == nil || plan == nil:
 		return t.lost(fmt.Errorf("the trainer ended without a word: %w", core.ErrSessionLost), saved)
 	case t.dryRun:
 		return t.printJSON(plan, last, end)
+	case logErr != nil:
+		return unwritten(t.job.Out, logErr)
 	case !end.Finished:
 		if err := t.printJSON(plan, last, end); err != nil {
 			return err
 		}
-		return &exitError{code: ExitInterrupted, err: fmt.Errorf("stopped behind step %d of %d, which is saved in %s; the same command goes on from there", end.Step, plan.Steps, t.job.Out)}
+		text := fmt.Sprintf("stopped behind step %d of %d, which is saved in %s; the same command goes on from there", end.Step, plan.Steps, t.job.Out)
+		if end.Step == 0 {
+			text = "stopped before the first step; the same command begins again"
+		}
+		return &exitError{code: ExitInterrupted, err: errors.New(text)}
+	}
+	if n := len(log.Points); last == nil && n > 0 { // it was killed behind the last step
+		last = &core.TrainStep{Smoothed: log.Points[n-1].Smoothed}
 	}
 	report := training.Report{Name: t.name, Base: label(t.spec), Plan: plan, End: end, Log: log, Next: t.next(), Data: t.data}
 	if err := report.Write(t.job.Out); err != nil {
-		return fmt.Errorf("write the adapter's report: %w", err)
+		return unwritten(t.job.Out, err)
 	}
 	if t.eval.json {
 		return t.printJSON(plan, last, end)
@@ -141,8 +154,20 @@ func (t *trainCommand) train(ctx, soft context.Context) error {
 	return nil
 }
 
+// unwritten is the failure of writing into a training's folder.
+func unwritten(dir string, err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist) {
+		return &core.UserError{Where: dir, Message: err.Error(), Hint: "make the folder writable, or name another with --out"}
+	}
+	return &exitError{code: ExitInfra, err: &core.UserError{Where: dir, Message: err.Error(), Hint: "mend that, as by freeing space, and give the same command again: it goes on from the last checkpoint, which stays"}}
+}
+
 // lost puts the failure of a trainer into the user's words.
 func (t *trainCommand) lost(err error, saved int) error {
+	var own *core.Error
+	if errors.As(err, &own) { // no mistake of the user's: a full disk above all
+		return &exitError{code: ExitInfra, err: &core.UserError{Message: own.Message, Hint: own.Hint}}
+	}
 	if !errors.Is(err, core.ErrSessionLost) {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/prompt"
 	"github.com/evalrun/evalrun/core/run"
+	"github.com/evalrun/evalrun/internal/filelock"
 )
 
 // A Row is an example as a trainer reads it: prompt and completion, or the
@@ -178,17 +179,20 @@ func (d *Data) Save(out, validation string) (data, held string, err error) {
 	return data, held, err
 }
 
+// lockFile is what a trainer holds within the work folder while it trains.
+const lockFile = "lock"
+
 // Discard takes the rows away again from a folder where no training has begun,
 // and the folder with them if nothing else is there.
 func (d *Data) Discard(out string) {
 	dir := filepath.Join(out, workFolder)
-	if _, err := os.Stat(filepath.Join(dir, "metrics.jsonl")); err == nil {
+	if exists(filepath.Join(dir, "metrics.jsonl")) || filelock.Held(filepath.Join(dir, lockFile)) {
 		return // one has
 	}
 	// What cannot be removed, a full folder above all, stays.
-	_ = os.Remove(filepath.Join(dir, "data.jsonl"))
-	_ = os.Remove(filepath.Join(dir, "validation.jsonl"))
-	_ = os.Remove(dir)
+	for _, name := range []string{"data.jsonl", "validation.jsonl", lockFile, ""} {
+		_ = os.Remove(filepath.Join(dir, name))
+	}
 	_ = os.Remove(out)
 }
 
@@ -215,9 +219,18 @@ func Some(list []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
 }
 
-// Finished tells whether a folder holds an adapter.
+// Finished tells whether a folder holds an adapter that is not to be touched.
+// That of a training has its report, which is written last: without it the
+// training was killed on its way out, and the same command ends it.
 func Finished(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "adapter_config.json"))
+	if !exists(filepath.Join(dir, "adapter_config.json")) {
+		return false
+	}
+	return exists(filepath.Join(dir, reportFile)) || !exists(Work(dir))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
 	return err == nil
 }
 
@@ -238,6 +251,23 @@ func write(path string, rows []Row) error {
 	return save(path, b.Bytes())
 }
 
+// unfinished is what os.CreateTemp puts behind the name of a file that is being
+// written.
+const unfinished = ".new*"
+
+// removeUnfinished removes what save has left beside files where its process
+// was killed.
+func removeUnfinished(paths ...string) {
+	for _, path := range paths {
+		entries, _ := os.ReadDir(filepath.Dir(path))
+		for _, e := range entries {
+			if ok, _ := filepath.Match(filepath.Base(path)+unfinished, e.Name()); ok {
+				_ = os.Remove(filepath.Join(filepath.Dir(path), e.Name())) // it harms nobody
+			}
+		}
+	}
+}
+
 func save(path string, text []byte) error {
 	old, err := os.ReadFile(path)
 	if err == nil && bytes.Equal(old, text) {
@@ -246,7 +276,7 @@ func save(path string, text []byte) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+unfinished)
 	if err != nil {
 		return err
 	}

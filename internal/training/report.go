@@ -19,12 +19,17 @@ type Report struct {
 	Next       string // command that scores base and adapter; empty for none
 }
 
-// Write makes report.md and loss.svg in a folder.
+// reportFile is the last that a training writes.
+const reportFile = "report.md"
+
+// Write makes loss.svg and report.md in a folder.
 func (r *Report) Write(dir string) error {
+	work := Work(dir)
+	removeUnfinished(filepath.Join(work, "data.jsonl"), filepath.Join(work, "validation.jsonl"), filepath.Join(dir, "loss.svg"), filepath.Join(dir, reportFile))
 	if err := save(filepath.Join(dir, "loss.svg"), r.curve().File()); err != nil {
 		return err
 	}
-	return save(filepath.Join(dir, "report.md"), []byte(r.markdown()))
+	return save(filepath.Join(dir, reportFile), []byte(r.markdown()))
 }
 
 func (r *Report) curve() *figure.SVG {

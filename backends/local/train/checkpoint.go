@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
@@ -21,6 +23,8 @@ type State struct {
 	Identity string `json:"identity"`
 	// Smoothed is the loss that is shown.
 	Smoothed float64 `json:"smoothed"`
+	// High counts the windows that the watchdog has found too high in a row.
+	High int `json:"high,omitempty"`
 	// Best is the best validation so far and the step it was made at; Worse
 	// counts the evaluations since.
 	Best     *float64 `json:"best,omitempty"`
@@ -30,13 +34,25 @@ type State struct {
 	Seconds float64 `json:"seconds"`
 }
 
-const checkpointFile = "checkpoint.safetensors"
+const (
+	checkpointFile = "checkpoint.safetensors"
+	// checkpointVersion rises when older checkpoints mean something else.
+	checkpointVersion = "2"
+)
 
-// ErrOtherTraining is wrapped where a checkpoint belongs to another base
-// model, other examples or another recipe.
-var ErrOtherTraining = errors.New("the checkpoint belongs to another training")
+// What a checkpoint may be refused for; the errors that wrap these name the file.
+var (
+	// ErrOtherTraining: it belongs to another base model, other examples or
+	// another recipe.
+	ErrOtherTraining = errors.New("the checkpoint belongs to another training")
+	// ErrOtherVersion: another version of the program wrote it.
+	ErrOtherVersion = errors.New("the checkpoint is of another version of the program")
+	// ErrDamaged: its bytes are not those that were written.
+	ErrDamaged = errors.New("the checkpoint is damaged")
+)
 
-// save writes a checkpoint: whole, or the last one stays.
+// save writes a checkpoint: whole, or the last one stays. Values that are no
+// finite numbers are not saved: nothing could go on from them.
 func (s *Stepper) save(dir string, st State) error {
 	text, err := json.Marshal(st)
 	if err != nil {
@@ -44,46 +60,111 @@ func (s *Stepper) save(dir string, st State) error {
 	}
 	var all []weights.Tensor
 	for _, p := range s.t.params {
-		for what, b := range map[string]kernels.Buffer{"value.": p.Value, "m.": p.M, "v.": p.V} {
+		for what, b := range s.buffers(p) {
+			if sum := s.t.dev.SumSquares(b)[0]; sum-sum != 0 {
+				return &NotFiniteError{Step: st.Step - 1, Example: -1, Detail: fmt.Sprintf("%s%s is not finite", what, p.Name)}
+			}
 			x := s.t.tensor(p, b)
 			x.Name = what + p.Name
 			all = append(all, x)
 		}
 	}
-	return weights.WriteSafetensors(filepath.Join(dir, checkpointFile), all, map[string]string{"state": string(text)})
+	return writeSealed(filepath.Join(dir, checkpointFile), string(text), all)
 }
 
-// load brings values and optimiser to a checkpoint; false where there is none.
-func (s *Stepper) load(dir, identity string) (State, bool, error) {
-	var st State
+// buffers are what a checkpoint holds of a parameter.
+func (s *Stepper) buffers(p *Parameter) map[string]kernels.Buffer {
+	return map[string]kernels.Buffer{"value.": p.Value, "m.": p.M, "v.": p.V}
+}
+
+// load brings values and optimiser to the checkpoint whose state st is.
+func (s *Stepper) load(dir string, st State) error {
+	f, _, err := openSealed(filepath.Join(dir, checkpointFile))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, p := range s.t.params {
+		for what, b := range s.buffers(p) {
+			if err := s.t.restore(f, what+p.Name, b, p.N); err != nil {
+				return err
+			}
+		}
+	}
+	s.opt.SetUpdates(st.Updates)
+	return s.t.Refresh()
+}
+
+// restore fills a buffer from a tensor of a sealed file.
+func (t *Tuned) restore(f *weights.File, name string, to kernels.Buffer, n int) error {
+	x, err := f.Tensor(name)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	values, err := x.Floats()
+	if err != nil || len(values) != n {
+		return fmt.Errorf("%s: %w: tensor %q has %d values, want %d (%v)", f.Path(), ErrDamaged, name, len(values), n, err)
+	}
+	t.dev.Write(to, values)
+	return nil
+}
+
+// readState gives a folder's checkpoint without its values; false where there
+// is none.
+func readState(dir, identity string) (st State, found bool, err error) {
 	path := filepath.Join(dir, checkpointFile)
-	f, err := weights.Open(path)
+	f, text, err := openSealed(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return st, false, nil
 	}
 	if err != nil {
-		return st, false, fmt.Errorf("checkpoint: %w", err)
+		return st, false, err
 	}
-	defer f.Close()
-	if err := json.Unmarshal([]byte(f.Metadata()["state"]), &st); err != nil {
-		return st, false, fmt.Errorf("checkpoint %s: state: %w", path, err)
+	if err := errors.Join(json.Unmarshal([]byte(text), &st), f.Close()); err != nil {
+		return State{}, false, fmt.Errorf("%s: %w: %w", path, ErrDamaged, err)
 	}
 	if st.Identity != identity {
-		return st, false, fmt.Errorf("%s: %w", path, ErrOtherTraining)
+		return State{}, false, fmt.Errorf("%s: %w", path, ErrOtherTraining)
 	}
-	for _, p := range s.t.params {
-		for what, b := range map[string]kernels.Buffer{"value.": p.Value, "m.": p.M, "v.": p.V} {
-			t, err := f.Tensor(what + p.Name)
-			if err != nil {
-				return st, false, fmt.Errorf("checkpoint: %w", err)
-			}
-			values, err := t.Floats()
-			if err != nil || len(values) != p.N {
-				return st, false, fmt.Errorf("checkpoint %s: tensor %q: %d values, want %d (%v)", path, t.Name, len(values), p.N, err)
-			}
-			s.t.dev.Write(b, values)
+	return st, true, nil
+}
+
+// bestFile holds the values at the step with the best validation. Its name has
+// the step, so that the one that a checkpoint counts on stays until a later
+// checkpoint counts on another.
+func bestFile(step int) string { return fmt.Sprintf("best-%d.safetensors", step) }
+
+func (j *Job) keepBest(step int) error {
+	return writeSealed(filepath.Join(j.Dir, bestFile(step)), "", j.Tuned.stored())
+}
+
+// dropBest removes the best values but those of a step.
+func (j *Job) dropBest(except int) error {
+	found, err := filepath.Glob(filepath.Join(globbed(j.Dir), "best-*.safetensors"))
+	for _, path := range found {
+		if filepath.Base(path) != bestFile(except) {
+			err = errors.Join(err, os.Remove(path))
 		}
 	}
-	s.opt.SetUpdates(st.Updates)
-	return st, true, s.t.Refresh()
+	return err
+}
+
+// restoreBest goes back to the values of the best validation.
+func (j *Job) restoreBest(step int) error {
+	f, _, err := openSealed(filepath.Join(j.Dir, bestFile(step)))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, p := range j.Tuned.params {
+		if err := j.Tuned.restore(f, p.Name, p.Value, p.N); err != nil {
+			return err
+		}
+	}
+	return j.Tuned.Refresh()
+}
+
+// globbed is a folder's name as a pattern that means it alone.
+func globbed(dir string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }

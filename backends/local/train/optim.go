@@ -80,17 +80,9 @@ func (o *Optimiser) SetUpdates(n int) { o.opts.Step = n }
 //
 // as torch's clip_grad_norm_ does. A norm that is no finite number is an
 // error, and nothing has been changed.
-func (o *Optimiser) Step(lr float64) (norm float64, err error) {
-	grads := make([]kernels.Buffer, len(o.params))
-	for i, p := range o.params {
-		grads[i] = p.Grad
-	}
-	each, squares := o.dev.SumSquares(grads...), 0.0
-	for _, s := range each {
-		squares += s
-	}
-	norm = math.Sqrt(squares)
-	if math.IsNaN(norm) || math.IsInf(norm, 0) {
+func (o *Optimiser) Step(lr float64) (float64, error) {
+	norm, each := o.norm()
+	if norm-norm != 0 {
 		return norm, o.blame(each)
 	}
 	o.opts.Step++
@@ -103,6 +95,20 @@ func (o *Optimiser) Step(lr float64) (norm float64, err error) {
 		o.dev.Fill(p.Grad, p.N, 0)
 	}
 	return norm, nil
+}
+
+// norm is the global norm of the gradients, with the sum of the squares of each.
+func (o *Optimiser) norm() (norm float64, each []float64) {
+	grads := make([]kernels.Buffer, len(o.params))
+	for i, p := range o.params {
+		grads[i] = p.Grad
+	}
+	each = o.dev.SumSquares(grads...)
+	squares := 0.0
+	for _, s := range each {
+		squares += s
+	}
+	return math.Sqrt(squares), each
 }
 
 // blame names the first parameter whose gradient is no finite number.

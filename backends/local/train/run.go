@@ -49,6 +49,10 @@ type Job struct {
 	Keep bool
 	// Tell is called after each window.
 	Tell func(News)
+
+	lock  *filelock.Lock
+	state State // of the checkpoint, while the folder is open
+	found bool  // there is one
 }
 
 // Result is how a training ended.
@@ -66,39 +70,91 @@ const (
 	lockFile    = "lock"
 	metricsFile = "metrics.jsonl"
 	smoothing   = 0.02 // share of a new window in the loss that is shown
-	// explode is how many times the smoothed loss, and at least how much more,
-	// the loss of explodeWindows windows may be before the watchdog stops.
-	explode        = 4
-	explodeMore    = 5.0
-	explodeWindows = 3
 )
+
+// Open takes the folder for this process, which a *filelock.HeldError refuses,
+// and gives the state of its checkpoint: the training goes on from its step.
+func (j *Job) Open() (State, error) {
+	if j.lock != nil {
+		return j.state, nil
+	}
+	if err := os.MkdirAll(j.Dir, 0o777); err != nil {
+		return State{}, err
+	}
+	lock, err := filelock.Acquire(filepath.Join(j.Dir, lockFile))
+	if err != nil {
+		return State{}, err
+	}
+	j.state, j.found, err = readState(j.Dir, j.Identity)
+	if err == nil && j.state.BestStep > 0 && j.Recipe.Patience > 0 {
+		if best := filepath.Join(j.Dir, bestFile(j.state.BestStep)); !exists(best) {
+			err = fmt.Errorf("%s: %w: the values that it counts on are gone", best, ErrDamaged)
+		}
+	}
+	if err == nil { // what a killed process has left half-written
+		err = errors.Join(weights.RemoveUnfinished(filepath.Join(j.Dir, checkpointFile)), weights.RemoveUnfinished(filepath.Join(j.Dir, "best-*.safetensors")))
+	}
+	if err != nil {
+		lock.Release()
+		return State{}, err
+	}
+	j.lock = lock
+	return j.state, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// Close gives the folder back.
+func (j *Job) Close() {
+	if j.lock != nil {
+		j.lock.Release()
+		j.lock = nil
+	}
+}
+
+// ErrLost says that the folder is no longer this process's.
+var ErrLost = errors.New("was removed or replaced during the training: nothing more is written there")
+
+// Ours reports why nothing may be written into the folder any more: it, or its
+// lock, is gone, and another process may write there.
+func (j *Job) Ours() error {
+	if _, err := os.Stat(j.Dir); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s %w", j.Dir, ErrLost)
+	}
+	if j.lock.Lost() {
+		return fmt.Errorf("%s %w", filepath.Join(j.Dir, lockFile), ErrLost)
+	}
+	return nil
+}
 
 // Run trains to the end, or until ctx ends; then the window in hand is
 // finished and a checkpoint written. An uninterrupted training and one that
-// was stopped, killed and resumed give the same bits.
+// was stopped, killed and resumed give the same bits. Run opens the folder
+// where Open has not, and then closes it.
 func (j *Job) Run(ctx context.Context) (res Result, err error) {
 	if len(j.Examples) == 0 {
 		return res, errors.New("there are no examples to train on")
 	}
-	if err := os.MkdirAll(j.Dir, 0o777); err != nil {
-		return res, err
+	if j.lock == nil {
+		if _, err := j.Open(); err != nil {
+			return res, err
+		}
+		defer j.Close()
 	}
-	lock, err := filelock.Acquire(filepath.Join(j.Dir, lockFile))
-	if err != nil {
-		return res, err
-	}
-	defer lock.Release()
 	tokens, judged, _ := j.Windows()
 	s, err := NewStepper(j.Tuned, j.Recipe, tokens, judged, j.Keep)
 	if err != nil {
 		return res, err
 	}
-	st, found, err := s.load(j.Dir, j.Identity)
-	if err != nil {
-		return res, err
-	}
-	if !found {
-		st = State{Identity: j.Identity}
+	st := State{Identity: j.Identity}
+	if j.found {
+		st = j.state
+		if err := s.load(j.Dir, st); err != nil {
+			return res, err
+		}
 	}
 	res.Resumed = st.Step
 	log, err := openMetrics(filepath.Join(j.Dir, metricsFile), st.Step)
@@ -107,83 +163,98 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	o := newOrder(len(j.Examples), j.Recipe)
-	watch := watchdog{}
-	before, began := st.Seconds, time.Now()
-	for st.Step < j.Recipe.Steps {
+	before, began, saved := st.Seconds, time.Now(), st.Step
+	checkpoint := func() error {
+		st.Seconds = before + time.Since(began).Seconds()
+		if err := errors.Join(j.Ours(), log.Sync()); err != nil {
+			return err
+		}
+		if err := s.save(j.Dir, st); err != nil {
+			return err
+		}
+		saved = st.Step
+		return j.dropBest(st.BestStep)
+	}
+	for st.Step < j.Recipe.Steps && !j.enough(&st) {
+		if ctx.Err() != nil {
+			if st.Step > saved {
+				err = checkpoint()
+			}
+			res.State = st
+			return res, err
+		}
 		w := o.window(st.Step)
-		var batch []Example
-		var places []int
-		news := News{Steps: j.Recipe.Steps, LR: s.Rate(w.To - 1), Checkpoint: w.Checkpoint}
-		for i := w.From; i < w.To; i++ {
-			at := o.at(i)
-			e := j.Examples[at]
-			e.Key = uint32(i) // dropout differs each time an example comes
-			batch, places = append(batch, e), append(places, at)
-			news.Tokens += len(e.IDs)
-		}
-		var each []float64
-		if w.Applied {
-			each, news.GradNorm, err = s.Window(w.From, batch)
-		} else {
-			each = s.Losses(batch)
-		}
+		news, err := j.window(s, o, w)
 		if err != nil {
-			return res, j.explain(err, places)
-		}
-		for _, l := range each {
-			news.Loss += l / float64(len(each))
-		}
-		if err := watch.look(news.Loss, st.Smoothed, w.To-1); err != nil {
 			return res, err
 		}
 		st.Step, st.Updates = w.To, s.opt.Updates()
-		if st.Smoothed == 0 {
-			st.Smoothed = news.Loss
+		if err := st.watch(news.Loss); err != nil {
+			return res, err
 		}
-		st.Smoothed += smoothing * (news.Loss - st.Smoothed)
-		stop := false
-		if v := j.validate(s, w); v != nil {
-			news.Validation = v
-			if st.Best == nil || *v < *st.Best {
-				st.Best, st.BestStep, st.Worse = v, w.To, 0
-				if err := j.keepBest(); err != nil {
+		if news.Validation, err = j.validate(s, w); err != nil {
+			return res, err
+		}
+		if v := news.Validation; v != nil {
+			if st.Worse++; st.Best == nil || *v < *st.Best {
+				if err := errors.Join(j.Ours(), j.keepBest(w.To)); err != nil {
 					return res, err
 				}
-			} else if st.Worse++; j.Recipe.Patience > 0 && st.Worse >= j.Recipe.Patience {
-				stop = true
+				st.Best, st.BestStep, st.Worse = v, w.To, 0
 			}
 		}
-		st.Seconds = before + time.Since(began).Seconds()
-		news.Step, news.Updates, news.Smoothed, news.Seconds = st.Step, st.Updates, st.Smoothed, st.Seconds
+		news.Checkpoint = news.Checkpoint || j.enough(&st)
+		news.Step, news.Updates, news.Smoothed, news.Seconds = st.Step, st.Updates, st.Smoothed, before+time.Since(began).Seconds()
 		if err := log.add(news); err != nil {
 			return res, err
 		}
-		if j.Tell != nil {
+		if news.Checkpoint {
+			if err := checkpoint(); err != nil {
+				return res, err
+			}
+		}
+		if j.Tell != nil { // a checkpoint is told of when it is there
 			j.Tell(news)
 		}
-		stopped := ctx.Err() != nil
-		if w.Checkpoint || stop || stopped {
-			if lock.Lost() {
-				return res, fmt.Errorf("%s was removed: another process may write here; nothing more is written", filepath.Join(j.Dir, lockFile))
-			}
-			if err := errors.Join(log.Sync(), s.save(j.Dir, st)); err != nil {
-				return res, fmt.Errorf("step %d: %w", st.Step, err)
-			}
-		}
-		if stop {
-			res.State, res.Finished, res.Early = st, true, true
-			return res, j.restoreBest()
-		}
-		if stopped && st.Step < j.Recipe.Steps {
-			res.State = st
-			return res, nil
-		}
 	}
-	res.State, res.Finished = st, true
+	res.State, res.Finished, res.Early = st, true, st.Step < j.Recipe.Steps
 	if st.Best != nil && j.Recipe.Patience > 0 {
-		return res, j.restoreBest()
+		return res, j.restoreBest(st.BestStep)
 	}
 	return res, nil
+}
+
+// enough tells whether validation has not got better for too long.
+func (j *Job) enough(st *State) bool { return j.Recipe.Patience > 0 && st.Worse >= j.Recipe.Patience }
+
+// window takes the values through one window.
+func (j *Job) window(s *Stepper, o *order, w window) (News, error) {
+	news := News{Steps: j.Recipe.Steps, LR: s.Rate(w.To - 1), Checkpoint: w.Checkpoint}
+	var batch []Example
+	var places []int
+	for i := w.From; i < w.To; i++ {
+		at := o.at(i)
+		e := j.Examples[at]
+		e.Key = uint32(i) // dropout differs each time an example comes
+		batch, places = append(batch, e), append(places, at)
+		news.Tokens += len(e.IDs)
+	}
+	var each []float64
+	var err error
+	if w.Applied {
+		each, news.GradNorm, err = s.Window(w.From, batch)
+	} else {
+		each = s.Losses(batch)
+		err = notFinite(w.From, each)
+	}
+	if bad := (*NotFiniteError)(nil); errors.As(err, &bad) && bad.Example >= 0 && places[bad.Example] < len(j.Names) {
+		bad.Example = places[bad.Example]
+		bad.Row = j.Names[bad.Example]
+	}
+	for _, l := range each {
+		news.Loss += l / float64(len(each))
+	}
+	return news, err
 }
 
 // Windows gives the most tokens and judged labels of any window, which a plan
@@ -243,39 +314,12 @@ func (j *Job) Probe(windows int) (secondsPerStep float64, err error) {
 	return time.Since(began).Seconds() / float64(step), nil
 }
 
-// ResumesAt tells the step that Run would go on from, and what keeps it from
-// that.
-func (j *Job) ResumesAt() (int, error) {
-	f, err := weights.Open(filepath.Join(j.Dir, checkpointFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	var st State
-	err = errors.Join(json.Unmarshal([]byte(f.Metadata()["state"]), &st), f.Close())
-	if err == nil && st.Identity != j.Identity {
-		err = ErrOtherTraining
-	}
-	return st.Step, err
-}
-
-// explain names the row behind a loss that is no number.
-func (j *Job) explain(err error, places []int) error {
-	var bad *NotFiniteError
-	if errors.As(err, &bad) && bad.Example >= 0 && places[bad.Example] < len(j.Names) {
-		return fmt.Errorf("%w, row %s (example %d): lower the learning rate, or look at that row; nothing of this window was saved", err, j.Names[places[bad.Example]], places[bad.Example])
-	}
-	return err
-}
-
 // validate gives the mean loss over the validation examples where an
-// evaluation is due behind the window.
-func (j *Job) validate(s *Stepper, w window) *float64 {
+// evaluation is due behind the window; nil where none is.
+func (j *Job) validate(s *Stepper, w window) (*float64, error) {
 	every := j.Recipe.EvalEvery
 	if len(j.Validation) == 0 || every <= 0 || w.To/every == w.From/every && w.To != j.Recipe.Steps {
-		return nil
+		return nil, nil
 	}
 	rows := j.Validation
 	if n := j.Recipe.EvalRows; n > 0 && n < len(rows) {
@@ -283,54 +327,52 @@ func (j *Job) validate(s *Stepper, w window) *float64 {
 	}
 	sum, size := 0.0, j.Recipe.Accumulate
 	for from := 0; from < len(rows); from += size {
-		for _, l := range s.Losses(rows[from:min(from+size, len(rows))]) {
+		for i, l := range s.Losses(rows[from:min(from+size, len(rows))]) {
+			if l-l != 0 {
+				return nil, &NotFiniteError{Step: w.To - 1, Example: -1, Detail: fmt.Sprintf("the loss of validation example %d is %v", from+i, l)}
+			}
 			sum += l
 		}
 	}
 	sum /= float64(len(rows))
-	return &sum
+	return &sum, nil
 }
 
-const bestFile = "best.safetensors"
+// A window's loss is high when it is explode times the smoothed one, and
+// explodeMore above it; explodeWindows of them in a row end a training.
+const (
+	explode        = 4
+	explodeMore    = 5.0
+	explodeWindows = 3
+)
 
-func (j *Job) keepBest() error {
-	return weights.WriteSafetensors(filepath.Join(j.Dir, bestFile), j.Tuned.stored(), nil)
+// ExplodedError says that the loss has left where it was for good.
+type ExplodedError struct {
+	Step         int // micro-batch
+	Loss, Before float64
 }
 
-// restoreBest goes back to the values of the best validation.
-func (j *Job) restoreBest() error {
-	f, err := weights.Open(filepath.Join(j.Dir, bestFile))
-	if err != nil {
-		return err
+// Error tells step and losses.
+func (e *ExplodedError) Error() string {
+	return fmt.Sprintf("step %d: the loss is %.3g where it was %.3g, for %d windows: the training has come apart", e.Step, e.Loss, e.Before, explodeWindows)
+}
+
+// watch enters a window's loss into the smoothed one; it is the watchdog that
+// ends a training which has come apart.
+func (st *State) watch(loss float64) error {
+	if st.Smoothed == 0 {
+		st.Smoothed = loss
 	}
-	defer f.Close()
-	for _, p := range j.Tuned.params {
-		t, err := f.Tensor(p.Name)
-		if err != nil {
-			return err
-		}
-		values, err := t.Floats()
-		if err != nil {
-			return err
-		}
-		j.Tuned.dev.Write(p.Value, values)
-	}
-	return j.Tuned.Refresh()
-}
-
-// watchdog stops a training whose loss has left where it was for good.
-type watchdog struct{ high int }
-
-func (w *watchdog) look(loss, smoothed float64, step int) error {
-	if smoothed > 0 && loss > explode*smoothed && loss > smoothed+explodeMore {
-		w.high++
+	if loss > explode*st.Smoothed && loss > st.Smoothed+explodeMore {
+		st.High++
 	} else {
-		w.high = 0
+		st.High = 0
 	}
-	if w.high < explodeWindows {
-		return nil
+	if st.High >= explodeWindows {
+		return &ExplodedError{Step: st.Step - 1, Loss: loss, Before: st.Smoothed}
 	}
-	return fmt.Errorf("step %d: the loss is %.3g where it was %.3g, for %d windows: the training has come apart; lower the learning rate or lengthen the warm-up", step, loss, smoothed, w.high)
+	st.Smoothed += smoothing * (loss - st.Smoothed)
+	return nil
 }
 
 // metrics is the log of a training, a line a window.

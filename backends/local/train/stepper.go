@@ -41,16 +41,34 @@ func NewStepper(t *Tuned, r *Recipe, tokens, judged int, keep bool) (*Stepper, e
 // Optimiser is the state that a checkpoint keeps beside the values.
 func (s *Stepper) Optimiser() *Optimiser { return s.opt }
 
-// NotFiniteError says that an example's loss, or a gradient, is no number.
+// NotFiniteError says that a loss, a gradient or a value is no finite number.
 // Nothing has been changed by its window.
 type NotFiniteError struct {
-	Step    int // micro-batch
-	Example int // within the window; -1 where it is the gradient
+	Step    int    // micro-batch
+	Example int    // within the window, and from Job.Run on within the job; -1 where it is no single one's
+	Row     string // the example's name; empty where it is not known
 	Detail  string
 }
 
-// Error tells step and detail.
-func (e *NotFiniteError) Error() string { return fmt.Sprintf("step %d: %s", e.Step, e.Detail) }
+// Error tells step, row and detail.
+func (e *NotFiniteError) Error() string {
+	where := ""
+	if e.Row != "" {
+		where = fmt.Sprintf(", row %s (example %d)", e.Row, e.Example)
+	}
+	return fmt.Sprintf("step %d%s: %s", e.Step, where, e.Detail)
+}
+
+// notFinite finds the first loss that is no finite number; first is the step of
+// the first.
+func notFinite(first int, losses []float64) error {
+	for i, l := range losses {
+		if l-l != 0 {
+			return &NotFiniteError{Step: first + i, Example: i, Detail: fmt.Sprintf("the loss is %v", l)}
+		}
+	}
+	return nil
+}
 
 // Window computes the gradients of
 //
@@ -60,27 +78,45 @@ func (e *NotFiniteError) Error() string { return fmt.Sprintf("step %d: %s", e.St
 // micro-batch; first is the number of its first. It gives the mean loss of each
 // example and the norm of the gradients before clipping.
 func (s *Stepper) Window(first int, examples []Example) (losses []float64, norm float64, err error) {
-	b := pack(s.t.model, examples, s.recipe.Seed, func(judged int) float64 {
-		return 1 / (float64(s.recipe.Accumulate) * float64(judged))
-	})
+	b := pack(s.t.model, examples, s.recipe.Seed, s.weight)
 	losses = means(examples, s.pass.Backward(b))
-	for i, l := range losses {
-		if l-l != 0 {
-			s.clear()
-			return losses, 0, &NotFiniteError{Step: first + i, Example: i, Detail: fmt.Sprintf("the loss is %v", l)}
-		}
+	if err := notFinite(first, losses); err != nil {
+		s.clear()
+		return losses, 0, err
 	}
 	last := first + len(examples) - 1
 	if norm, err = s.opt.Step(s.rates.Rate(last)); err != nil {
-		s.clear()
-		return losses, norm, &NotFiniteError{Step: last, Example: -1, Detail: err.Error()}
+		bad := &NotFiniteError{Step: last, Example: s.culprit(examples), Detail: err.Error()}
+		if bad.Example >= 0 {
+			bad.Step = first + bad.Example
+		}
+		return losses, norm, bad
 	}
 	return losses, norm, s.t.Refresh()
+}
+
+// weight is the factor of a judged token's loss in a window's.
+func (s *Stepper) weight(judged int) float64 {
+	return 1 / (float64(s.recipe.Accumulate) * float64(judged))
 }
 
 // Losses gives the mean loss of each example, and changes nothing.
 func (s *Stepper) Losses(examples []Example) []float64 {
 	return means(examples, s.pass.Loss(pack(s.t.model, examples, s.recipe.Seed, func(int) float64 { return 1 })))
+}
+
+// culprit is the first example whose own gradient is not finite; -1 where only
+// that of all together is not. It leaves no gradients.
+func (s *Stepper) culprit(examples []Example) int {
+	defer s.clear()
+	for i := range examples {
+		s.clear()
+		s.pass.Backward(pack(s.t.model, examples[i:i+1], s.recipe.Seed, s.weight))
+		if n, _ := s.opt.norm(); n-n != 0 {
+			return i
+		}
+	}
+	return -1
 }
 
 // clear drops gradients that are not to be used.
