@@ -40,8 +40,9 @@ const workFolder = "training"
 // recipeFile holds the effective recipe beside the adapter.
 const recipeFile = "recipe.json"
 
-// weightsPart is the plan's line that the loaded model corrects.
-const weightsPart = "weights"
+// garbage is how much of it the collector of a training lets lie, but a share
+// of a hundredth at least.
+const garbage = 16 << 20
 
 // Train fine-tunes the backend's model. The model is opened anew, quantised as
 // the recipe says: answering and training do not share weights.
@@ -70,6 +71,9 @@ type training struct {
 	file     *weights.File
 	options  arch.Options
 	tok      engine.Tokenizer
+	dev      kernels.TrainDevice
+	memory   *train.Plan
+	extent   *train.Extent
 	data     *train.Encoded
 	held     *train.Encoded // validation
 	identity string
@@ -89,23 +93,45 @@ func (t *training) run(ctx context.Context) error {
 	if err := t.read(); err != nil {
 		return errors.Join(err, t.close())
 	}
-	plan, err := t.plan()
-	if err != nil {
+	if err := t.device(); err != nil {
 		return errors.Join(err, t.close())
 	}
-	if t.job.PlanOnly && t.file == nil { // there are no weights to time
+	plan, err := t.plan()
+	if t.job.PlanOnly && plan != nil && (err != nil || t.file == nil) {
+		// It does not fit, or there are no weights to time.
 		t.tell(core.TrainNews{Kind: core.PlanNews, Plan: plan})
-		t.tell(core.TrainNews{Kind: core.EndNews, End: &core.TrainEnd{}})
-		return nil
+		if err == nil {
+			t.tell(core.TrainNews{Kind: core.EndNews, End: &core.TrainEnd{}})
+		}
+		return errors.Join(err, t.close())
+	}
+	if err != nil {
+		return errors.Join(err, t.close())
 	}
 	return t.train(ctx, plan)
 }
 
-func (t *training) close() error {
-	if t.file == nil {
-		return nil
+func (t *training) close() (err error) {
+	if t.dev != nil {
+		err = t.dev.Close()
 	}
-	return t.file.Close()
+	if t.file != nil {
+		err = errors.Join(err, t.file.Close())
+	}
+	return err
+}
+
+// device starts what computes.
+func (t *training) device() error {
+	dev, err := device.Open(t.backend.config.Device, t.backend.settings.Threads)
+	if err != nil {
+		return err
+	}
+	var ok bool
+	if t.dev, ok = dev.(kernels.TrainDevice); !ok {
+		return errors.Join(&core.UserError{Where: "--device " + dev.Name(), Message: "this device does not train", Hint: "take --device cpu"}, dev.Close())
+	}
+	return nil
 }
 
 // open reads the recipe and opens the model's files.
@@ -235,52 +261,6 @@ func readRows(path string, h io.Writer) ([]train.Row, error) {
 	return rows, nil
 }
 
-// plan reckons the memory and refuses what does not fit.
-func (t *training) plan() (*core.TrainPlan, error) {
-	r := &t.recipe
-	job := &train.Job{Recipe: r, Examples: t.data.Examples}
-	if t.held != nil {
-		job.Validation = t.held.Examples
-	}
-	tokens, judged, updates := job.Windows()
-	limit := t.job.Memory
-	if limit == 0 {
-		limit = memory.Total() * 9 / 10
-	}
-	m, err := train.PlanOf(t.config, r, t.options, tokens, judged, limit)
-	if err != nil {
-		return nil, &core.UserError{Where: "recipe", Message: err.Error(), Hint: "targets names linear modules of the model, such as q_proj, or all-linear"}
-	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	base := int64(memory.Peak() * 1e6)
-	p := &core.TrainPlan{
-		Recipe: string(text), Examples: len(t.data.Examples), Validation: len(job.Validation),
-		Truncated: t.data.Truncated, Cut: t.data.Cut, Left: t.data.Left, PromptTokens: r.PromptTokens, TotalTokens: r.TotalTokens,
-		Parameters: m.Parameters, Steps: r.Steps, Updates: updates, Recompute: m.Recompute,
-		Memory: []core.MemoryPart{
-			{Name: "program, tokenizer, examples", Bytes: base}, {Name: weightsPart, Bytes: m.Weights},
-			{Name: "adapter and gradients", Bytes: m.Adapter}, {Name: "optimiser", Bytes: m.Optimiser},
-			{Name: "activations", Bytes: m.Activations}, {Name: "logits", Bytes: m.Logits},
-		},
-	}
-	if sketch, err := arch.Sketch(t.config, t.options); err == nil {
-		p.Model = sketch.Parameters()
-	}
-	if total := m.Total() + base; limit > 0 && total > limit {
-		if t.job.PlanOnly {
-			p.Left = append(p.Left, fmt.Sprintf("the plan of %s is over the %s that there are", mib(total), mib(limit)))
-			return p, nil
-		}
-		return nil, &core.UserError{Where: "memory", Message: fmt.Sprintf("the plan needs %s, and %s may be used: weights %s, activations %s, logits %s", mib(total), mib(limit), mib(m.Weights), mib(m.Activations), mib(m.Logits)),
-			Hint: "lower accumulate or total_tokens in the recipe, quantise the base with quant=nf4, or take a smaller model; --dry-run shows the plan"}
-	}
-	p.Batch = t.batch(job)
-	return p, nil
-}
-
 func mib(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
 
 // batch shows the first window: every token, marked where it is judged.
@@ -314,7 +294,7 @@ func (t *training) batch(job *train.Job) []string {
 func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) {
 	j := &train.Job{
 		Dir: filepath.Join(t.job.Out, workFolder), Recipe: &t.recipe, Examples: t.data.Examples, Names: t.data.IDs,
-		Validation: t.held.Examples, Identity: t.identity, Keep: !plan.Recompute, Tell: t.step,
+		Validation: t.held.Examples, Identity: t.identity, Extent: t.extent, Outline: t.memory.Outline, Keep: !plan.Recompute, Tell: t.step,
 	}
 	if !t.job.PlanOnly { // before anything large is loaded
 		st, err := take(ctx, j)
@@ -324,30 +304,16 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 		defer j.Close()
 		plan.Resumed = st.Step
 	}
-	dev, err := device.Open(t.backend.config.Device, t.backend.settings.Threads)
+	// The collector keeps to the plan: left alone it lets garbage grow as large
+	// as everything that lives. What loading leaves behind goes at once.
+	defer debug.SetGCPercent(debug.SetGCPercent(t.percent()))
+	model, err := arch.Build(t.dev, t.config, t.file, t.extent.Longest, t.options)
 	if err != nil {
-		return errors.Join(err, t.close())
+		return errors.Join(&core.UserError{Where: t.path, Message: err.Error()}, t.dev.Close())
 	}
-	trainer, ok := dev.(kernels.TrainDevice)
-	if !ok {
-		return errors.Join(&core.UserError{Where: "--device " + dev.Name(), Message: "this device does not train", Hint: "take --device cpu"}, dev.Close(), t.close())
-	}
-	model, err := arch.Build(dev, t.config, t.file, 0, t.options)
-	if err != nil {
-		return errors.Join(&core.UserError{Where: t.path, Message: err.Error()}, dev.Close())
-	}
-	defer func() { err = errors.Join(err, dev.Close(), model.Close()) }()
-	// What the weights take is known now. The collector keeps to the plan: left
-	// alone it lets garbage grow as large as everything that lives.
-	total := int64(0)
-	for i := range plan.Memory {
-		if m := &plan.Memory[i]; m.Name == weightsPart {
-			m.Bytes = model.Bytes()
-		}
-		total += plan.Memory[i].Bytes
-	}
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(total))
-	tuned, err := train.Fresh(trainer, model, &t.recipe)
+	defer func() { err = errors.Join(err, t.dev.Close(), model.Close()) }()
+	debug.FreeOSMemory()
+	tuned, err := train.Fresh(t.dev, model, &t.recipe)
 	if err != nil {
 		return err
 	}
@@ -383,7 +349,7 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 
 func (t *training) step(n train.News) {
 	s := &core.TrainStep{Step: n.Step, Updates: n.Updates, Loss: n.Loss, Smoothed: n.Smoothed, LR: n.LR, GradNorm: n.GradNorm,
-		Tokens: n.Tokens, Seconds: n.Seconds, Checkpoint: n.Checkpoint, PeakMemory: int64(memory.Peak() * (1 << 20))}
+		Tokens: n.Tokens, Seconds: n.Seconds, Checkpoint: n.Checkpoint, PeakMemory: memory.Peak()}
 	if n.Validation != nil {
 		s.Evaluated, s.Validation = true, *n.Validation
 	}

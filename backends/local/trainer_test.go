@@ -192,11 +192,15 @@ func TestPlanOfShape(t *testing.T) {
 		if n.Plan.Parameters != 3407872 || n.Plan.Model != 7241732096 {
 			t.Errorf("%d parameters of %d", n.Plan.Parameters, n.Plan.Model)
 		}
+		base := int64(0)
 		for _, m := range n.Plan.Memory {
-			// 6.98 G values in 4.127 bits, and twice 131 M in two bytes.
-			if m.Name == "weights" && (m.Bytes < 3.9e9 || m.Bytes > 4.3e9) {
-				t.Errorf("weights of %d bytes", m.Bytes)
+			if m.Name == "weights" || m.Name == "embeddings looked up in the file" {
+				base += m.Bytes
 			}
+		}
+		// 6.98 G values in 4.127 bits, and twice 131 M in two bytes.
+		if base < 4.1e9 || base > 4.15e9 {
+			t.Errorf("weights of %d bytes", base)
 		}
 	}
 }

@@ -118,7 +118,7 @@ func benchRunner(ctx context.Context, out io.Writer, requests, inFlight int, asJ
 		return fmt.Errorf("the cached run asked %d requests again", again-served)
 	}
 	add("the same from the response cache", float64(requests)/cachedTime, "samples/s", "promptfoo: 90")
-	add("peak resident memory, this process and the stub", memory.Peak(), "MB", "promptfoo: 324")
+	add("peak resident memory, this process and the stub", float64(memory.Peak())/(1<<20), "MB", "promptfoo: 324")
 	if mb := children(); mb > 0 {
 		add("peak resident memory, plugin process", mb, "MB", "")
 	}

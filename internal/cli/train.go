@@ -23,6 +23,7 @@ import (
 type trainFlags struct {
 	eval                       evalFlags // those that an evaluation has too
 	file, preset, validation   string
+	memory                     string
 	steps                      int
 	holdout                    float64
 	dryRun, showBatch, another bool
@@ -62,6 +63,7 @@ func newTrain() *cobra.Command {
 	fl.StringArrayVar(&e.set, "set", nil, "a key of the recipe, recipe.KEY=VALUE, or of the task file; repeatable")
 	fl.StringVar(&e.out, "out", "", "folder for the adapter (default: adapters/<task>-<model>)")
 	fl.BoolVar(&f.another, "new", false, "leave a finished adapter as it is and train another, in a folder with a number")
+	fl.StringVar(&f.memory, "memory", "", "most memory that the training may plan with, as 900MiB or 20GiB (default: nine tenths of the machine's, or what is free on the GPU)")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show the plan of memory and time, and train nothing")
 	fl.BoolVar(&f.showBatch, "show-batch", false, "show the tokens of the first batch; those in brackets are learned")
 	fl.BoolVar(&e.json, "json", false, "one JSON object on standard output at the end")
@@ -169,6 +171,9 @@ func (t *trainCommand) prepare(ctx context.Context, args []string) error {
 	var err error
 	if t.job.Recipe, err = training.Recipe(section, recipe, flags); err != nil {
 		return err
+	}
+	if t.job.Memory, err = parseBytes(t.memory); err != nil {
+		return &core.UserError{Where: "--memory " + t.memory, Message: "is no size", Hint: "give a number and a unit, as 900MiB or 20GiB"}
 	}
 	t.job.PlanOnly, t.job.Data, t.job.Validation = t.dryRun, t.file, t.validation
 	if err := t.folder(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -261,6 +262,23 @@ func binary(n int64) string {
 		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 	}
 	return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+}
+
+// parseBytes reads a size as binary writes it; "" is 0.
+func parseBytes(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	for i, unit := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if number, ok := strings.CutSuffix(text, unit); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+			if err == nil && !(n > 0 && n < 1<<20) {
+				err = strconv.ErrRange
+			}
+			return int64(n * float64(int64(1)<<(10*(i+1)))), err
+		}
+	}
+	return 0, strconv.ErrSyntax
 }
 
 func duration(seconds float64) string {

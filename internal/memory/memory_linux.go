@@ -8,17 +8,29 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
-// Peak gives the largest resident size of this process, in MB.
-func Peak() float64 {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+// Peak gives the largest resident size of this process so far, in bytes:
+// pages of files that are mapped, its own code among them, are counted as the
+// system counts them.
+func Peak() int64 { return status("VmHWM") }
+
+// Resident gives the size now.
+func Resident() int64 { return status("VmRSS") }
+
+func status(key string) int64 {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
 		return 0
 	}
-	return float64(u.Maxrss) / 1024
+	kb := int64(0)
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, key+":"); ok {
+			fmt.Sscan(rest, &kb)
+		}
+	}
+	return kb << 10
 }
 
 // WatchChildren looks at this process's children until the function that it

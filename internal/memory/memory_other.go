@@ -5,11 +5,18 @@ package memory
 
 import "runtime"
 
-// Peak gives what the Go heap took from the system, in MB.
-func Peak() float64 {
+// Peak gives what the Go heap took from the system, in bytes.
+func Peak() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return float64(m.Sys) / (1 << 20)
+	return int64(m.Sys)
+}
+
+// Resident gives what it holds now.
+func Resident() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.Sys - m.HeapReleased)
 }
 
 // WatchChildren is known on Linux only.

@@ -85,22 +85,29 @@ type backMemory struct {
 	product                []float32 // [n][w]
 }
 
-func newBackMemory(tokens, dim int, s *scratch) (m backMemory) {
-	up := func(x int) int { return (x + lanes - 1) / lanes * lanes }
-	m.n, m.w = up(tokens), up(dim)
-	parts := []struct {
-		at   *[]float32
-		size int
-	}{
+// backPart is a part of a backMemory and the values that it has.
+type backPart struct {
+	at   *[]float32
+	size int
+}
+
+// parts sets the sizes for a run of so many tokens and tells what it needs.
+func (m *backMemory) parts(tokens, dim int) (parts [13]backPart, total int) {
+	m.n, m.w = padded(tokens), padded(dim)
+	parts = [13]backPart{
 		{&m.keys, m.n * dim}, {&m.values, m.n * dim}, {&m.keyRows, m.w * m.n}, {&m.dk, m.n * m.w}, {&m.dv, m.n * m.w},
 		{&m.queries, backTokens * dim}, {&m.queryRows, m.w * backTokens}, {&m.dyRows, m.w * backTokens},
 		{&m.p, backTokens * m.n}, {&m.ds, backTokens * m.n}, {&m.turnedP, m.n * backTokens}, {&m.turned, m.n * backTokens},
 		{&m.product, max(m.n, backTokens) * m.w},
 	}
-	total := 0
 	for _, p := range parts {
 		total += p.size
 	}
+	return parts, total
+}
+
+func newBackMemory(tokens, dim int, s *scratch) (m backMemory) {
+	parts, total := m.parts(tokens, dim)
 	mem := s.take(total)
 	for _, p := range parts {
 		*p.at, mem = mem[:p.size:p.size], mem[p.size:]

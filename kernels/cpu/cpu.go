@@ -28,7 +28,7 @@ type Device struct {
 	path *path
 	work []scratch // one a thread
 	low  scratch   // an adapter's inner product
-	tall scratch   // the packed operand of WeightGrad
+	tall scratch   // the packed operand of WeightGrad, the decoded one of RowNorms
 	runs *cache    // keys and values of AttentionTrain
 
 	packLimit int64

@@ -31,7 +31,7 @@ func (d *Device) RowNorms(dst kernels.Buffer, p kernels.Prepared, l kernels.LowR
 	if l.A != nil {
 		a := l.A.(*weight)
 		up, rank = l.B.(*weight), a.n
-		down = make([]float32, a.n*a.k)
+		down = d.tall.take(a.n * a.k)
 		a.decode(d.path, down, 0)
 	}
 	d.pool.do(w.n, w.n*w.k > smallWork, func(n, thread int) {

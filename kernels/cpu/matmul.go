@@ -65,9 +65,12 @@ func (d *Device) multiplyDecoded(out, in []float32, rows int, w *weight, e kerne
 		cols := min(width, n-col)
 		wide := (cols + lanes - 1) / lanes * lanes
 		const part = lanes * lineFloats
-		mem := d.work[thread].take(part + width*lineFloats + rows*wide)
+		direct, through := e == kernels.Store && cols == wide, rows*wide
+		if direct {
+			through = 0
+		}
+		mem := d.work[thread].take(part + width*lineFloats + through)
 		lines, panels, sums, stride := mem[:part], mem[part:part+width*lineFloats], mem[part+width*lineFloats:], wide
-		direct := e == kernels.Store && cols == wide
 		if direct {
 			sums, stride = out[col:], n
 		}

@@ -30,11 +30,3 @@ func TestEmulatedDequantise(t *testing.T) {
 	defer d.Close()
 	dequantised(t, d)
 }
-
-// Attention of training on the matrix units, whose fragments the emulation
-// exchanges between the lanes of a warp.
-func TestEmulatedFlash(t *testing.T) {
-	d := Over(emulate.New(), nil)
-	defer d.Close()
-	flashOn(t, d)
-}

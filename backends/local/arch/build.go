@@ -26,7 +26,9 @@ type loader struct {
 	gguf    bool
 	root    string // before layers. in Hugging Face's names
 	modules []Module
+	outline bool  // of shapes: nothing is read but types
 	held    int64 // bytes of weights that are read in place of, or beside, a device's own form
+	row     int64 // bytes of a row of the embedding, where rows are looked up in the file
 	err     error
 }
 
@@ -45,15 +47,12 @@ func (l *loader) build() (*nn.Decoder, error) {
 	}
 	ropes := make([]*nn.Rope, len(c.Ropes))
 	for i, r := range c.Ropes {
-		if l.file == nil {
-			break
-		}
 		long := r.Long
 		if l.context <= r.Switch {
 			long = nil // no sequence is that long
 		}
 		var err error
-		if ropes[i], err = nn.NewRope(l.dev, nn.Angles{Freqs: r.Freqs, Long: long, Scale: r.Scale, Style: r.Style}, l.context); err != nil {
+		if ropes[i], err = l.angles(nn.Angles{Freqs: r.Freqs, Long: long, Scale: r.Scale, Style: r.Style}); err != nil {
 			return nil, fmt.Errorf("rotary table: %w", err)
 		}
 	}
@@ -234,7 +233,7 @@ func (l *loader) weight(at place, n, k int, use kernels.Use) kernels.Prepared {
 		return nil
 	}
 	name, copied := at.file+".weight", false
-	if l.file == nil {
+	if l.outline {
 		return l.sketch(name, n, k, use)
 	}
 	w, err := quant.Load(l.file, name, n, k)
@@ -260,12 +259,7 @@ func (l *loader) weight(at place, n, k int, use kernels.Use) kernels.Prepared {
 	}
 	var p kernels.Prepared
 	if p, l.err = l.dev.Prepare(w, use); l.err == nil {
-		// What products go on reading stays in memory, and so does a copy.
-		reads := kernels.Reads(p)
-		if copied {
-			reads = int64(len(w.Data))
-		}
-		l.held += reads
+		l.count(w, p, copied, use)
 	}
 	if err := l.file.Release(); l.err == nil {
 		l.err = err
@@ -327,8 +321,10 @@ func (l *loader) vector(name string, n int, plus1 bool) kernels.Buffer {
 	if l.err != nil {
 		return nil
 	}
-	if l.file == nil {
-		return outline(n)
+	if l.outline {
+		var b kernels.Buffer
+		b, l.err = l.dev.Alloc(format.F32, n)
+		return b
 	}
 	t, err := l.tensor(name, n)
 	if err != nil {

@@ -25,6 +25,7 @@ type Model struct {
 	dev     kernels.Device
 	file    *weights.File
 	held    int64
+	row     int64
 }
 
 // A Module is a part of a model that an adapter may name.
@@ -141,7 +142,7 @@ func Build(dev kernels.Device, c *Config, f *weights.File, context int, o Option
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load model %s: %w", f.Path(), err), f.Close())
 	}
-	return &Model{Config: c, Decoder: d, Modules: l.modules, dev: dev, file: f, held: l.held}, nil
+	return &Model{Config: c, Decoder: d, Modules: l.modules, dev: dev, file: f, held: l.held, row: l.row}, nil
 }
 
 // Values are a matrix of the model as float32 [N, K], decoded if it is quantised.
@@ -173,6 +174,14 @@ func (m *Model) Bytes() int64 {
 	}
 	return sum
 }
+
+// Held is the part of Bytes that is no memory of the device: weights that are
+// read where they lie in the file, or in a copy.
+func (m *Model) Held() int64 { return m.held }
+
+// TableRow is the bytes of a row of the embedding where rows are looked up in
+// the mapped file; else 0.
+func (m *Model) TableRow() int64 { return m.row }
 
 // LongFrom is the length from which a sequence is a long one, with rotary
 // angles of its own; 0 if there is no such length. A sequence of exactly that

@@ -1,21 +1,35 @@
 package arch
 
 import (
+	"github.com/evalrun/evalrun/backends/local/nn"
+	"github.com/evalrun/evalrun/backends/local/quant"
+	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
-// Sketch is a model of the shape that a config describes, without weights: for
-// plans of memory, before anything is loaded. Its layers cannot compute. Bytes
-// is what the weights would take: two bytes a value, or what the options
-// quantise them to.
+// Sketch is a model of the shape that a config describes, without weights. Its
+// layers cannot compute.
 func Sketch(c *Config, o Options) (*Model, error) {
-	l := &loader{options: o, config: c, context: c.Context, modules: make([]Module, 1)}
+	return Outline(&kernels.Shapes{}, c, nil, 0, o)
+}
+
+// Outline is the model that Build would make of the same, on the outline of a
+// device: for plans of memory, before anything is loaded. Of the file, types are
+// read and no values; f may be nil, weights then count two bytes a value.
+func Outline(dev kernels.Outline, c *Config, f *weights.File, context int, o Options) (*Model, error) {
+	if context == 0 {
+		context = c.Context
+	}
+	l := &loader{options: o, dev: dev, outline: true, file: f, config: c, context: context, gguf: f != nil && f.Meta() != nil, modules: make([]Module, 1)}
 	d, err := l.build()
+	if err == nil && f != nil {
+		err = f.Release()
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Model{Config: c, Decoder: d, Modules: l.modules, held: l.held}, nil
+	return &Model{Config: c, Decoder: d, Modules: l.modules, dev: dev, file: f, held: l.held, row: l.row}, nil
 }
 
 // Parameters counts the values of all modules that a checkpoint holds; a tied
@@ -33,33 +47,57 @@ func (m *Model) Parameters() (n int64) {
 	return n
 }
 
-// sketch counts a weight and gives its shape.
+// sketch is weight of a shape.
 func (l *loader) sketch(name string, n, k int, use kernels.Use) kernels.Prepared {
-	if l.options.Quant.Applies(name) && use == kernels.ForMatMul {
-		l.held += l.options.Quant.Bytes(n, k)
-	} else {
-		l.held += 2 * int64(n) * int64(k)
+	w := kernels.Weight{Name: name, Type: format.BF16, N: n, K: k}
+	if l.file != nil {
+		if w, l.err = quant.Load(l.file, name, n, k); l.err != nil {
+			return nil
+		}
 	}
-	return shaped{n, k}
+	copied := false
+	switch plain := w.Quant == nil && !w.Type.Quantized(); {
+	case plain && l.options.Quant.Applies(name) && use == kernels.ForMatMul:
+		w.Quant = l.options.Quant.Outline(k)
+	case plain:
+		if to := l.options.DType; to != format.Invalid && to != w.Type {
+			w.Type, copied = to, true
+		}
+	}
+	var p kernels.Prepared
+	if p, l.err = l.dev.Prepare(w, use); l.err == nil {
+		l.count(w, p, copied, use)
+	}
+	return p
 }
 
-// shaped is a prepared weight of which there is only the shape.
-type shaped struct{ n, k int }
+// count adds what is held beside a device's own form: what products go on
+// reading stays in memory, and so does a copy. Rows of the embedding that are
+// looked up in the file come in as they are wanted.
+func (l *loader) count(w kernels.Weight, p kernels.Prepared, copied bool, use kernels.Use) {
+	reads := kernels.Reads(p)
+	if copied {
+		reads, _ = w.Type.Bytes(int64(w.N) * int64(w.K))
+	}
+	l.held += reads
+	if reads == 0 && use&kernels.ForEmbed != 0 && w.Quant == nil {
+		l.row, _ = w.Type.Bytes(int64(w.K))
+	}
+}
 
-// Shape is the weight's.
-func (s shaped) Shape() (n, k int) { return s.n, s.k }
-
-// Bytes are counted by the sketch.
-func (s shaped) Bytes() int64 { return 0 }
-
-// outline is a buffer of which there is only the length.
-type outline int
-
-// Type is what values are computed in.
-func (o outline) Type() format.Type { return format.F32 }
-
-// Len is the number of values.
-func (o outline) Len() int { return int(o) }
-
-// Slice is a shorter outline.
-func (o outline) Slice(from, to int) kernels.Buffer { return outline(to - from) }
+// angles is a rotary table, of a sketch without the angles.
+func (l *loader) angles(a nn.Angles) (*nn.Rope, error) {
+	if !l.outline {
+		return nn.NewRope(l.dev, a, l.context)
+	}
+	r := &nn.Rope{Half: len(a.Freqs), Context: l.context, Long: a.Long != nil, Style: a.Style}
+	rows := l.context
+	if r.Long {
+		rows *= 2
+	}
+	var err error
+	if r.Cos, err = l.dev.Alloc(format.F32, rows*r.Half); err == nil {
+		r.Sin, err = l.dev.Alloc(format.F32, rows*r.Half)
+	}
+	return r, err
+}

@@ -87,7 +87,7 @@ type Pass struct {
 	// Scratch.
 	dx, dh, dout                kernels.Buffer // [Rows, Hidden]
 	dq, dk, dv, datt            kernels.Buffer
-	act, dgate, dup             kernels.Buffer // [Rows, MLP]
+	act, dup                    kernels.Buffer // [Rows, MLP]
 	fused                       kernels.Buffer
 	low, dlow                   kernels.Buffer // [Rows, rank]
 	drop                        kernels.Buffer // a dropped input, and gradients of one
@@ -136,19 +136,13 @@ func NewPass(dev kernels.TrainDevice, d *Decoder, t Trained, o PassOptions) (*Pa
 	return p, nil
 }
 
-// PassBytes is the memory that NewPass would take, the logits apart. The
-// decoder's weights may be shapes alone.
-func PassBytes(d *Decoder, t Trained, o PassOptions) (activations, logits int64) {
-	p := &Pass{d: d, t: t, o: o}
-	p.plan(func(n int) kernels.Buffer {
-		activations += 4 * int64(n)
-		return nil
-	})
-	logits = 4 * int64(o.LogitRows) * int64(d.Vocab)
-	if d.LogitCap != 0 {
-		logits *= 2
+// LogitBytes is the part of Bytes that logits take.
+func (p *Pass) LogitBytes() int64 {
+	bytes := 4 * int64(p.o.LogitRows) * int64(p.d.Vocab)
+	if p.d.LogitCap != 0 {
+		bytes *= 2
 	}
-	return activations - logits, logits
+	return bytes
 }
 
 // plan gives every buffer of the pass its size.
@@ -173,37 +167,37 @@ func (p *Pass) plan(alloc func(n int) kernels.Buffer) {
 			c.qRaw, c.kRaw = alloc(o.Rows*wide), alloc(o.Rows*narrow)
 		}
 		c.att, c.lse = alloc(o.Rows*wide), alloc(o.Rows*a.Heads)
+		rows := o.Rows
+		if i == len(d.Blocks)-1 {
+			rows = o.LossRows // see behind
+		}
 		if b.PostAttention.Weight != nil {
-			c.o = alloc(o.Rows * h)
+			c.o = alloc(rows * h)
 		}
-		c.mid = alloc(o.Rows * h)
+		c.mid = alloc(rows * h)
 		if !b.Parallel {
-			c.h2 = alloc(o.Rows * h)
+			c.h2 = alloc(rows * h)
 		}
-		c.up = alloc(o.Rows * s.mlp)
+		c.up = alloc(rows * s.mlp)
 		if b.MLP.Gate.Weight != nil || b.MLP.GateUp.Weight != nil {
-			c.gate = alloc(o.Rows * s.mlp)
+			c.gate = alloc(rows * s.mlp)
 		}
 		if b.PostMLP.Weight != nil {
-			c.m = alloc(o.Rows * h)
+			c.m = alloc(rows * h)
 		}
 	}
 	p.out = alloc(o.LossRows * h)
 	p.dx, p.dh, p.dout = alloc(o.Rows*h), alloc(o.Rows*h), alloc(o.Rows*h)
 	p.dq, p.dk, p.dv, p.datt = alloc(o.Rows*wide), alloc(o.Rows*narrow), alloc(o.Rows*narrow), alloc(o.Rows*wide)
-	p.act, p.dgate, p.dup = alloc(o.Rows*s.mlp), alloc(o.Rows*s.mlp), alloc(o.Rows*s.mlp)
+	p.act, p.dup = alloc(o.Rows*s.mlp), alloc(o.Rows*s.mlp)
 	p.fused = alloc(o.Rows * s.fused)
 	w := p.widths()
 	p.low, p.dlow = alloc(o.Rows*w.rank), alloc(o.Rows*w.rank)
-	if w.dropout {
-		p.drop = alloc(o.Rows * w.in)
-	}
+	p.drop = alloc(o.Rows * w.dropped)
 	if o.BF16 {
-		p.round, p.dround = alloc(o.Rows*max(w.in, w.out)), alloc(o.Rows*w.in)
+		p.round, p.dround = alloc(o.Rows*w.base), alloc(o.Rows*h)
 	}
-	if w.dora {
-		p.z, p.dz, p.column = alloc(o.Rows*w.out), alloc(o.Rows*w.out), alloc(w.out)
-	}
+	p.z, p.dz, p.column = alloc(o.Rows*w.scaled), alloc(o.Rows*w.scaled), alloc(w.scaled)
 	p.state, p.dstate = alloc(o.LossRows*h), alloc(o.LossRows*h)
 	p.logits, p.losses = alloc(o.LogitRows*d.Vocab), alloc(o.LossRows)
 	if d.LogitCap != 0 {
@@ -244,26 +238,31 @@ func (b *Block) linears() []*Linear {
 
 // widths say what scratch the linear layers need.
 type widths struct {
-	in, out, rank int
-	dropout, dora bool
+	base    int // inputs or outputs of a block's layer
+	rank    int
+	dropped int // inputs of a layer with dropout
+	scaled  int // outputs of a layer with DoRA
 }
 
 func (p *Pass) widths() (w widths) {
 	for l, t := range p.t.Linears {
 		n, k := l.Weight.Shape()
-		w.in, w.out = max(w.in, k), max(w.out, n)
 		if t.Pair.A != nil {
 			r, _ := t.Pair.A.Shape()
 			w.rank = max(w.rank, r)
 		}
-		w.dora = w.dora || t.Magnitude != nil
-		w.dropout = w.dropout || t.Dropout != 0
+		if t.Magnitude != nil {
+			w.scaled = max(w.scaled, n)
+		}
+		if t.Dropout != 0 {
+			w.dropped = max(w.dropped, k)
+		}
 	}
 	for i := range p.d.Blocks {
 		for _, l := range p.d.Blocks[i].linears() {
 			if l.Weight != nil {
 				n, k := l.Weight.Shape()
-				w.in, w.out = max(w.in, k), max(w.out, n)
+				w.base = max(w.base, n, k)
 			}
 		}
 	}

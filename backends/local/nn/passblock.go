@@ -137,13 +137,13 @@ func (p *Pass) backward(i int, b *Packed) {
 	p.linearBack(&m.Down, p.dup, p.postBack(&block.PostMLP, c.m, r.n), p.act, r, kernels.Store)
 	switch {
 	case m.GateUp.Weight != nil:
-		dev.GateBack(p.dgate, p.dup, p.dup, c.gate, c.up, r.n*m.Width, m.Act)
-		dev.PutColumns(p.fused, p.dgate, r.n, 2*m.Width, 0, m.Width)
+		dev.GateBack(c.gate, p.dup, p.dup, c.gate, c.up, r.n*m.Width, m.Act)
+		dev.PutColumns(p.fused, c.gate, r.n, 2*m.Width, 0, m.Width)
 		dev.PutColumns(p.fused, p.dup, r.n, 2*m.Width, m.Width, m.Width)
 		p.linearBack(&m.GateUp, p.dh, p.fused, h, r, kernels.Store)
 	case m.Gate.Weight != nil:
-		dev.GateBack(p.dgate, p.dup, p.dup, c.gate, c.up, r.n*m.Width, m.Act)
-		p.linearBack(&m.Gate, p.dh, p.dgate, h, r, kernels.Store)
+		dev.GateBack(c.gate, p.dup, p.dup, c.gate, c.up, r.n*m.Width, m.Act)
+		p.linearBack(&m.Gate, p.dh, c.gate, h, r, kernels.Store)
 		p.linearBack(&m.Up, p.dh, p.dup, h, r, kernels.Add)
 	default:
 		dev.ActivateBack(p.dup, p.dup, c.up, r.n*m.Width, m.Act)

@@ -193,16 +193,14 @@ func (p Policy) Apply(w kernels.Weight, as format.Type) (kernels.Weight, error) 
 	return kernels.Weight{Name: w.Name, N: w.N, K: w.K, Quant: q}, nil
 }
 
-// Bytes is the memory that a weight [n, k] takes once Apply has quantised it.
-func (p Policy) Bytes(n, k int) int64 {
-	values := int64(n) * int64(k)
+// Outline is what Apply makes of a weight with rows of k values, without codes
+// and scales: for plans of memory. It is nil for None.
+func (p Policy) Outline(k int) *format.Quant {
 	switch p {
 	case NF4:
-		q := format.Quant{Kind: format.NF4, Block: Block, Nested: &format.Nested{Block: format.DoubleBlock}}
-		return q.Bytes(values)
+		return &format.Quant{Kind: format.NF4, Block: Block, Nested: &format.Nested{Block: format.DoubleBlock}}
 	case Int8:
-		q := format.Quant{Kind: format.Int8, Block: k}
-		return q.Bytes(values)
+		return &format.Quant{Kind: format.Int8, Block: k}
 	}
-	return 0
+	return nil
 }

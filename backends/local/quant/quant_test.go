@@ -183,7 +183,7 @@ func TestPolicies(t *testing.T) {
 		if err := kernels.CheckWeight(q); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := p.Bytes(w.N, w.K), q.Quant.Bytes(int64(w.N*w.K)); got != want {
+		if got, want := p.Outline(w.K).Bytes(int64(w.N*w.K)), q.Quant.Bytes(int64(w.N*w.K)); got != want {
 			t.Errorf("%s: %d bytes planned, %d taken", name, got, want)
 		}
 		y := make([]float32, len(x))

@@ -1,80 +1,183 @@
 package train
 
 import (
-	"errors"
+	"os"
 
 	"github.com/evalrun/evalrun/backends/local/arch"
-	"github.com/evalrun/evalrun/backends/local/nn"
+	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
-	"github.com/evalrun/evalrun/kernels/format"
 )
 
-// A Plan is the memory that a training takes, in bytes, reckoned from the
-// model's shape before anything is loaded.
+// A Plan is the memory that a training takes, in bytes, known before anything
+// is loaded.
 type Plan struct {
+	// Weights are the base in the form that the device multiplies with, and
+	// what it reads in the checkpoint's own; norms, biases and rotary tables.
 	Weights int64
-	// Adapter is the trained values and their gradients, Optimiser its means.
+	// Table is the pages of the file that hold the embeddings of the examples'
+	// tokens, where the device looks them up there.
+	Table int64
+	// Adapter is the trained values, the form they are multiplied in and their
+	// gradients, Optimiser its means.
 	Adapter, Optimiser  int64
 	Activations, Logits int64
-	Parameters          int64 // trained
+	// Scratch is what the device's operations work in.
+	Scratch    int64
+	Parameters int64 // trained
 	// Recompute says that activations are not held, to fit the limit.
 	Recompute bool
+	// Outline is the device that counted, for Job.Outline
+	Outline kernels.Outline
 }
 
 // Total is all of it.
 func (p *Plan) Total() int64 {
-	return p.Weights + p.Adapter + p.Optimiser + p.Activations + p.Logits
+	return p.Weights + p.Table + p.Adapter + p.Optimiser + p.Activations + p.Logits + p.Scratch
 }
 
-// PlanOf reckons the plan for windows of up to tokens tokens with judged
-// judged labels. Activations are held where limit (0: none) allows it.
-func PlanOf(c *arch.Config, r *Recipe, o arch.Options, tokens, judged int, limit int64) (*Plan, error) {
-	m, err := arch.Sketch(c, o)
+// An Extent is what a training's memory depends on besides recipe and model.
+type Extent struct {
+	// Tokens and Judged are the most of any window, Longest of any example.
+	Tokens, Judged, Longest int
+	Updates                 int
+	// Windows are those that take most, each in its own way.
+	Windows [][]Example
+	ids     map[int32]bool
+}
+
+// largest keeps the windows that have most of something.
+type largest struct {
+	most    [4]int
+	windows [4][]Example
+}
+
+// look measures a window: tokens, judged labels, pages of keys, its longest
+// example.
+func (l *largest) look(examples []Example) {
+	var n [4]int
+	n[0], n[1] = rows(examples)
+	for i := range examples {
+		tokens := len(examples[i].IDs)
+		n[2] += (tokens + kernels.PageTokens - 1) / kernels.PageTokens
+		n[3] = max(n[3], tokens)
+	}
+	for i, x := range n {
+		if x > l.most[i] {
+			l.most[i], l.windows[i] = x, append(l.windows[i][:0], examples...)
+		}
+	}
+}
+
+// Measure goes through all windows of a training and of its validation.
+func (j *Job) Measure() *Extent {
+	x := &Extent{ids: map[int32]bool{}}
+	var l largest
+	var window []Example
+	o := newOrder(len(j.Examples), j.Recipe)
+	for step := 0; step < j.Recipe.Steps; {
+		w := o.window(step)
+		window = window[:0]
+		for i := w.From; i < w.To; i++ {
+			window = append(window, j.Examples[o.at(i)])
+		}
+		l.look(window)
+		if w.Applied {
+			x.Updates++
+		}
+		step = w.To
+	}
+	for from := 0; from < len(j.Validation); from += j.Recipe.Accumulate {
+		l.look(j.Validation[from:min(from+j.Recipe.Accumulate, len(j.Validation))])
+	}
+	x.Tokens, x.Judged, x.Longest, x.Windows = l.most[0], l.most[1], l.most[3], l.windows[:]
+	for _, examples := range [][]Example{j.Examples, j.Validation} {
+		for i := range examples {
+			for _, id := range examples[i].IDs {
+				x.ids[id] = true
+			}
+		}
+	}
+	return x
+}
+
+// around is what the system brings in of a file around a byte that is wanted.
+const around = 64 << 10
+
+// pages is the part of a table in a file that lookups of the examples' tokens
+// bring into memory.
+func (x *Extent) pages(row, rows int64) int64 {
+	if row == 0 {
+		return 0
+	}
+	touched := map[int64]bool{}
+	for id := range x.ids {
+		from := int64(id) * row
+		for at := from / around; at <= (from+row-1)/around; at++ {
+			touched[at] = true
+		}
+	}
+	return min(row*rows+int64(os.Getpagesize()), int64(len(touched))*around)
+}
+
+// PlanOf reckons the plan for windows of x's extent: it takes the trainer's own
+// way over an outline of the device, which counts. f may be nil, for a shape
+// without a checkpoint. Activations are held where limit (0: none) allows it.
+func PlanOf(outline func() kernels.Outline, c *arch.Config, f *weights.File, o arch.Options, r *Recipe, x *Extent, limit int64) (*Plan, error) {
+	p, err := planOf(outline(), c, f, o, r, x, true)
+	if err == nil && limit > 0 && p.Total() > limit {
+		p, err = planOf(outline(), c, f, o, r, x, false)
+	}
+	return p, err
+}
+
+func planOf(dev kernels.Outline, c *arch.Config, f *weights.File, o arch.Options, r *Recipe, x *Extent, keep bool) (*Plan, error) {
+	m, err := arch.Outline(dev, c, f, x.Longest, o)
 	if err != nil {
 		return nil, err
 	}
-	t, err := Fresh(&dry{}, m, r)
+	p := &Plan{Recompute: !keep, Outline: dev}
+	taken := int64(0)
+	since := func() int64 {
+		before := taken
+		taken = dev.Taken()
+		return taken - before
+	}
+	p.Weights = since()
+	if inHost(dev) {
+		p.Weights += m.Held()
+		if p.Table = x.pages(m.TableRow(), int64(c.Vocab)); f == nil { // nor are tokens known
+			p.Table = m.TableRow() * int64(c.Vocab)
+		}
+	}
+	t, err := Fresh(dev, m, r)
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Weights: m.Bytes()}
-	for _, x := range t.params {
-		p.Parameters += int64(x.N)
+	for _, q := range t.params {
+		p.Parameters += int64(q.N)
 	}
-	p.Adapter, p.Optimiser = 8*p.Parameters, 8*p.Parameters
-	pass := nn.PassOptions{Rows: tokens, LossRows: judged, LogitRows: logitRows(c.Vocab, judged), Keep: true, BF16: r.Compute == "bf16"}
-	p.Activations, p.Logits = nn.PassBytes(m.Decoder, t.nn, pass)
-	if limit > 0 && p.Total() > limit {
-		pass.Keep, p.Recompute = false, true
-		p.Activations, p.Logits = nn.PassBytes(m.Decoder, t.nn, pass)
+	p.Optimiser = 8 * p.Parameters
+	p.Adapter = since() - p.Optimiser
+	s, err := NewStepper(t, r, x.Tokens, x.Judged, keep)
+	if err != nil {
+		return nil, err
 	}
+	p.Logits = s.pass.LogitBytes()
+	p.Activations = since() - p.Logits
+	for _, w := range x.Windows {
+		if len(w) == 0 {
+			continue
+		}
+		if _, _, err := s.Window(0, w); err != nil {
+			return nil, err
+		}
+	}
+	p.Scratch = since()
 	return p, nil
 }
 
-// dry is a device that holds nothing: what is asked of it is counted elsewhere.
-type dry struct{ kernels.TrainDevice }
-
-type length int
-
-func (n length) Type() format.Type                 { return format.F32 }
-func (n length) Len() int                          { return int(n) }
-func (n length) Slice(from, to int) kernels.Buffer { return length(to - from) }
-func (dry) Alloc(_ format.Type, n int) (kernels.Buffer, error) {
-	if n < 0 {
-		return nil, errors.New("a negative length")
-	}
-	return length(n), nil
+// inHost tells whether a device computes in the machine's own memory.
+func inHost(dev kernels.Device) bool {
+	_, apart := dev.(interface{ Memory() (free, total int64) })
+	return !apart
 }
-func (dry) Write(kernels.Buffer, []float32)                            {}
-func (dry) Read([]float32, kernels.Buffer)                             {}
-func (dry) Refresh(kernels.Prepared)                                   {}
-func (dry) RowNorms(kernels.Buffer, kernels.Prepared, kernels.LowRank) {}
-func (dry) Divide(dst, x, y kernels.Buffer, n int)                     {}
-func (dry) PrepareTrained(_ kernels.Buffer, n, k int, _ kernels.Use) (kernels.Prepared, error) {
-	return matrix{n, k}, nil
-}
-
-type matrix struct{ n, k int }
-
-func (m matrix) Shape() (n, k int) { return m.n, m.k }
-func (m matrix) Bytes() int64      { return 0 }

@@ -57,6 +57,15 @@ type Encoded struct {
 	Left []string
 }
 
+// Bytes is the memory that the examples take.
+func (e *Encoded) Bytes() (n int64) {
+	const each = 2*24 + 8 + 16 // an Example, and a name
+	for i := range e.Examples {
+		n += each + 4*int64(cap(e.Examples[i].IDs)+cap(e.Examples[i].Labels)) + int64(len(e.IDs[i]))
+	}
+	return n
+}
+
 // Encode makes examples of rows as the recipe says:
 //
 //	prompt ++ target ++ EOS, each tokenised on its own

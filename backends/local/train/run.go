@@ -15,6 +15,7 @@ import (
 
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/internal/filelock"
+	"github.com/evalrun/evalrun/kernels"
 )
 
 // News is what a training tells after each window.
@@ -45,6 +46,11 @@ type Job struct {
 	Validation []Example
 	// Identity is a hash of what must be the same for a checkpoint to go on.
 	Identity string
+	// Extent is what Measure gives of the same examples; nil is found out.
+	Extent *Extent
+	// Outline has counted what the device's operations need, which is taken at
+	// once; nil lets it grow.
+	Outline kernels.Outline
 	// Keep holds all activations of a window.
 	Keep bool
 	// Tell is called after each window.
@@ -144,8 +150,7 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 		}
 		defer j.Close()
 	}
-	tokens, judged, _ := j.Windows()
-	s, err := NewStepper(j.Tuned, j.Recipe, tokens, judged, j.Keep)
+	s, err := j.stepper()
 	if err != nil {
 		return res, err
 	}
@@ -257,25 +262,17 @@ func (j *Job) window(s *Stepper, o *order, w window) (News, error) {
 	return news, err
 }
 
-// Windows gives the most tokens and judged labels of any window, which a plan
-// of memory must hold, and the number of updates.
-func (j *Job) Windows() (tokens, judged, updates int) {
-	o := newOrder(len(j.Examples), j.Recipe)
-	for step := 0; step < j.Recipe.Steps; {
-		w := o.window(step)
-		t, n := 0, 0
-		for i := w.From; i < w.To; i++ {
-			e := &j.Examples[o.at(i)]
-			t, n = t+len(e.IDs), n+e.Judged()
-		}
-		tokens, judged = max(tokens, t), max(judged, n)
-		if w.Applied {
-			updates++
-		}
-		step = w.To
+// stepper plans the memory of the largest window and takes it.
+func (j *Job) stepper() (*Stepper, error) {
+	x := j.Extent
+	if x == nil {
+		x = j.Measure()
 	}
-	t, n := Largest(j.Validation, j.Recipe.Accumulate)
-	return max(tokens, t), max(judged, n), updates
+	s, err := NewStepper(j.Tuned, j.Recipe, x.Tokens, x.Judged, j.Keep)
+	if err != nil || j.Outline == nil {
+		return s, err
+	}
+	return s, j.Tuned.dev.(kernels.Outliner).Reserve(j.Outline)
 }
 
 // FirstWindow numbers the examples of the first window.
@@ -291,8 +288,7 @@ func (j *Job) FirstWindow() []int {
 // Probe times micro-batches of the first windows and changes nothing that
 // stays: the gradients are dropped.
 func (j *Job) Probe(windows int) (secondsPerStep float64, err error) {
-	tokens, judged, _ := j.Windows()
-	s, err := NewStepper(j.Tuned, j.Recipe, tokens, judged, j.Keep)
+	s, err := j.stepper()
 	if err != nil {
 		return 0, err
 	}

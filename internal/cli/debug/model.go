@@ -96,8 +96,8 @@ func each[T any](cmd *cobra.Command, f *modelFlags, answer func(*engine.Engine, 
 	if f.plan {
 		p := e.Plan()
 		const mib = 1 << 20
-		fmt.Fprintf(cmd.ErrOrStderr(), "planned: weights %d MiB, keys and values %d, workspace %d, adapters %d, together %d MiB; peak resident memory %.0f MiB\n",
-			p.WeightBytes/mib, p.KVBytes/mib, p.WorkspaceBytes/mib, p.AdapterBytes/mib, p.Bytes()/mib, memory.Peak())
+		fmt.Fprintf(cmd.ErrOrStderr(), "planned: weights %d MiB, keys and values %d, workspace %d, adapters %d, together %d MiB; peak resident memory %d MiB\n",
+			p.WeightBytes/mib, p.KVBytes/mib, p.WorkspaceBytes/mib, p.AdapterBytes/mib, p.Bytes()/mib, memory.Peak()/mib)
 	}
 	return errors.Join(err, s.Close(), e.Close())
 }

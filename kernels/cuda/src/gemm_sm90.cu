@@ -186,18 +186,4 @@ GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(float *dst, const u
 	}
 }
 
-#else
-
-// A twin to read, for the host's side: a block's 128 by 256 outputs, each summed
-// in the order of k.
-GLOBAL gemmBrain(float *dst, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 addTo) {
-	for (int e = threadX(); e < 128 * 256; e += threads()) {
-		const i64 row = (i64)blockX() * 128 + e / 256, col = (i64)blockY() * 256 + e % 256;
-		if (row >= m || col >= n) continue;
-		float sum = 0;
-		for (i64 i = 0; i < k; i++) sum = fma32(brainFloat(a[row * k + i]), brainFloat(b[col * k + i]), sum);
-		put(dst + row * n + col, sum, addTo, 1.0f);
-	}
-}
-
 #endif

@@ -1,0 +1,133 @@
+package local
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"github.com/evalrun/evalrun/backends/local/arch"
+	"github.com/evalrun/evalrun/backends/local/train"
+	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/memory"
+	"github.com/evalrun/evalrun/kernels"
+)
+
+// plan reckons the memory and refuses what does not fit: the plan then comes
+// with the error.
+func (t *training) plan() (*core.TrainPlan, error) {
+	r := &t.recipe
+	job := &train.Job{Recipe: r, Examples: t.data.Examples}
+	if t.held != nil {
+		job.Validation = t.held.Examples
+	}
+	t.extent = job.Measure()
+	b := t.budget()
+	m, err := train.PlanOf(func() kernels.Outline { return kernels.OutlineOf(t.dev) }, t.config, t.file, t.options, r, t.extent, b.limit-b.base())
+	if err != nil {
+		return nil, &core.UserError{Where: "recipe", Message: err.Error(), Hint: "targets names linear modules of the model, such as q_proj, or all-linear"}
+	}
+	t.memory = m
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	p := &core.TrainPlan{
+		Recipe: string(text), Examples: len(t.data.Examples), Validation: len(job.Validation),
+		Truncated: t.data.Truncated, Cut: t.data.Cut, Left: t.data.Left, PromptTokens: r.PromptTokens, TotalTokens: r.TotalTokens,
+		Parameters: m.Parameters, Steps: r.Steps, Updates: t.extent.Updates, Recompute: m.Recompute,
+	}
+	total := int64(0)
+	part := func(name string, bytes int64) {
+		if bytes > 0 {
+			p.Memory = append(p.Memory, core.MemoryPart{Name: b.prefix + name, Bytes: bytes})
+			total += bytes
+		}
+	}
+	part("program and tokenizer", b.program)
+	part("rows as tokens", b.rows)
+	part("weights", m.Weights)
+	part("embeddings looked up in the file", m.Table)
+	part("adapter and gradients", m.Adapter)
+	part("optimiser", m.Optimiser)
+	part("activations", m.Activations)
+	part("logits", m.Logits)
+	part("scratch of the device", m.Scratch)
+	part("garbage before it is collected", b.garbage(m.Total()))
+	if sketch, err := arch.Sketch(t.config, t.options); err == nil {
+		p.Model = sketch.Parameters()
+	}
+	p.Batch = t.batch(job)
+	if b.limit > 0 && total > b.limit {
+		err := &core.UserError{Where: "memory", Message: fmt.Sprintf("the plan needs %s, and %s %s: weights %s, activations %s, logits %s", mib(total), mib(b.limit), b.where, mib(m.Weights), mib(m.Activations), mib(m.Logits)),
+			Hint: t.smaller(m, total-b.limit)}
+		return p, err
+	}
+	return p, nil
+}
+
+// smaller tells what would take less.
+func (t *training) smaller(m *train.Plan, over int64) string {
+	var ways []string
+	if r := &t.recipe; m.Weights > over && r.Quant == "none" {
+		ways = append(ways, "quantise the base with quant=nf4")
+	}
+	if n := t.recipe.Accumulate; n > 1 {
+		ways = append(ways, fmt.Sprintf("lower accumulate, which is %d", n))
+	}
+	ways = append(ways, fmt.Sprintf("lower total_tokens, the longest example has %d", t.extent.Longest), "take a smaller model or a larger --memory")
+	return strings.Join(ways, "; ")
+}
+
+// budget is what a training takes besides the plan of its device, and what all
+// of it may take.
+type budget struct {
+	program, rows int64
+	limit         int64 // 0 is not known
+	where, prefix string
+	apart         bool // the device has memory of its own, which the plan is of
+}
+
+// budget looks at the process as it is before anything is loaded: its own
+// code, the tokenizer and the rows stay as they are.
+func (t *training) budget() budget {
+	if gpu, ok := t.dev.(interface{ Memory() (free, total int64) }); ok {
+		b := budget{apart: true, prefix: "GPU: ", where: "are free on the GPU"}
+		if b.limit, _ = gpu.Memory(); t.job.Memory > 0 {
+			b.limit, b.where = t.job.Memory, "may be used"
+		}
+		return b
+	}
+	debug.FreeOSMemory() // the text of the rows is not needed any more
+	b := budget{limit: t.job.Memory, where: "may be used"}
+	if b.limit == 0 {
+		b.limit = memory.Total() * 9 / 10
+	}
+	for _, e := range []*train.Encoded{t.data, t.held} {
+		if e != nil {
+			b.rows += e.Bytes()
+		}
+	}
+	b.program = max(0, memory.Resident()+growth-b.rows)
+	return b
+}
+
+// growth is the code and the stacks that come in once a training runs.
+const growth = 4 << 20
+
+// base is what does not depend on the plan of the device.
+func (b *budget) base() int64 { return b.program + b.rows + b.garbage(0) }
+
+func (b *budget) garbage(planned int64) int64 {
+	if b.apart {
+		return 0
+	}
+	return max(garbage, (planned+b.rows)/100)
+}
+
+// percent is the collector's setting for so much garbage.
+func (t *training) percent() int {
+	b := budget{}
+	total := t.memory.Total() + t.data.Bytes()
+	return int(max(1, 100*b.garbage(total)/max(total, 1)))
+}
