@@ -23,8 +23,8 @@ type State struct {
 	Identity string `json:"identity"`
 	// Smoothed is the loss that is shown.
 	Smoothed float64 `json:"smoothed"`
-	// High counts the windows that the watchdog has found too high in a row.
-	High int `json:"high,omitempty"`
+	// Apart counts the windows in a row that had come apart, for the watchdog.
+	Apart int `json:"apart,omitempty"`
 	// Best is the best validation so far and the step it was made at; Worse
 	// counts the evaluations since.
 	Best     *float64 `json:"best,omitempty"`
@@ -135,6 +135,9 @@ func readState(dir, identity string) (st State, found bool, err error) {
 func bestFile(step int) string { return fmt.Sprintf("best-%d.safetensors", step) }
 
 func (j *Job) keepBest(step int) error {
+	if err := j.Ours(); err != nil {
+		return err
+	}
 	return writeSealed(filepath.Join(j.Dir, bestFile(step)), "", j.Tuned.stored())
 }
 

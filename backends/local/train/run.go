@@ -194,7 +194,7 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 			return res, err
 		}
 		st.Step, st.Updates = w.To, s.opt.Updates()
-		if err := st.watch(news.Loss); err != nil {
+		if err := st.watch(news.Loss, news.GradNorm, w.Applied); err != nil {
 			return res, err
 		}
 		if news.Validation, err = j.validate(s, w); err != nil {
@@ -202,7 +202,7 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 		}
 		if v := news.Validation; v != nil {
 			if st.Worse++; st.Best == nil || *v < *st.Best {
-				if err := errors.Join(j.Ours(), j.keepBest(w.To)); err != nil {
+				if err := j.keepBest(w.To); err != nil {
 					return res, err
 				}
 				st.Best, st.BestStep, st.Worse = v, w.To, 0
@@ -334,38 +334,48 @@ func (j *Job) validate(s *Stepper, w window) (*float64, error) {
 	return &sum, nil
 }
 
-// A window's loss is high when it is explode times the smoothed one, and
-// explodeMore above it; explodeWindows of them in a row end a training.
+// A window has come apart when its loss is explode times the smoothed one, and
+// explodeMore above it, or when its gradient is zero though its loss is not:
+// what flows through the model then is too large for float32, and norms make
+// zeroes of it. explodeWindows of them in a row end a training.
 const (
 	explode        = 4
 	explodeMore    = 5.0
 	explodeWindows = 3
+	noLoss         = 1e-3 // a gradient of zero is right below it
 )
 
-// ExplodedError says that the loss has left where it was for good.
+// ExplodedError says that the loss has left where it was for good, or that
+// nothing is learned any more.
 type ExplodedError struct {
 	Step         int // micro-batch
 	Loss, Before float64
+	Vanished     bool // the gradient is zero
 }
 
 // Error tells step and losses.
 func (e *ExplodedError) Error() string {
+	if e.Vanished {
+		return fmt.Sprintf("step %d: the loss is %.3g and the gradient zero, for %d windows: the training has come apart", e.Step, e.Loss, explodeWindows)
+	}
 	return fmt.Sprintf("step %d: the loss is %.3g where it was %.3g, for %d windows: the training has come apart", e.Step, e.Loss, e.Before, explodeWindows)
 }
 
 // watch enters a window's loss into the smoothed one; it is the watchdog that
-// ends a training which has come apart.
-func (st *State) watch(loss float64) error {
+// ends a training which has come apart. norm is that of the gradient, where the
+// window was applied.
+func (st *State) watch(loss, norm float64, applied bool) error {
 	if st.Smoothed == 0 {
 		st.Smoothed = loss
 	}
-	if loss > explode*st.Smoothed && loss > st.Smoothed+explodeMore {
-		st.High++
+	vanished := applied && norm == 0 && loss > noLoss
+	if vanished || loss > explode*st.Smoothed && loss > st.Smoothed+explodeMore {
+		st.Apart++
 	} else {
-		st.High = 0
+		st.Apart = 0
 	}
-	if st.High >= explodeWindows {
-		return &ExplodedError{Step: st.Step - 1, Loss: loss, Before: st.Smoothed}
+	if st.Apart >= explodeWindows {
+		return &ExplodedError{Step: st.Step - 1, Loss: loss, Before: st.Smoothed, Vanished: vanished}
 	}
 	st.Smoothed += smoothing * (loss - st.Smoothed)
 	return nil
