@@ -79,17 +79,28 @@ func source(arg string) (src []byte, name string, err error) {
 		return nil, "", &core.UserError{Where: arg, Message: what, Hint: hint}
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, "", unreadable(arg, err)
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, "", &core.UserError{Where: arg, Message: "is a folder, not a task file", Hint: "name its files: " + filepath.Join(arg, "*.yaml")}
+	}
 	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, "", fmt.Errorf("read task %s: %w", arg, err)
+		return nil, "", unreadable(arg, err)
 	}
 	if len(b) > maxFile {
 		return nil, "", &core.UserError{Where: arg, Message: "larger than 1 MiB, which no task file is", Hint: "rows belong in a data file named under dataset:"}
 	}
 	return b, arg, nil
+}
+
+func unreadable(file string, err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	return &core.UserError{Where: file, Message: "the task file cannot be read", Err: err, Hint: "see who may read it: ls -l " + file}
 }
 
 // Parse reads a task from text. name stands in complaints.

@@ -82,8 +82,12 @@ func (b *backend) load() (*engine.Engine, error) {
 		return nil, &core.UserError{Where: "--model " + path, Message: "no such model folder or file", Hint: "give a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a .gguf file"}
 	}
 	e, err := engine.Load(path, b.settings.Options)
+	var adapter *engine.AdapterError
+	if errors.As(err, &adapter) {
+		return nil, &core.UserError{Where: adapter.Path, Message: "loading the adapter", Err: adapter.Err, Hint: "give a folder with adapter_config.json and adapter_model.safetensors that was trained on this base model"}
+	}
 	if err != nil {
-		return nil, &core.UserError{Where: path, Message: "loading the model", Err: err, Hint: "evalrun reads " + strings.Join(arch.Families(), ", ") + " as safetensors, and adapters as PEFT writes them; docs/backends.md lists the formats"}
+		return nil, &core.UserError{Where: path, Message: "loading the model", Err: err, Hint: "evalrun reads " + strings.Join(arch.Families(), ", ") + " as safetensors; docs/backends.md lists the formats"}
 	}
 	hash, err := fingerprint(path)
 	if err != nil {

@@ -45,7 +45,7 @@ func settingsOf(c core.Config) (settings, error) {
 			}
 			var err error
 			if o.Weights, err = arch.ParseOptions(dtype, quant); err != nil {
-				return o, &core.UserError{Where: where, Message: err.Error()}
+				return o, &core.UserError{Where: where, Message: err.Error(), Hint: "docs/backends.md lists the settings of local models"}
 			}
 		case "overflow":
 			if value != "keep_tail" && value != "error" {
@@ -70,7 +70,7 @@ func settingsOf(c core.Config) (settings, error) {
 			}
 			n, err := strconv.Atoi(value)
 			if err != nil || n < 1 || n > 1<<30 {
-				return o, &core.UserError{Where: where, Message: "not a whole number from 1 up"}
+				return o, &core.UserError{Where: where, Message: "not a whole number from 1 up", Hint: "docs/backends.md lists the settings of local models"}
 			}
 			*dst = n
 		}

@@ -267,7 +267,11 @@ func FolderFile(dir, folder, split string) (string, error) {
 			Hint: "a folder and a split are plain names without .. in them"}
 	}
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return "", &core.UserError{Where: dir, Message: "the data folder is not there",
+		what := "the data folder is not there"
+		if err == nil {
+			what = "is a file, not a data folder"
+		}
+		return "", &core.UserError{Where: dir, Message: what,
 			Hint: "--data DIR wants a folder that holds DIR/<data set>/<split>.jsonl; --data embedded needs none"}
 	}
 	base := filepath.Join(dir, folder)

@@ -20,8 +20,6 @@ func newAdapter() *cobra.Command {
 		Short: "look at adapters, compare, merge and export them",
 		Example: "  evalrun adapter info --help\n" +
 			"  evalrun adapter merge --help",
-		Args: onlySubcommands,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newAdapterInfo(), newAdapterDiff(), newAdapterMerge(), newAdapterExport())
 	return cmd

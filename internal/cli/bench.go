@@ -26,8 +26,6 @@ func newBench() *cobra.Command {
 		Use:     "bench",
 		Short:   "measure this program on this machine",
 		Example: "  evalrun bench runner\n  evalrun bench runner --requests 2000 --json",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var requests, inFlight int
 	var asJSON bool

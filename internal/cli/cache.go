@@ -19,8 +19,6 @@ func newCache() *cobra.Command {
 		Long: "The response cache keeps what services answered, so that no answer is paid for twice.\n" +
 			"It is one file in the user's cache folder, or in $EVALRUN_CACHE.",
 		Example: "  evalrun cache ls\n  evalrun cache prune --older 30d",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use: "ls", Short: "answers, size and cost by model", Args: cobra.NoArgs,

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -149,9 +148,6 @@ func (f *evalFlags) load(args []string) ([]*tasks.File, error) {
 	var files []*tasks.File
 	byName := map[string]string{}
 	for _, a := range args {
-		if info, err := os.Stat(a); err == nil && info.IsDir() {
-			return nil, &core.UserError{Where: a, Message: "is a folder, not a task file", Hint: "name its files: " + filepath.Join(a, "*.yaml")}
-		}
 		file, err := tasks.Load(a, o)
 		var ps tasks.Problems
 		if errors.As(err, &ps) {

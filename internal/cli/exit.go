@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/evalrun/evalrun/core"
@@ -68,6 +69,9 @@ func explain(w io.Writer, err error) int {
 			if p.Hint != "" {
 				fmt.Fprintf(w, "  %s\n", p.Hint)
 			}
+		}
+		if slices.ContainsFunc(problems, func(p tasks.Problem) bool { return p.Hint == "" }) {
+			fmt.Fprintln(w, "  docs/tasks.md says what each key takes")
 		}
 		return code
 	}

@@ -1,12 +1,12 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -22,8 +22,6 @@ func newImport() *cobra.Command {
 		Example: "  evalrun import lora-bakeoff --help\n" +
 			"  evalrun import lora-bakeoff lora_bakeoff --out published\n" +
 			"  git clone https://github.com/EleutherAI/lm-evaluation-harness && evalrun import lm-eval lm-evaluation-harness/lm_eval/tasks/arc",
-		Args: onlySubcommands,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var out string
 	var asJSON bool
@@ -90,24 +88,16 @@ func runImport(w io.Writer, dir, out string, asJSON bool, published func(string)
 	report := []imported{}
 	same := 0
 	for _, b := range list {
-		im := imported{Task: b.Name, From: b.Path, Template: wording(b), SHA256: b.SHA256, Characters: b.Characters, Notes: b.Notes, Problems: []problemJSON{}}
+		im := imported{Task: b.Name, From: b.Path, Template: wording(b), SHA256: b.SHA256, Characters: b.Characters, Notes: b.Notes}
 		if im.Notes == nil {
 			im.Notes = []string{}
 		}
-		found := b.Problems
-		if b.YAML != nil {
-			im.File = filepath.Join(out, b.Name+".yaml")
-			if err := writeNew(im.File, b.YAML); err != nil {
-				var user *core.UserError
-				if !errors.As(err, &user) {
-					return err
-				}
-				found, im.File = append(found, problemsOf(err)...), ""
-			}
+		file, found, err := writeImported(filepath.Join(out, b.Name+".yaml"), b.YAML, writeNew)
+		if err != nil {
+			return err
 		}
-		for _, p := range found {
-			im.Problems = append(im.Problems, problemJSON{Where: p.Where(), Message: p.Message, Hint: p.Hint})
-		}
+		found = slices.Concat(b.Problems, found)
+		im.File, im.Problems = file, problemsJSON(found)
 		if b.Published {
 			same++
 		}
@@ -115,15 +105,7 @@ func runImport(w io.Writer, dir, out string, asJSON bool, published func(string)
 		report = append(report, im)
 	}
 	if asJSON {
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(report); err != nil {
-			return err
-		}
-		if len(problems) > 0 {
-			return &exitError{code: ExitUsage}
-		}
-		return nil
+		return printChecked(w, report, problems)
 	}
 	made := 0
 	for _, im := range report {
@@ -137,6 +119,23 @@ func runImport(w io.Writer, dir, out string, asJSON bool, published func(string)
 		return problems
 	}
 	return nil
+}
+
+// writeImported writes the file of a task that was imported, and gives its path;
+// none where there is no text, or where the file cannot be written, which is a
+// problem of that task alone.
+func writeImported(file string, yaml []byte, write func(string, []byte) error) (string, tasks.Problems, error) {
+	if yaml == nil {
+		return "", nil, nil
+	}
+	err := write(file, yaml)
+	if err == nil {
+		return file, nil, nil
+	}
+	if !errors.As(err, new(*core.UserError)) {
+		return "", nil, err
+	}
+	return "", problemsOf(err), nil
 }
 
 // print writes a task's line: whether its template is the published one, and

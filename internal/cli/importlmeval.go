@@ -1,12 +1,11 @@
 package cli
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -72,21 +71,13 @@ func runImportLMEval(w io.Writer, path, out string, asJSON, force bool) error {
 	report := []lmImported{}
 	made := 0
 	for _, t := range list {
-		im := lmImported{Task: t.Name, From: t.Path, Tags: t.Tags, Groups: t.Groups, Notes: append([]string{}, t.Notes...), Problems: []problemJSON{}}
-		found := t.Problems
-		if t.YAML != nil {
-			im.File = filepath.Join(out, t.Name+".yaml")
-			if err := write(im.File, t.YAML); err != nil {
-				var user *core.UserError
-				if !errors.As(err, &user) {
-					return err
-				}
-				found, im.File = append(found, problemsOf(err)...), ""
-			}
+		im := lmImported{Task: t.Name, From: t.Path, Tags: t.Tags, Groups: t.Groups, Notes: append([]string{}, t.Notes...)}
+		file, found, err := writeImported(filepath.Join(out, t.Name+".yaml"), t.YAML, write)
+		if err != nil {
+			return err
 		}
-		for _, p := range found {
-			im.Problems = append(im.Problems, problemJSON{Where: p.Where(), Message: p.Message, Hint: p.Hint})
-		}
+		found = slices.Concat(t.Problems, found)
+		im.File, im.Problems = file, problemsJSON(found)
 		if im.File != "" {
 			made++
 		}
@@ -101,15 +92,7 @@ func runImportLMEval(w io.Writer, path, out string, asJSON, force bool) error {
 		for _, g := range groups {
 			all.Groups = append(all.Groups, lmGroup{g.Name, g.Path, g.Tasks})
 		}
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(all); err != nil {
-			return err
-		}
-		if len(problems) > 0 {
-			return &exitError{code: ExitUsage}
-		}
-		return nil
+		return printChecked(w, all, problems)
 	}
 	for _, im := range report {
 		where := im.File

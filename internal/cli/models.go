@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/evalrun/evalrun/backends/local/quant"
 	"github.com/evalrun/evalrun/backends/replay"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/nearest"
@@ -47,6 +48,9 @@ func (f *evalFlags) mainModels() ([]modelSpec, error) {
 	if f.quant != "" {
 		if f.backend != "local" {
 			return nil, &core.UserError{Where: "--quant " + f.quant, Message: "only local models can be quantised, and the backend is " + f.backend, Hint: "leave --quant out, or give --backend local"}
+		}
+		if _, err := quant.ParsePolicy(f.quant); err != nil {
+			return nil, &core.UserError{Where: "--quant " + f.quant, Message: "there is no such quantisation", Hint: "one of: " + strings.Join(quant.Policies(), ", ")}
 		}
 		if base.Config.Options == nil {
 			base.Config.Options = map[string]string{}

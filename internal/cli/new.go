@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evalrun/evalrun/core"
-	"github.com/evalrun/evalrun/internal/nearest"
 	"github.com/evalrun/evalrun/tasks"
 )
 
@@ -21,8 +20,6 @@ func newNew() *cobra.Command {
 		Use:     "new",
 		Short:   "write a file to start from",
 		Example: "  evalrun new task sentiment\n  evalrun new decide",
-		Args:    onlySubcommands,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "task NAME",
@@ -36,32 +33,6 @@ func newNew() *cobra.Command {
 	})
 	cmd.AddCommand(newDecideFile())
 	return cmd
-}
-
-// onlySubcommands names the nearest of a verb's own verbs for a mistyped one.
-func onlySubcommands(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	var names []string
-	for _, c := range cmd.Commands() {
-		names = append(names, c.Name())
-	}
-	hint := "one of: " + strings.Join(names, ", ")
-	if near := nearest.Word(args[0], names); near != "" {
-		hint = fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), near)
-	}
-	return &core.UserError{Where: cmd.CommandPath() + " " + args[0], Message: "there is no such verb", Hint: hint}
-}
-
-// exactlyOne asks for one argument and says which.
-func exactlyOne(what, example string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == 1 {
-			return nil
-		}
-		return &core.UserError{Message: fmt.Sprintf("%s takes %s, not %d arguments", cmd.CommandPath(), what, len(args)), Hint: "for example: " + example}
-	}
 }
 
 func runNewTask(w io.Writer, arg string) error {

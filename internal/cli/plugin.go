@@ -63,8 +63,6 @@ func newPlugin() *cobra.Command {
 		Use:     "plugin",
 		Short:   "list the plugins that are found",
 		Example: "  evalrun plugin list\n  EVALRUN_PLUGINS=. evalrun plugin list",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use: "list", Short: "built-in plugins, and evalrun-backend-NAME and evalrun-metric-NAME on PATH",

@@ -91,6 +91,7 @@ func newRoot() *cobra.Command {
 			}
 		}
 	}
+	complete(root)
 	return root
 }
 

@@ -319,20 +319,27 @@ func (v *validation) add(t validated) {
 }
 
 func (v *validation) printJSON(w io.Writer) error {
-	list := func(ps tasks.Problems) []problemJSON {
-		out := make([]problemJSON, len(ps))
-		for i, p := range ps {
-			out[i] = problemJSON{Where: p.Where(), Message: p.Message, Hint: p.Hint}
-		}
-		return out
+	v.Problems, v.Warnings = problemsJSON(v.problems), problemsJSON(v.warnings)
+	return printChecked(w, v, v.problems)
+}
+
+func problemsJSON(ps tasks.Problems) []problemJSON {
+	out := make([]problemJSON, len(ps))
+	for i, p := range ps {
+		out[i] = problemJSON{Where: p.Where(), Message: p.Message, Hint: p.Hint}
 	}
-	v.Problems, v.Warnings = list(v.problems), list(v.warnings)
+	return out
+}
+
+// printChecked prints v as JSON. Problems, which v tells, are the exit code's
+// matter only.
+func printChecked(w io.Writer, v any, problems tasks.Problems) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	if len(v.problems) > 0 {
+	if len(problems) > 0 {
 		return &exitError{code: ExitUsage}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -26,29 +27,49 @@ func (a *adapter) order() int {
 	return a.at
 }
 
+// An AdapterError says why an adapter's folder is not loaded, the model being
+// sound.
+type AdapterError struct {
+	Path string
+	Err  error
+}
+
+// Error gives the place and the reason.
+func (e *AdapterError) Error() string { return "adapter " + e.Path + ": " + e.Err.Error() }
+
+// Unwrap gives the reason.
+func (e *AdapterError) Unwrap() error { return e.Err }
+
 // loadAdapters loads those of the options.
 func (e *Engine) loadAdapters() error {
 	for _, p := range e.opts.Adapters {
-		if p.Name == "" {
-			return fmt.Errorf("adapter %s has no name", p.Path)
+		if err := e.loadAdapter(p); err != nil {
+			return &AdapterError{p.Path, err}
 		}
-		if e.adapters[p.Name] != nil {
-			return fmt.Errorf("two adapters are named %q", p.Name)
-		}
-		file, err := lora.Open(p.Path)
-		if err != nil {
-			return err
-		}
-		a := &adapter{name: p.Name, file: file, at: len(e.adapters) + 1}
-		e.adapters[p.Name] = a // from here on free closes it
-		if a.hash, err = file.Hash(); err != nil {
-			return fmt.Errorf("adapter %s: %w", p.Path, err)
-		}
-		if a.parts, err = e.model.Adapter(file); err != nil {
-			return err
-		}
-		e.plan.AdapterBytes += a.parts.Bytes
 	}
+	return nil
+}
+
+func (e *Engine) loadAdapter(p AdapterPath) error {
+	if p.Name == "" {
+		return errors.New("it has no name")
+	}
+	if e.adapters[p.Name] != nil {
+		return fmt.Errorf("two adapters are named %q", p.Name)
+	}
+	file, err := lora.Open(p.Path)
+	if err != nil {
+		return err
+	}
+	a := &adapter{name: p.Name, file: file, at: len(e.adapters) + 1}
+	e.adapters[p.Name] = a // from here on free closes it
+	if a.hash, err = file.Hash(); err != nil {
+		return err
+	}
+	if a.parts, err = e.model.Adapter(file); err != nil {
+		return err
+	}
+	e.plan.AdapterBytes += a.parts.Bytes
 	return nil
 }
 

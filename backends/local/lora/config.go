@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/evalrun/evalrun/backends/local/weights"
 )
@@ -221,8 +222,11 @@ type Adapter struct {
 // Open opens an adapter's folder. Close it.
 func Open(dir string) (*Adapter, error) {
 	text, err := os.ReadFile(filepath.Join(dir, configFile))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, fmt.Errorf("there is no %s", filepath.Join(dir, configFile))
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open adapter: %w", err)
+		return nil, err
 	}
 	c, err := ParseConfig(text)
 	if err != nil {
@@ -236,7 +240,7 @@ func Open(dir string) (*Adapter, error) {
 	}
 	f, err := weights.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("open adapter: %w", err)
+		return nil, err
 	}
 	return &Adapter{Path: dir, Config: c, Text: text, file: f}, nil
 }

@@ -18,8 +18,6 @@ func Command(further ...*cobra.Command) *cobra.Command {
 		Long: "Each window calls the code that the product runs. It reads JSON lines from standard input\n" +
 			"(or --in FILE) and writes a JSON line for each; a number that JSON lacks is \"NaN\",\n" +
 			"\"Infinity\" or \"-Infinity\". docs/debug.md has the shapes.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, args []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(windows()...)
 	cmd.AddCommand(further...)
