@@ -18,6 +18,12 @@ const (
 	kindInt8
 )
 
+// plainKinds are the kinds of values that lie as they are.
+var plainKinds = map[format.Type]int{format.F32: kindF32, format.F16: kindF16, format.BF16: kindBF16}
+
+// weightArgs is the number of parameters of WEIGHT in src/weight.h.
+const weightArgs = 12
+
 // weight lies on the device as the checkpoint has it, where kernels know its
 // format, and as float32 where they do not (GGUF's blocks).
 type weight struct {
@@ -63,7 +69,7 @@ func (d *Device) Prepare(w kernels.Weight, _ kernels.Use) (kernels.Prepared, err
 	case w.Quant != nil:
 		err = d.prepareQuant(p, w.Quant)
 	case w.Type == format.F32 || w.Type == format.F16 || w.Type == format.BF16:
-		p.kind = map[format.Type]int{format.F32: kindF32, format.F16: kindF16, format.BF16: kindBF16}[w.Type]
+		p.kind = plainKinds[w.Type]
 		size, _ := w.Type.Bytes(int64(w.N) * int64(w.K))
 		err = d.preparePlain(p, w.Data[:size])
 	default:
@@ -163,7 +169,7 @@ func (d *Device) prepareQuant(p *weight, q *format.Quant) error {
 	} else if absmax, err = floats(q.Absmax[begin:end]); err != nil {
 		return err
 	}
-	round := map[format.Type]int{format.F32: kindF32, format.F16: kindF16, format.BF16: kindBF16}[q.Round]
+	round := plainKinds[q.Round]
 	p.round = round
 	p.args = []uint64{data, mapAt, absmax, nestedCodes, nestedMap, num(q.Block), num(power(q.Block)), num(block2), num(power(block2)), num(first), real32(offset), num(round)}
 	// A piece must lie in one block, at a multiple of 16 bytes.
