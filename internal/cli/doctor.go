@@ -119,7 +119,11 @@ func cudaState() string {
 	}
 	defer g.Close()
 	free, total := g.Memory()
-	return fmt.Sprintf("the default device is %s, %d of %d MiB free; docs/cuda.md has its figures", g.Description(), free>>20, total>>20)
+	state := fmt.Sprintf("the default device is %s, %d of %d MiB free; docs/cuda.md has its figures", g.Description(), free>>20, total>>20)
+	if err := g.TryGraphs(); err != nil {
+		state += fmt.Sprintf("; kernels start one by one, which decodes slower: %v", err)
+	}
+	return state
 }
 
 // measure fills in ceilings and rates.

@@ -63,18 +63,16 @@ func (d *Device) dequantise(at uint64, w *weight) {
 // matrix of bfloat16 [rows, cols] at an address to it, box rows at a time.
 type tensorMapper interface {
 	TensorMap(at uint64, rows, cols, box int) ([32]int32, error)
-	// Processors is the number of multiprocessors.
-	Processors() int
 }
 
 // gemmBrain is dst [m, n] = a [m, k] · bᵀ, b [n, k], both bfloat16.
 func (d *Device) gemmBrain(dst, a, b uint64, m, n, k int, e kernels.Epilogue) {
 	x, y := (m+brainRows-1)/brainRows, (n+brainCols-1)/brainCols
-	if unit, ok := d.driver.(tensorMapper); ok && !d.copies {
+	if unit := d.unit; unit != nil && !d.copies {
 		ma, errA := unit.TensorMap(a, m, k, brainRows)
 		mb, errB := unit.TensorMap(b, n, k, brainCols)
 		if errA == nil && errB == nil {
-			d.launch("gemmBrainTiles", min(x*y, unit.Processors()), 1, 288, brainShared, dst, d.table(append(ma[:], mb[:]...)), num(m), num(n), num(k), add(e))
+			d.launch("gemmBrainTiles", min(x*y, d.driver.Processors()), 1, 288, brainShared, dst, d.table(append(ma[:], mb[:]...)), num(m), num(n), num(k), add(e))
 			return
 		}
 	}

@@ -19,7 +19,9 @@ import (
 
 // Device computes on one GPU. All its work goes through one stream.
 type Device struct {
-	driver Driver
+	driver Driver // steps
+	steps  *steps
+	unit   tensorMapper // nil where there is none
 	heap   heap
 	found  map[string]uintptr
 	tables []table
@@ -40,7 +42,11 @@ func Over(driver Driver, failed func(*Fault)) *Device {
 	if failed == nil {
 		failed = func(f *Fault) { panic(f) }
 	}
-	return &Device{driver: driver, heap: heap{driver: driver, free: map[int64][]uint64{}}, found: map[string]uintptr{}, failed: failed}
+	s := &steps{Driver: driver}
+	d := &Device{driver: s, steps: s, heap: heap{driver: s, free: map[int64][]uint64{}}, found: map[string]uintptr{}, failed: failed}
+	s.graphs, _ = driver.(grapher)
+	d.unit, _ = driver.(tensorMapper)
+	return d
 }
 
 // Name is "cuda", or "cuda-bf16" after Brain.
@@ -65,6 +71,12 @@ func (d *Device) Sync() { d.check("wait", d.driver.Sync()) }
 
 // Close gives all memory back.
 func (d *Device) Close() error {
+	for _, g := range d.steps.kept {
+		if g.handle != 0 {
+			d.steps.graphs.GraphFree(g.handle)
+		}
+	}
+	d.steps.kept = nil
 	d.heap.mu.Lock()
 	d.heap.free = nil
 	d.heap.mu.Unlock()

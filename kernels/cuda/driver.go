@@ -14,6 +14,10 @@ var ErrNotBuilt = errors.New("this build has no CUDA in it: make cuda builds eva
 type Driver interface {
 	// Name is the processor's.
 	Name() string
+	// Processors is the number of multiprocessors, Shared the bytes of memory that
+	// a block may share.
+	Processors() int
+	Shared() int
 	// Memory tells the free and the whole memory in bytes.
 	Memory() (free, total int64)
 	Alloc(bytes int64) (uint64, error)

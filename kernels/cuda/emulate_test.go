@@ -3,10 +3,12 @@
 package cuda
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/cuda/emulate"
+	"github.com/evalrun/evalrun/kernels/format"
 	"github.com/evalrun/evalrun/kernels/kerneltest"
 )
 
@@ -29,4 +31,68 @@ func TestEmulatedDequantise(t *testing.T) {
 	d := Over(emulate.New(), nil)
 	defer d.Close()
 	dequantised(t, d)
+}
+
+func TestEmulatedOneRow(t *testing.T) {
+	d := Over(emulate.New(), nil)
+	defer d.Close()
+	oneRows(t, d)
+}
+
+// Decoding steps become graphs, and what differs between tokens changes few of
+// their parameters.
+func TestEmulatedGraphs(t *testing.T) {
+	machine := emulate.New()
+	d := Over(machine, nil)
+	defer d.Close()
+	a, _ := d.Alloc(format.F32, 64)
+	x, cosine := on(a, 64, "a"), a.Slice(0, 32)
+	for step := range 10 {
+		d.Together(func() {
+			for range 3 {
+				d.Rope(a, 2, 16, cosine, cosine, 8, []int32{int32(step % 4), 1}, kernels.RopeHalves)
+				d.Add(a, a, 64)
+			}
+		})
+	}
+	if c, why := d.Steps(); c != (StepCounts{Graphs: 9, Single: 6}) || why != nil {
+		t.Errorf("%+v, %v: want 9 steps as graphs, nothing set in them, and 6 kernels one by one", c, why)
+	}
+	if err := d.TryGraphs(); err != nil {
+		t.Error(err)
+	}
+	// Another buffer is another parameter.
+	b, _ := d.Alloc(format.F32, 64)
+	d.Together(func() {
+		for i := range 3 {
+			d.Rope(a, 2, 16, cosine, cosine, 8, []int32{2, 1}, kernels.RopeHalves)
+			d.Add([]kernels.Buffer{a, b, a}[i], a, 64)
+		}
+	})
+	if c, _ := d.Steps(); c.Set != 1 || c.Graphs != 11 {
+		t.Errorf("%+v: want one kernel's parameters set", c)
+	}
+	if on(a, 64, "a") != x {
+		t.Error("a moved")
+	}
+}
+
+// Where a driver keeps no graphs, steps run kernel by kernel, with the same bits.
+func TestEmulatedWithoutGraphs(t *testing.T) {
+	machine := emulate.New()
+	machine.NoGraphs = errors.New("no graphs today")
+	d := Over(machine, nil)
+	defer d.Close()
+	a, _ := d.Alloc(format.F32, 4)
+	for range 5 {
+		d.Together(func() { d.Fill(a, 4, 2); d.Add(a, a, 4) })
+	}
+	got := make([]float32, 4)
+	d.Read(got, a)
+	if err := d.TryGraphs(); !errors.Is(err, machine.NoGraphs) {
+		t.Errorf("why there are no graphs: %v", err)
+	}
+	if c, why := d.Steps(); c.Graphs != 0 || !errors.Is(why, machine.NoGraphs) || got[3] != 4 {
+		t.Errorf("%+v, %v, value %g", c, why, got[3])
+	}
 }

@@ -44,6 +44,12 @@ func TestDequantise(t *testing.T) {
 	dequantised(t, d)
 }
 
+func TestOneRow(t *testing.T) {
+	d := openGPU(t)
+	defer d.Close()
+	oneRows(t, d)
+}
+
 // Products of bfloat16 values: against the exact ones of the rounded operands,
 // in shapes that fill no tile, and a row the same alone.
 func TestBrain(t *testing.T) {
@@ -222,6 +228,7 @@ type mistral struct {
 	x, h, qs, ks, vs, a, b kernels.Buffer
 	logits                 kernels.Buffer
 	bytes                  int64
+	single                 bool // kernel by kernel, without graphs
 }
 
 const (
@@ -276,24 +283,31 @@ func (m *mistral) step(spans []kernels.Span, logits []float32) {
 	for i, s := range spans {
 		pos[i] = int32(s.Pos)
 	}
-	for l := range layers {
+	work := func() {
+		for l := range layers {
+			d.RMSNorm(m.h, m.x, m.norm, rows, 1e-5)
+			d.MatMul(m.qs, m.h, rows, m.q[l], kernels.Store)
+			d.MatMul(m.ks, m.h, rows, m.k[l], kernels.Store)
+			d.MatMul(m.vs, m.h, rows, m.v[l], kernels.Store)
+			d.Rope(m.qs, heads, dim, m.cos, m.sin, dim/2, pos, kernels.RopeHalves)
+			d.Rope(m.ks, kvHeads, dim, m.cos, m.sin, dim/2, pos, kernels.RopeHalves)
+			d.StoreKV(m.caches[l], m.ks.Slice(0, rows*kvHeads*dim), m.vs.Slice(0, rows*kvHeads*dim), spans)
+			d.Attention(m.h, m.qs.Slice(0, rows*width), m.caches[l], spans, heads, kernels.AttentionOptions{Scale: 0.088})
+			d.MatMul(m.x, m.h, rows, m.o[l], kernels.Add)
+			d.RMSNorm(m.h, m.x, m.norm, rows, 1e-5)
+			d.MatMul(m.a, m.h, rows, m.gate[l], kernels.Store)
+			d.MatMul(m.b, m.h, rows, m.up[l], kernels.Store)
+			d.Gate(m.a, m.a, m.b, rows*inner, kernels.SiLU)
+			d.MatMul(m.x, m.a, rows, m.down[l], kernels.Add)
+		}
 		d.RMSNorm(m.h, m.x, m.norm, rows, 1e-5)
-		d.MatMul(m.qs, m.h, rows, m.q[l], kernels.Store)
-		d.MatMul(m.ks, m.h, rows, m.k[l], kernels.Store)
-		d.MatMul(m.vs, m.h, rows, m.v[l], kernels.Store)
-		d.Rope(m.qs, heads, dim, m.cos, m.sin, dim/2, pos, kernels.RopeHalves)
-		d.Rope(m.ks, kvHeads, dim, m.cos, m.sin, dim/2, pos, kernels.RopeHalves)
-		d.StoreKV(m.caches[l], m.ks.Slice(0, rows*kvHeads*dim), m.vs.Slice(0, rows*kvHeads*dim), spans)
-		d.Attention(m.h, m.qs.Slice(0, rows*width), m.caches[l], spans, heads, kernels.AttentionOptions{Scale: 0.088})
-		d.MatMul(m.x, m.h, rows, m.o[l], kernels.Add)
-		d.RMSNorm(m.h, m.x, m.norm, rows, 1e-5)
-		d.MatMul(m.a, m.h, rows, m.gate[l], kernels.Store)
-		d.MatMul(m.b, m.h, rows, m.up[l], kernels.Store)
-		d.Gate(m.a, m.a, m.b, rows*inner, kernels.SiLU)
-		d.MatMul(m.x, m.a, rows, m.down[l], kernels.Add)
+		d.MatMul(m.logits, m.h, rows, m.head, kernels.Store)
 	}
-	d.RMSNorm(m.h, m.x, m.norm, rows, 1e-5)
-	d.MatMul(m.logits, m.h, rows, m.head, kernels.Store)
+	if m.single {
+		work()
+	} else {
+		d.Together(work)
+	}
 	d.Read(logits, m.logits)
 }
 
@@ -305,8 +319,12 @@ func BenchmarkDecode(b *testing.B) {
 	const pos = 200
 	each := pos/kernels.PageTokens + 1
 	m := newMistral(b, d, 50*each)
-	for _, rows := range []int{1, 8, 50} {
-		b.Run(fmt.Sprint(rows), func(b *testing.B) {
+	for _, rows := range []int{1, 8, 50, -1} {
+		name := fmt.Sprint(rows)
+		if m.single = rows < 0; m.single {
+			rows, name = 1, "1 without graphs"
+		}
+		b.Run(name, func(b *testing.B) {
 			var spans []kernels.Span
 			for i := range rows {
 				s := kernels.Span{Row: i, N: 1, Pos: pos}
@@ -329,27 +347,23 @@ func BenchmarkGEMV(b *testing.B) {
 	defer d.Close()
 	for _, s := range [][2]int{{4096, 4096}, {1024, 4096}, {14336, 4096}, {4096, 14336}} {
 		w := nf4(b, s[0], s[1], format.BF16)
-		for _, blocks := range []int{2, 3, 4} {
-			b.Run(fmt.Sprint(s, blocks), func(b *testing.B) {
-				defer func(n int) { codeBlocks = n }(codeBlocks)
-				codeBlocks = blocks
-				var ps []kernels.Prepared // more than the cache holds
-				for bytes := int64(0); bytes < 200<<20; bytes += ps[0].Bytes() {
-					p, err := d.Prepare(w, kernels.ForMatMul)
-					if err != nil {
-						b.Fatal(err)
-					}
-					ps = append(ps, p)
+		b.Run(fmt.Sprint(s), func(b *testing.B) {
+			var ps []kernels.Prepared // more than the cache holds
+			for bytes := int64(0); bytes < 200<<20; bytes += ps[0].Bytes() {
+				p, err := d.Prepare(w, kernels.ForMatMul)
+				if err != nil {
+					b.Fatal(err)
 				}
-				x, _ := d.Alloc(format.F32, s[1])
-				y, _ := d.Alloc(format.F32, s[0])
-				i := 0
-				timed(b, d, float64(w.Quant.Bytes(int64(s[0]*s[1]))), peakBytes, "TB/s", func() {
-					d.MatMul(y, x, 1, ps[i%len(ps)], kernels.Store)
-					i++
-				})
+				ps = append(ps, p)
+			}
+			x, _ := d.Alloc(format.F32, s[1])
+			y, _ := d.Alloc(format.F32, s[0])
+			i := 0
+			timed(b, d, float64(w.Quant.Bytes(int64(s[0]*s[1]))), peakBytes, "TB/s", func() {
+				d.MatMul(y, x, 1, ps[i%len(ps)], kernels.Store)
+				i++
 			})
-		}
+		})
 	}
 }
 

@@ -32,13 +32,7 @@ func (d *Device) multiply(dst, x uint64, rows int, w *weight, e kernels.Epilogue
 			append([]uint64{dst, x, num(rows), num(w.n), num(w.k), add(e), real32(scale), wide}, w.args...)...)
 		return
 	}
-	if shared := w.k / piece * 36 * 4; rows == 1 && w.kind == kindCode4 && w.wide && x%16 == 0 && shared <= codeShared {
-		name := "gemvCodePlain"
-		if w.round == kindBF16 {
-			name = "gemvCodeBrain"
-		}
-		d.launch(name, min((w.n+7)/8, codeBlocks*132), 1, 256, shared,
-			append([]uint64{dst, x, 1, num(w.n), num(w.k), add(e), real32(scale), wide}, w.args...)...)
+	if rows == 1 && d.oneRow(dst, x, w, e, scale) {
 		return
 	}
 	for rows > 0 {
@@ -57,12 +51,6 @@ func (d *Device) multiply(dst, x uint64, rows int, w *weight, e kernels.Epilogue
 		dst, x, rows = dst+4*uint64(take*w.n), x+4*uint64(take*w.k), rows-take
 	}
 }
-
-// The product of one row with 4-bit codes keeps x in shared memory, at most so
-// many bytes of it, in so many blocks a processor of the GPU. They change no bit.
-const codeShared = 96 << 10
-
-var codeBlocks = 2
 
 func (d *Device) Embed(dst kernels.Buffer, table kernels.Prepared, ids []int32) {
 	w := table.(*weight)

@@ -263,6 +263,9 @@ type table struct {
 const tables = 16
 
 func (d *Device) table(values []int32) uint64 {
+	if at, ok := d.stepTable(values); ok {
+		return at
+	}
 	for _, t := range d.tables {
 		if slices.Equal(t.values, values) {
 			return t.mem.at

@@ -24,6 +24,8 @@ func newFake(limit int64) *fake {
 
 func (*fake) Name() string                                 { return "fake" }
 func (f *fake) Memory() (int64, int64)                     { return f.limit - f.used, f.limit }
+func (*fake) Processors() int                              { return 132 }
+func (*fake) Shared() int                                  { return 227 << 10 }
 func (*fake) Sync() error                                  { return nil }
 func (*fake) Close() error                                 { return nil }
 func (*fake) Clear(uint64, int64) error                    { return nil }

@@ -51,9 +51,12 @@ static CUresult wait(CUcontext ctx, CUstream s) {
 	CUresult r = enter(ctx);
 	return r ? r : cuStreamSynchronize(s);
 }
+static CUresult allow(CUcontext ctx, CUfunction f, unsigned shared) {
+	CUresult r = enter(ctx);
+	return r ? r : cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared);
+}
 static CUresult launch(CUcontext ctx, CUstream s, CUfunction f, unsigned x, unsigned y, unsigned threads, unsigned shared, void *args, size_t size) {
 	CUresult r = enter(ctx);
-	if (!r && shared > 48 << 10) r = cuFuncSetAttribute(f, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared);
 	if (r) return r;
 	void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, args, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
 	return cuLaunchKernel(f, x, y, 1, threads, 1, 1, shared, s, 0, extra);
@@ -104,8 +107,10 @@ type gpu struct {
 	name    string
 	sources map[string]string // the PTX file of each kernel
 	modules map[string]cu.Module
+	allowed map[uintptr]int // shared memory beyond 48 KiB that a kernel may take
+	graphs  map[uintptr]*graphOf
 
-	processors int
+	processors, shared int
 }
 
 // Open starts the device on a GPU; failed is as for Over.
@@ -120,7 +125,7 @@ func Open(ordinal int, failed func(*Fault)) (*Device, error) {
 	if ordinal < 0 || ordinal >= count {
 		return nil, fmt.Errorf("there is no GPU %d, there are %d", ordinal, count)
 	}
-	g := &gpu{device: cu.Device(ordinal), sources: map[string]string{}, modules: map[string]cu.Module{}}
+	g := &gpu{device: cu.Device(ordinal), sources: map[string]string{}, modules: map[string]cu.Module{}, allowed: map[uintptr]int{}, graphs: map[uintptr]*graphOf{}}
 	name, err := g.device.Name()
 	if err != nil {
 		return nil, fmt.Errorf("name of GPU %d: %w", ordinal, err)
@@ -135,6 +140,9 @@ func Open(ordinal int, failed func(*Fault)) (*Device, error) {
 	}
 	if g.processors, err = g.device.Attribute(cu.MultiprocessorCount); err != nil {
 		return nil, fmt.Errorf("processors of GPU %d: %w", ordinal, err)
+	}
+	if g.shared, err = g.device.Attribute(cu.DeviceAttribute(C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)); err != nil {
+		return nil, fmt.Errorf("shared memory of GPU %d: %w", ordinal, err)
 	}
 	if g.ctx, err = g.device.RetainPrimaryCtx(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", g.name, err)
@@ -246,7 +254,20 @@ func (g *gpu) Function(name string) (uintptr, error) {
 	return *(*uintptr)(unsafe.Pointer(&f)), err
 }
 
+// allow lets a kernel take so much shared memory; never less than before, since a
+// graph may hold it with more.
+func (g *gpu) allow(f uintptr, shared int) error {
+	if shared <= 48<<10 || shared <= g.allowed[f] {
+		return nil
+	}
+	g.allowed[f] = shared
+	return result(C.allow(g.context(), *(*C.CUfunction)(unsafe.Pointer(&f)), C.uint(shared)))
+}
+
 func (g *gpu) Launch(f uintptr, gridX, gridY, threads, shared int, args []uint64) error {
+	if err := g.allow(f, shared); err != nil {
+		return err
+	}
 	return result(C.launch(g.context(), g.stream, *(*C.CUfunction)(unsafe.Pointer(&f)), C.uint(gridX), C.uint(gridY), C.uint(threads), C.uint(shared),
 		unsafe.Pointer(unsafe.SliceData(args)), C.size_t(8*len(args))))
 }
@@ -259,6 +280,7 @@ func (g *gpu) TensorMap(at uint64, rows, cols, box int) (m [32]int32, err error)
 }
 
 func (g *gpu) Processors() int { return g.processors }
+func (g *gpu) Shared() int     { return g.shared }
 
 func (g *gpu) Sync() error { return result(C.wait(g.context(), g.stream)) }
 

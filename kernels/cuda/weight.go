@@ -36,6 +36,7 @@ type weight struct {
 	source kernels.Buffer // of a trained one
 	wide   bool           // whole pieces of 32 values may be read at once
 	words  bool           // 4-bit codes in whole words of 8 within a block
+	short  bool           // blocks of powers of two, codes counted in 32 bits
 }
 
 func (w *weight) Shape() (n, k int) { return w.n, w.k }
@@ -174,6 +175,7 @@ func (d *Device) prepareQuant(p *weight, q *format.Quant) error {
 	p.args = []uint64{data, mapAt, absmax, nestedCodes, nestedMap, num(q.Block), num(power(q.Block)), num(block2), num(power(block2)), num(first), real32(offset), num(round)}
 	// A piece must lie in one block, at a multiple of 16 bytes.
 	p.wide = first%piece == 0 && p.k%piece == 0 && q.Block%piece == 0
+	p.short = power(q.Block) >= 0 && power(block2) >= 0 && int64(first)+int64(n) < 1<<31
 	p.words = p.kind == kindCode4 && first%8 == 0 && q.Block%8 == 0 && n%8 == 0
 	return nil
 }

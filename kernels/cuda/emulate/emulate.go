@@ -18,6 +18,7 @@ import "C"
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 )
 
@@ -27,11 +28,24 @@ type Machine struct {
 	// Limit is the memory that it has, 0 for no end.
 	Limit int64
 	used  int64
+
+	graphs map[uintptr]*graph
+	// NoGraphs is why Graph fails, nil where it does not.
+	NoGraphs error
 }
 
-func New() *Machine { return &Machine{held: map[uint64]int64{}} }
+// graph is a sequence of kernels with copies of their parameters.
+type graph struct {
+	functions []uintptr
+	shapes    [][4]int
+	args      [][]uint64
+}
+
+func New() *Machine { return &Machine{held: map[uint64]int64{}, graphs: map[uintptr]*graph{}} }
 
 func (*Machine) Name() string             { return "emulation" }
+func (*Machine) Processors() int          { return 2 }
+func (*Machine) Shared() int              { return 227 << 10 }
 func (*Machine) Sync() error              { return nil }
 func (m *Machine) Close() error           { return nil }
 func (m *Machine) Memory() (int64, int64) { return m.Limit - m.used, m.Limit }
@@ -84,3 +98,34 @@ func (*Machine) Launch(f uintptr, gridX, gridY, threads, _ int, args []uint64) e
 	C.emulateLaunch(*(*unsafe.Pointer)(unsafe.Pointer(&f)), (*C.longlong)(unsafe.Pointer(unsafe.SliceData(args))), C.int(len(args)), C.int(gridX), C.int(gridY), C.int(threads))
 	return nil
 }
+
+func (m *Machine) Graph(functions []uintptr, shapes [][4]int, args [][]uint64) (uintptr, error) {
+	if m.NoGraphs != nil {
+		return 0, m.NoGraphs
+	}
+	g := &graph{slices.Clone(functions), slices.Clone(shapes), nil}
+	for _, a := range args {
+		g.args = append(g.args, slices.Clone(a))
+	}
+	id := uintptr(len(m.graphs) + 1)
+	m.graphs[id] = g
+	return id, nil
+}
+
+func (m *Machine) GraphArgs(id uintptr, kernel int, args []uint64) error {
+	m.graphs[id].args[kernel] = slices.Clone(args)
+	return nil
+}
+
+func (m *Machine) GraphLaunch(id uintptr) error {
+	g := m.graphs[id]
+	for i, f := range g.functions {
+		s := g.shapes[i]
+		if err := m.Launch(f, s[0], s[1], s[2], s[3], g.args[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Machine) GraphFree(id uintptr) { m.graphs[id] = nil }

@@ -133,6 +133,9 @@ namespace elementwise {
 namespace matmul {
 #include "../src/matmul.cu"
 }
+namespace onerow {
+#include "../src/onerow.cu"
+}
 #undef EACH
 namespace train {
 #include "../src/train.cu"

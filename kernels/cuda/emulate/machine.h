@@ -54,3 +54,6 @@ DEVICE u32 brains(float low, float high) { return toBfloat(low) | toBfloat(high)
 typedef u64 SharedAddress;
 DEVICE SharedAddress sharedAddress(const void *p) { return (u64)p; }
 DEVICE float sharedFloat(SharedAddress at) { return *(const float *)at; }
+DEVICE f32x2 sharedPair(SharedAddress at) { return *(const f32x2 *)at; }
+DEVICE u32 byteBeside(u32 word, int byte, u32 low) { return (word >> 8 * byte & 255) << 8 | low; }
+DEVICE float asBrain(float x) { return bitsFloat(toBfloat(x) << 16); }

@@ -16,6 +16,12 @@ typedef unsigned int u32;
 typedef unsigned short u16;
 typedef unsigned char u8;
 
+#define INLINE __attribute__((always_inline)) // of a lambda
+
+struct alignas(8) f32x2 {
+	float x, y;
+};
+
 #ifdef EMULATE
 #include "machine.h"
 #else
@@ -49,6 +55,19 @@ DEVICE float sharedFloat(SharedAddress at) {
 	float x;
 	asm volatile("ld.shared.f32 %0, [%1];" : "=f"(x) : "r"(at));
 	return x;
+}
+DEVICE f32x2 sharedPair(SharedAddress at) {
+	f32x2 v;
+	asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at));
+	return v;
+}
+// byteBeside is byte number byte of a word, eight bits up, beside a number below 256.
+DEVICE u32 byteBeside(u32 word, int byte, u32 low) { return __nvvm_prmt(word, low, 0x5504 | byte << 4); }
+// asBrain rounds to bfloat16 as one instruction.
+DEVICE float asBrain(float x) {
+	u32 b;
+	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(b) : "f"(x), "f"(0.0f));
+	return bitsFloat(b);
 }
 // halfFloat is the value of a binary16.
 DEVICE float halfFloat(u16 h) {

@@ -50,9 +50,6 @@ DEVICE void fetch(u32 stage, const u16 *a, const u16 *b, i64 row0, i64 col0, i64
 	}
 }
 
-struct alignas(8) f32x2 {
-	float x, y;
-};
 
 // storeTile writes a warpgroup's 64 by 256 outputs.
 DEVICE void storeTile(float *dst, const float *d, i64 row0, i64 col0, i64 m, i64 n, i64 addTo) {
