@@ -259,8 +259,7 @@ func TestNotFinite(t *testing.T) {
 // Gradients that are not finite: the example is named, the values stay.
 func TestGradientIsNotFinite(t *testing.T) {
 	j := job(t, "paper", t.TempDir())
-	tokens, judged, _ := j.Windows()
-	s, err := NewStepper(j.Tuned, j.Recipe, tokens, judged, true)
+	s, err := j.stepper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +297,7 @@ func outcomeValues(j *Job) []byte {
 func TestValuesNotFiniteAreNotSaved(t *testing.T) {
 	dir, good := checkpointed(t)
 	j := job(t, "paper", dir)
-	s, err := NewStepper(j.Tuned, j.Recipe, 64, 64, true)
+	s, err := j.stepper()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -339,7 +339,7 @@ func (j *Job) validate(s *Stepper, w window) (*float64, error) {
 // what flows through the model then is too large for float32, and norms make
 // zeroes of it. explodeWindows of them in a row end a training.
 const (
-	explode        = 4
+	explode        = 2
 	explodeMore    = 5.0
 	explodeWindows = 3
 	noLoss         = 1e-3 // a gradient of zero is right below it
