@@ -19,10 +19,11 @@ var (
 // Outline is the device for plans of memory.
 func (d *Device) Outline() kernels.Outline {
 	free, total := d.driver.Memory()
-	c := &counter{name: d.driver.Name(), next: slabBytes, free: free, total: total, sizes: map[uint64]int64{}}
+	c := &counter{name: d.driver.Name(), processors: d.driver.Processors(), shared: d.driver.Shared(),
+		next: slabBytes, free: free, total: total, sizes: map[uint64]int64{}}
 	var driver Driver = c
-	if unit, ok := d.driver.(tensorMapper); ok {
-		driver = mappingCounter{c, unit.Processors()}
+	if d.unit != nil {
+		driver = mappingCounter{c}
 	}
 	o := outline{Over(driver, d.failed)}
 	o.brain, o.copies = d.brain, d.copies
@@ -105,13 +106,17 @@ func (o outline) Prepare(w kernels.Weight, _ kernels.Use) (kernels.Prepared, err
 
 // counter is a Driver that hands out addresses.
 type counter struct {
-	name              string
+	name               string
+	processors, shared int
+
 	next              uint64
 	used, free, total int64
 	sizes             map[uint64]int64
 }
 
 func (c *counter) Name() string                                     { return c.name }
+func (c *counter) Processors() int                                  { return c.processors }
+func (c *counter) Shared() int                                      { return c.shared }
 func (c *counter) Memory() (free, total int64)                      { return c.free - c.used, c.total }
 func (*counter) Upload(uint64, unsafe.Pointer, int64) error         { return nil }
 func (*counter) Download(unsafe.Pointer, uint64, int64) error       { return nil }
@@ -136,12 +141,7 @@ func (c *counter) Free(at uint64) {
 }
 
 // mappingCounter stands for a driver with a tensor memory unit.
-type mappingCounter struct {
-	*counter
-	processors int
-}
-
-func (m mappingCounter) Processors() int { return m.processors }
+type mappingCounter struct{ *counter }
 
 func (mappingCounter) TensorMap(at uint64, rows, cols, box int) (x [32]int32, err error) {
 	x[0], x[1], x[2], x[3], x[4] = int32(at>>8), int32(at>>40), int32(rows), int32(cols), int32(box)
