@@ -199,7 +199,8 @@ func (d *Device) scratch(values int) *block {
 		d.heap.drop(d.idle[last])
 		d.idle = d.idle[:last]
 	}
-	mem, err := d.heap.take(bytes)
+	// Never of a slab, which a piece that is given up would not leave.
+	mem, err := d.heap.take(max(bytes, smallBytes+1))
 	if err != nil {
 		d.fault("memory of an operation", err)
 	}
