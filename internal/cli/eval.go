@@ -217,9 +217,6 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 	if e.models, err = f.mainModels(); err != nil {
 		return err
 	}
-	if err := adapterFolders(e.models); err != nil {
-		return err
-	}
 	for _, a := range f.against {
 		m, err := f.againstSpec(a, known)
 		if err != nil {
@@ -228,6 +225,9 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 		e.models = append(e.models, m)
 	}
 	unique(e.models)
+	if err := adapterFolders(e.models); err != nil {
+		return err
+	}
 	if f.judge != "" {
 		m, err := f.againstSpec(f.judge, known)
 		if err != nil {

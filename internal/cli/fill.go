@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -78,22 +77,10 @@ func (e *evaluation) run(ctx context.Context, host *plugins.Host) error {
 
 // checkModels opens the models behind the first for a moment, where that costs
 // little: what is wrong with one is told before the first has spent anything. A
-// local model would be loaded for it, so only its files are looked for.
+// local model would be loaded for it, and its files have been looked for.
 func (e *evaluation) checkModels(ctx context.Context, host *plugins.Host) error {
 	for _, spec := range e.models[1:] {
-		if spec.Backend == "local" {
-			paths := []string{spec.Config.Model}
-			for _, a := range spec.Config.Adapters {
-				paths = append(paths, a.Path)
-			}
-			for _, p := range paths {
-				if _, err := os.Stat(p); p != "" && err != nil {
-					return &core.UserError{Where: "model " + spec.Label, Message: "no such model folder or file: " + p, Hint: "give a Hugging Face folder or a .gguf file"}
-				}
-			}
-			continue
-		}
-		if _, builtin := backends.Find(spec.Backend); !builtin {
+		if _, builtin := backends.Find(spec.Backend); !builtin || spec.Backend == "local" {
 			continue
 		}
 		b, _, err := start(ctx, host, spec)

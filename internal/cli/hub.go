@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/dataset/hub"
 )
 
@@ -64,15 +65,19 @@ func megabytes(n int64) string {
 	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
 }
 
-// localModel turns a hub id into the folder of its snapshot; anything that is
-// there already stays as it is.
+// localModel turns a hub id into the folder of its snapshot; what is there
+// already stays as it is.
 func localModel(ctx context.Context, client *hub.Client, spec *modelSpec) error {
 	model := spec.Config.Model
-	if spec.Backend != "local" || model == "" || !hub.IsID(model) {
+	if spec.Backend != "local" || model == "" {
 		return nil
 	}
 	if _, err := os.Stat(model); err == nil {
 		return nil
+	}
+	if !hub.IsID(model) {
+		return &core.UserError{Where: "model " + model, Message: "no such model folder or file",
+			Hint: "give a Hugging Face folder (config.json, *.safetensors, tokenizer.json), a .gguf file, or an id of the hub such as org/name"}
 	}
 	if client == nil {
 		var err error

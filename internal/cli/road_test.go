@@ -242,7 +242,7 @@ func TestAgainstIsCheckedFirst(t *testing.T) {
 	writeCountTask(t, dir, 5)
 	service, url := newMoody(t, func(row string) (int, string) { return http.StatusOK, even(row) })
 	for _, tt := range []struct{ against, want string }{
-		{"local:no/such/folder", "no such model folder or file: no/such/folder"},
+		{"local:no/such/folder", "model no/such/folder: no such model folder or file"},
 		{"replay:no/such/run", "there is no stored run"},
 		{"opanai:gpt-4", "did you mean openai:gpt-4?"},
 	} {
