@@ -28,6 +28,10 @@ type Job struct {
 	// Recipe is a JSON object of the trainer's settings; the key "preset" names
 	// what it starts from. Unknown keys are an error.
 	Recipe string
+	// Metric names the score that the caller can give of the validation rows;
+	// empty is none, and then no ScoreNews come. LowerIsBetter belongs to it.
+	Metric        string
+	LowerIsBetter bool
 	// PlanOnly ends after PlanNews and a few steps that time the machine.
 	PlanOnly bool
 	// Memory is the most bytes that the plan may have; 0 is what the machine has.
@@ -37,11 +41,12 @@ type Job struct {
 // TrainNewsKind says which field of TrainNews is set.
 type TrainNewsKind uint8
 
-// The kinds, in the order in which they come.
+// The kinds. Those of score and step take turns between plan and end.
 const (
 	PlanNews TrainNewsKind = iota + 1
 	StepNews
 	EndNews
+	ScoreNews
 )
 
 // TrainNews is one piece of news of a training.
@@ -50,6 +55,22 @@ type TrainNews struct {
 	Plan *TrainPlan
 	Step *TrainStep
 	End  *TrainEnd
+	// Score is a question, which the receiver answers before it asks for the
+	// next news.
+	Score *TrainScore
+}
+
+// TrainScore asks for the score of the model as it stands, where the recipe
+// follows Job.Metric. Until the next news is asked for, sessions of the
+// trainer's backend know that model as Adapter.
+type TrainScore struct {
+	Step    int
+	Adapter string
+	// Rows is the number of validation rows to ask, from the first; 0 is all.
+	Rows int
+	// Value is the receiver's to set; it is nil as it comes. The training ends
+	// with an error where it stays nil or is no number.
+	Value *float64
 }
 
 // TrainPlan is told before the first step.
@@ -94,6 +115,8 @@ type TrainStep struct {
 	Seconds        float64 // of the training so far
 	Evaluated      bool
 	Validation     float64 // mean loss, where Evaluated
+	Scored         bool
+	Score          float64 // by Job.Metric, where Scored
 	Checkpoint     bool
 	PeakMemory     int64 // resident bytes so far
 }
@@ -107,6 +130,10 @@ type TrainEnd struct {
 	Early         bool
 	Step, Updates int
 	Seconds       float64
-	Best          float64 // lowest validation loss, where there was one
-	BestStep      int
+	// BestStep is that of the best evaluation, 0 where there was none; Best is
+	// its validation loss, BestScore its score where Scored.
+	BestStep  int
+	Best      float64
+	Scored    bool
+	BestScore float64
 }

@@ -6,11 +6,11 @@ import (
 )
 
 func jobToPB(j core.Job) *pb.Job {
-	return &pb.Job{Data: j.Data, Validation: j.Validation, Out: j.Out, Recipe: j.Recipe, PlanOnly: j.PlanOnly, Memory: j.Memory}
+	return &pb.Job{Data: j.Data, Validation: j.Validation, Out: j.Out, Recipe: j.Recipe, PlanOnly: j.PlanOnly, Memory: j.Memory, Metric: j.Metric, LowerIsBetter: j.LowerIsBetter}
 }
 
 func jobFromPB(j *pb.Job) core.Job {
-	return core.Job{Data: j.GetData(), Validation: j.GetValidation(), Out: j.GetOut(), Recipe: j.GetRecipe(), PlanOnly: j.GetPlanOnly(), Memory: j.GetMemory()}
+	return core.Job{Data: j.GetData(), Validation: j.GetValidation(), Out: j.GetOut(), Recipe: j.GetRecipe(), PlanOnly: j.GetPlanOnly(), Memory: j.GetMemory(), Metric: j.GetMetric(), LowerIsBetter: j.GetLowerIsBetter()}
 }
 
 func trainPlanToPB(p *core.TrainPlan) *pb.TrainPlan {
@@ -41,7 +41,7 @@ func trainStepToPB(s *core.TrainStep) *pb.TrainStep {
 	return &pb.TrainStep{
 		Step: int64(s.Step), Updates: int64(s.Updates), Loss: s.Loss, Smoothed: s.Smoothed, Lr: s.LR, GradNorm: s.GradNorm,
 		Tokens: int64(s.Tokens), Seconds: s.Seconds, Evaluated: s.Evaluated, Validation: s.Validation,
-		Checkpoint: s.Checkpoint, PeakMemory: s.PeakMemory,
+		Checkpoint: s.Checkpoint, PeakMemory: s.PeakMemory, Scored: s.Scored, Score: s.Score,
 	}
 }
 
@@ -49,21 +49,21 @@ func trainStepFromPB(s *pb.TrainStep) *core.TrainStep {
 	return &core.TrainStep{
 		Step: int(s.GetStep()), Updates: int(s.GetUpdates()), Loss: s.GetLoss(), Smoothed: s.GetSmoothed(), LR: s.GetLr(), GradNorm: s.GetGradNorm(),
 		Tokens: int(s.GetTokens()), Seconds: s.GetSeconds(), Evaluated: s.GetEvaluated(), Validation: s.GetValidation(),
-		Checkpoint: s.GetCheckpoint(), PeakMemory: s.GetPeakMemory(),
+		Checkpoint: s.GetCheckpoint(), PeakMemory: s.GetPeakMemory(), Scored: s.GetScored(), Score: s.GetScore(),
 	}
 }
 
 func trainEndToPB(e *core.TrainEnd) *pb.TrainEnd {
 	return &pb.TrainEnd{
 		Adapter: e.Adapter, Hash: e.Hash, Finished: e.Finished, Early: e.Early, Step: int64(e.Step), Updates: int64(e.Updates),
-		Seconds: e.Seconds, Best: e.Best, BestStep: int64(e.BestStep),
+		Seconds: e.Seconds, Best: e.Best, BestStep: int64(e.BestStep), Scored: e.Scored, BestScore: e.BestScore,
 	}
 }
 
 func trainEndFromPB(e *pb.TrainEnd) *core.TrainEnd {
 	return &core.TrainEnd{
 		Adapter: e.GetAdapter(), Hash: e.GetHash(), Finished: e.GetFinished(), Early: e.GetEarly(), Step: int(e.GetStep()), Updates: int(e.GetUpdates()),
-		Seconds: e.GetSeconds(), Best: e.GetBest(), BestStep: int(e.GetBestStep()),
+		Seconds: e.GetSeconds(), Best: e.GetBest(), BestStep: int(e.GetBestStep()), Scored: e.GetScored(), BestScore: e.GetBestScore(),
 	}
 }
 
@@ -75,6 +75,8 @@ func trainNewsToPB(n core.TrainNews) *pb.TrainReply {
 		return &pb.TrainReply{News: &pb.TrainReply_Step{Step: trainStepToPB(n.Step)}}
 	case core.EndNews:
 		return &pb.TrainReply{News: &pb.TrainReply_End{End: trainEndToPB(n.End)}}
+	case core.ScoreNews:
+		return &pb.TrainReply{News: &pb.TrainReply_Score{Score: &pb.TrainScore{Step: int64(n.Score.Step), Adapter: n.Score.Adapter, Rows: int64(n.Score.Rows)}}}
 	}
 	return &pb.TrainReply{}
 }
@@ -88,6 +90,9 @@ func trainNewsFromPB(r *pb.TrainReply) (core.TrainNews, error) {
 		return core.TrainNews{Kind: core.StepNews, Step: trainStepFromPB(x.Step)}, nil
 	case *pb.TrainReply_End:
 		return core.TrainNews{Kind: core.EndNews, End: trainEndFromPB(x.End)}, nil
+	case *pb.TrainReply_Score:
+		s := x.Score
+		return core.TrainNews{Kind: core.ScoreNews, Score: &core.TrainScore{Step: int(s.GetStep()), Adapter: s.GetAdapter(), Rows: int(s.GetRows())}}, nil
 	case *pb.TrainReply_Failure:
 		return core.TrainNews{}, failureFromPB(x.Failure)
 	}

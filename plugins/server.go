@@ -41,6 +41,8 @@ type backendServer struct {
 	sessions sync.WaitGroup
 	// stopTraining ends the context of the training that runs; nil is none.
 	stopTraining context.CancelFunc
+	// scores takes the answer to the training's question for a score.
+	scores chan<- *float64
 }
 
 func newBackendServer(name, version string, factory BackendFactory) *backendServer {

@@ -69,6 +69,16 @@ func (b *remoteBackend) Train(ctx context.Context, job core.Job) iter.Seq2[core.
 			if news.Kind != 0 && !yield(news, nil) {
 				return
 			}
+			if news.Kind == core.ScoreNews {
+				r := &pb.ScoreTrainingRequest{}
+				if v := news.Score.Value; v != nil {
+					r.Known, r.Value = true, *v
+				}
+				if _, err := client.ScoreTraining(life, r); err != nil {
+					yield(core.TrainNews{}, b.explain(inc, callError(life, err)))
+					return
+				}
+			}
 		}
 	}
 }
@@ -90,8 +100,9 @@ func (s *backendServer) Train(r *pb.TrainRequest, stream pb.Backend_TrainServer)
 	defer context.AfterFunc(s.life, cancel)()
 	s.mu.Lock()
 	busy := s.stopTraining != nil
+	scores := make(chan *float64, 1)
 	if !busy {
-		s.stopTraining = cancel
+		s.stopTraining, s.scores = cancel, scores
 	}
 	s.mu.Unlock()
 	if busy {
@@ -99,7 +110,7 @@ func (s *backendServer) Train(r *pb.TrainRequest, stream pb.Backend_TrainServer)
 	}
 	defer func() {
 		s.mu.Lock()
-		s.stopTraining = nil
+		s.stopTraining, s.scores = nil, nil
 		s.mu.Unlock()
 	}()
 	if err := stream.SendHeader(nil); err != nil {
@@ -109,11 +120,42 @@ func (s *backendServer) Train(r *pb.TrainRequest, stream pb.Backend_TrainServer)
 		if err != nil {
 			return stream.Send(&pb.TrainReply{News: &pb.TrainReply_Failure{Failure: failureToPB(err)}})
 		}
+		select {
+		case <-scores: // of no question
+		default:
+		}
 		if err := stream.Send(trainNewsToPB(news)); err != nil {
 			return err
 		}
+		if news.Kind == core.ScoreNews {
+			// A stop waits for the score: without it the window cannot end.
+			select {
+			case news.Score.Value = <-scores:
+			case <-stream.Context().Done():
+				return stream.Context().Err()
+			case <-s.life.Done():
+				return s.life.Err()
+			}
+		}
 	}
 	return nil
+}
+
+// ScoreTraining hands a score to the training that waits for it.
+func (s *backendServer) ScoreTraining(_ context.Context, r *pb.ScoreTrainingRequest) (*pb.ScoreTrainingReply, error) {
+	var value *float64
+	if r.GetKnown() {
+		v := r.GetValue()
+		value = &v
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case s.scores <- value: // never, where it is nil
+		return &pb.ScoreTrainingReply{}, nil
+	default:
+		return nil, status.Error(codes.FailedPrecondition, "no training waits for a score")
+	}
 }
 
 // StopTraining ends the training's context; the training ends by itself.

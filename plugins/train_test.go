@@ -3,9 +3,11 @@ package plugins
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/evalrun/evalrun/core"
@@ -18,8 +20,10 @@ func TestEveryTrainingFieldCrosses(t *testing.T) {
 		f := &filler{Rand: rand.New(rand.NewPCG(seed, 11))}
 		var full core.TrainNews
 		f.fill(t, reflect.ValueOf(&full).Elem())
+		full.Score.Value = nil // is an answer, which goes the other way
 		for _, in := range []core.TrainNews{
 			{Kind: core.PlanNews, Plan: full.Plan}, {Kind: core.StepNews, Step: full.Step}, {Kind: core.EndNews, End: full.End},
+			{Kind: core.ScoreNews, Score: full.Score},
 		} {
 			out, err := trainNewsFromPB(overWire(t, trainNewsToPB(in)))
 			if err != nil || !reflect.DeepEqual(in, out) {
@@ -51,6 +55,18 @@ func (coach) Train(ctx context.Context, job core.Job) iter.Seq2[core.TrainNews, 
 			<-ctx.Done()
 			yield(core.TrainNews{Kind: core.EndNews, End: &core.TrainEnd{Step: 2}}, nil)
 			return
+		}
+		if job.Out == "asks" {
+			for i, want := range []float64{0.25, 0.5} {
+				ask := &core.TrainScore{Step: i, Adapter: "now"}
+				if !yield(core.TrainNews{Kind: core.ScoreNews, Score: ask}, nil) {
+					return
+				}
+				if ask.Value == nil || *ask.Value != want {
+					yield(core.TrainNews{}, fmt.Errorf("score %d: %v", i, ask.Value))
+					return
+				}
+			}
 		}
 		for i := range 3 {
 			if !yield(core.TrainNews{Kind: core.StepNews, Step: &core.TrainStep{Step: i + 1}}, nil) {
@@ -99,6 +115,23 @@ func TestTrainOverWire(t *testing.T) {
 	})
 	if err != nil || len(news) != 2 || news[1].End == nil || news[1].End.Finished || news[1].End.Step != 2 {
 		t.Errorf("stopped: %+v, %v", news, err)
+	}
+	// A question for a score is answered before the next news, a stop asked for
+	// meanwhile or not; one that gets no answer is told so.
+	stopped, stop = context.WithCancel(ctx)
+	score := 0.25
+	news, err = run(stopped, core.Job{Out: "asks"}, func(n core.TrainNews) {
+		if n.Kind == core.ScoreNews {
+			stop()
+			n.Score.Value, score = new(float64), score+0.25
+			*n.Score.Value = score - 0.25
+		}
+	})
+	if err != nil || len(news) != 7 || news[1].Score.Adapter != "now" || !news[6].End.Finished {
+		t.Errorf("asked: %+v, %v", news, err)
+	}
+	if _, err = run(ctx, core.Job{Out: "asks"}, func(core.TrainNews) {}); err == nil || !strings.Contains(err.Error(), "score 0") {
+		t.Errorf("no score: %v", err)
 	}
 	// A caller that has enough ends the training.
 	for range trainer.Train(ctx, core.Job{}) {

@@ -47,6 +47,9 @@ type backend struct {
 	inputs *inputs
 	info   core.Info
 	closed bool
+	// lent answers in the place of the backend's own engine while a training
+	// waits for a score.
+	lent *lent
 }
 
 // New makes the backend. Config.Model is a Hugging Face folder, a .gguf file,
@@ -133,17 +136,29 @@ func (b *backend) Info(context.Context) (core.Info, error) {
 	return b.info, nil
 }
 
+// answering is the engine that new sessions are of.
+func (b *backend) answering() (*engine.Engine, *inputs, error) {
+	b.mu.Lock()
+	l := b.lent
+	b.mu.Unlock()
+	if l != nil {
+		return l.engine, l.inputs, nil
+	}
+	e, err := b.load()
+	return e, b.inputs, err
+}
+
 // Open starts a session on the shared engine: requests of all sessions are
 // batched together.
 func (b *backend) Open(ctx context.Context) (core.Session, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	e, err := b.load()
+	e, in, err := b.answering()
 	if err != nil {
 		return nil, err
 	}
-	s := &session{inner: e.NewSession(), engine: e, settings: b.settings, inputs: b.inputs, model: b.info.Model, sent: map[string]time.Time{}, own: make(chan core.Event, 64), done: make(chan struct{})}
+	s := &session{inner: e.NewSession(), engine: e, settings: b.settings, inputs: in, sent: map[string]time.Time{}, own: make(chan core.Event, 64), done: make(chan struct{})}
 	s.stop = context.AfterFunc(ctx, func() { s.Close() })
 	return s, nil
 }
@@ -167,7 +182,6 @@ type session struct {
 	engine   *engine.Engine
 	settings settings
 	inputs   *inputs
-	model    string
 	stop     func() bool
 
 	mu     sync.Mutex

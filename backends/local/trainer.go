@@ -71,12 +71,15 @@ type training struct {
 	file     *weights.File
 	options  arch.Options
 	tok      engine.Tokenizer
+	inputs   *inputs
 	dev      kernels.TrainDevice
 	memory   *train.Plan
 	extent   *train.Extent
 	data     *train.Encoded
 	held     *train.Encoded // validation
 	identity string
+	// answering are the options of the engine that answers validation rows.
+	answering engine.Options
 }
 
 func (t *training) tell(n core.TrainNews) {
@@ -188,11 +191,11 @@ func (t *training) read() error {
 		t.recipe.PromptTokens, t.recipe.TotalTokens = t.data.PromptTokens, t.data.TotalTokens
 		return nil
 	}
-	inputs := newInputs(t.path, t.tok)
-	if err := inputs.segments(t.job.Data, rows); err != nil {
+	t.inputs = newInputs(t.path, t.tok)
+	if err := t.inputs.segments(t.job.Data, rows); err != nil {
 		return err
 	}
-	if t.data, err = t.recipe.Encode(rows, inputs.writer, t.tok, t.config.Context); err != nil {
+	if t.data, err = t.recipe.Encode(rows, t.inputs.writer, t.tok, t.config.Context); err != nil {
 		return err
 	}
 	if len(t.data.Examples) == 0 {
@@ -204,14 +207,17 @@ func (t *training) read() error {
 		if err != nil {
 			return err
 		}
-		if err := inputs.segments(t.job.Validation, rows); err != nil {
+		if err := t.inputs.segments(t.job.Validation, rows); err != nil {
 			return err
 		}
-		if t.held, err = t.recipe.Encode(rows, inputs.writer, t.tok, t.config.Context); err != nil {
+		if t.held, err = t.recipe.Encode(rows, t.inputs.writer, t.tok, t.config.Context); err != nil {
 			return err
 		}
 	}
 	t.recipe.PromptTokens, t.recipe.TotalTokens = t.data.PromptTokens, t.data.TotalTokens
+	if err := t.monitor(); err != nil {
+		return err
+	}
 	model, err := fingerprint(t.path)
 	if err != nil {
 		return err
@@ -221,6 +227,9 @@ func (t *training) read() error {
 		return err
 	}
 	fmt.Fprintf(h, "%s\x00%s", model, text)
+	if t.scores() {
+		fmt.Fprintf(h, "\x00%s %v", t.job.Metric, t.job.LowerIsBetter)
+	}
 	t.identity = hex.EncodeToString(h.Sum(nil))
 	return nil
 }
@@ -294,7 +303,7 @@ func (t *training) batch(job *train.Job) []string {
 func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) {
 	j := &train.Job{
 		Dir: filepath.Join(t.job.Out, workFolder), Recipe: &t.recipe, Examples: t.data.Examples, Names: t.data.IDs,
-		Validation: t.held.Examples, Identity: t.identity, Extent: t.extent, Outline: t.memory.Outline, Keep: !plan.Recompute, Tell: t.step,
+		Validation: t.held.Examples, Identity: t.identity, Extent: t.extent, Outline: t.memory.Outline, Keep: !plan.Recompute, Tell: t.step, LowerIsBetter: t.job.LowerIsBetter,
 	}
 	if !t.job.PlanOnly { // before anything large is loaded
 		st, err := take(ctx, j)
@@ -307,7 +316,7 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 	// The collector keeps to the plan: left alone it lets garbage grow as large
 	// as everything that lives. What loading leaves behind goes at once.
 	defer debug.SetGCPercent(debug.SetGCPercent(t.percent()))
-	model, err := arch.Build(t.dev, t.config, t.file, t.extent.Longest, t.options)
+	model, err := arch.Build(t.dev, t.config, t.file, t.extent.Context, t.options)
 	if err != nil {
 		return errors.Join(&core.UserError{Where: t.path, Message: err.Error()}, t.dev.Close())
 	}
@@ -318,6 +327,7 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 		return err
 	}
 	j.Tuned = tuned
+	j.Score = func(step int) (float64, error) { return t.score(step, model, tuned) }
 	if t.job.PlanOnly {
 		if plan.SecondsPerStep, err = j.Probe(3); err != nil {
 			return err
@@ -334,6 +344,9 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 	end := &core.TrainEnd{Finished: res.Finished, Early: res.Early, Step: res.Step, Updates: res.Updates, Seconds: res.Seconds, BestStep: res.BestStep}
 	if res.Best != nil {
 		end.Best = *res.Best
+	}
+	if res.BestScore != nil {
+		end.Scored, end.BestScore = true, *res.BestScore
 	}
 	if res.Finished {
 		if err := j.Ours(); err != nil {
@@ -352,6 +365,9 @@ func (t *training) step(n train.News) {
 		Tokens: n.Tokens, Seconds: n.Seconds, Checkpoint: n.Checkpoint, PeakMemory: memory.Peak()}
 	if n.Validation != nil {
 		s.Evaluated, s.Validation = true, *n.Validation
+	}
+	if n.Score != nil {
+		s.Scored, s.Score = true, *n.Score
 	}
 	t.tell(core.TrainNews{Kind: core.StepNews, Step: s})
 }
@@ -430,21 +446,13 @@ func (t *training) save(tuned *train.Tuned, plan *core.TrainPlan) (dir, hash str
 			return "", "", err
 		}
 	}
-	base := t.backend.config.Model
-	if base == "" {
-		base = "demo"
-	}
-	text, err := t.recipe.Settings(base).JSON()
-	if err != nil {
-		return "", "", err
-	}
 	if err := weights.WriteFile(filepath.Join(dir, recipeFile), func(w io.Writer) error {
 		_, err := io.WriteString(w, plan.Recipe+"\n")
 		return err
 	}); err != nil {
 		return "", "", err
 	}
-	if err := lora.Write(dir, text, tuned.Values()); err != nil {
+	if err := t.write(dir, tuned); err != nil {
 		return "", "", err
 	}
 	a, err := lora.Open(dir)

@@ -22,8 +22,13 @@ func (t *training) plan() (*core.TrainPlan, error) {
 		job.Validation = t.held.Examples
 	}
 	t.extent = job.Measure()
+	answering, err := t.planAnswering()
+	if err != nil {
+		return nil, err
+	}
+	t.extent.Context = max(t.extent.Longest, t.answering.Context)
 	b := t.budget()
-	m, err := train.PlanOf(func() kernels.Outline { return kernels.OutlineOf(t.dev) }, t.config, t.file, t.options, r, t.extent, b.limit-b.base())
+	m, err := train.PlanOf(func() kernels.Outline { return kernels.OutlineOf(t.dev) }, t.config, t.file, t.options, r, t.extent, b.limit-b.base()-answering)
 	if err != nil {
 		return nil, &core.UserError{Where: "recipe", Message: err.Error(), Hint: "targets names linear modules of the model, such as q_proj, or all-linear"}
 	}
@@ -53,6 +58,9 @@ func (t *training) plan() (*core.TrainPlan, error) {
 	part("activations", m.Activations)
 	part("logits", m.Logits)
 	part("scratch of the device", m.Scratch)
+	if answering > 0 {
+		part("answers to validation rows", answering+8*m.Parameters)
+	}
 	part("garbage before it is collected", b.garbage(m.Total()))
 	if sketch, err := arch.Sketch(t.config, t.options); err == nil {
 		p.Model = sketch.Parameters()

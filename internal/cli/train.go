@@ -92,6 +92,7 @@ func (f *trainFlags) run(ctx context.Context, out io.Writer, args []string) erro
 		return err
 	}
 	defer func() { t.cleanup() }()
+	defer t.metrics.Close()
 	soft, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -139,6 +140,9 @@ type trainCommand struct {
 	name string      // the task's, or the file's
 	job  core.Job
 	data *training.Data // nil where the rows are a file
+	// scorer scores the rows held out of a task; nil where nothing can.
+	scorer  *training.Scorer
+	metrics metricMaker
 
 	cleanup func()
 }
@@ -225,6 +229,11 @@ func (t *trainCommand) rows(ctx context.Context) error {
 			return err
 		}
 	}
+	if t.holdout > 0 {
+		if err := t.score(ctx, *job, info, set); err != nil {
+			return err
+		}
+	}
 	o := training.Options{Holdout: t.holdout, Seed: t.eval.seed, Join: t.task.Task.TargetDelimiter}
 	if training.Preset(t.job.Recipe) == "paper" && o.Join == nil {
 		o.Join = new(string) // Ludwig puts nothing between them
@@ -251,7 +260,29 @@ func (t *trainCommand) rows(ctx context.Context) error {
 	if t.job.Data, t.job.Validation, err = t.data.Save(out, t.validation); err != nil {
 		return unwritten(out, err)
 	}
+	if t.scorer != nil {
+		t.scorer.Held = t.data.Validation
+	}
 	t.note(t.data.Notes()...)
+	return nil
+}
+
+// score sees to it that rows held out can be scored by the task's first metric,
+// where that needs no further model.
+func (t *trainCommand) score(ctx context.Context, job run.Job, info core.Info, set *rowSet) (err error) {
+	if job.Judges, err = t.metrics.judges(ctx, t.task, job.Profile); err != nil {
+		return err
+	}
+	job.Judges, job.Repeat, job.Free = job.Judges[:1], repeats(1, t.task.Task), !info.Choices
+	if m := job.NeedsJudge(); m != "" {
+		if training.Monitor(t.job.Recipe) == "score" {
+			return &core.UserError{Where: t.task.Where("metrics"), Message: fmt.Sprintf("the metric %s has a model judge the answers, and a training asks none but its own", m), Hint: "--set recipe.monitor=loss follows the validation loss, or name another metric first"}
+		}
+		return nil
+	}
+	t.scorer = &training.Scorer{Job: &job, Rows: set.Rows, InFlight: info.InFlight, Dir: training.Work(t.job.Out)}
+	m := t.scorer.Metric()
+	t.job.Metric, t.job.LowerIsBetter = m.Name, !m.HigherIsBetter
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,9 +19,9 @@ var shortTraining = []string{"train", "glue_sst2", "--data", "embedded", "--step
 
 // trainTo trains to the end and gives the adapter's hash and where it went on
 // from.
-func trainTo(t *testing.T, dir, out string) (hash string, resumed int) {
+func trainTo(t *testing.T, dir, out string, more ...string) (hash string, resumed int) {
 	t.Helper()
-	got := evalrun(t, dir, append(shortTraining, out, "--quiet")...)
+	got := evalrun(t, dir, append(append(slices.Clone(shortTraining), out, "--quiet"), more...)...)
 	if got.code != 0 {
 		t.Fatalf("exit code %d\n%s", got.code, got.stderr)
 	}
@@ -35,9 +36,9 @@ func trainTo(t *testing.T, dir, out string) (hash string, resumed int) {
 }
 
 // startTraining starts a training and waits for a checkpoint of it.
-func startTraining(t *testing.T, dir, out string) (stop func(os.Signal) int, stderr *bytes.Buffer) {
+func startTraining(t *testing.T, dir, out string, more ...string) (stop func(os.Signal) int, stderr *bytes.Buffer) {
 	t.Helper()
-	cmd := evalrunCommand(t, dir, append(shortTraining, out)...)
+	cmd := evalrunCommand(t, dir, append(append(slices.Clone(shortTraining), out), more...)...)
 	stderr = &bytes.Buffer{}
 	cmd.Stderr = stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -88,6 +89,34 @@ func TestTrainingResumes(t *testing.T) {
 	events, err := os.ReadFile(filepath.Join(dir, "stopped", "training", "events.out.tfevents.0.evalrun"))
 	if err != nil || bytes.Count(events, []byte("train/loss_smoothed")) != 24 {
 		t.Errorf("%d windows in the events of 24 (%v)", bytes.Count(events, []byte("train/loss_smoothed")), err)
+	}
+}
+
+// So does one that follows the score of rows held out, its process asked for
+// answers and killed between them.
+func TestScoredTrainingResumes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains three times")
+	}
+	dir := t.TempDir()
+	more := []string{"--preset", "modern", "--set", "recipe.targets=q_proj", "--holdout", "0.25", "--set", "recipe.eval_every=8", "--set", "recipe.patience=4"}
+	want, _ := trainTo(t, dir, "whole", more...)
+	log := func(out string) string {
+		text, err := os.ReadFile(filepath.Join(dir, out, "training", "metrics.jsonl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if !strings.Contains(log("whole"), `"score":`) {
+		t.Error("the log has no score")
+	}
+	for out, with := range map[string]os.Signal{"killed": os.Kill, "stopped": syscall.SIGTERM} {
+		stop, _ := startTraining(t, dir, out, more...)
+		stop(with)
+		if got, resumed := trainTo(t, dir, out, more...); got != want || resumed == 0 || log(out) != log("whole") {
+			t.Errorf("%s and resumed at %d: %s, uninterrupted %s", out, resumed, got, want)
+		}
 	}
 }
 

@@ -27,7 +27,10 @@ type trained struct {
 	Step     int               `json:"step"`
 	Updates  int               `json:"updates"`
 	Loss     *float64          `json:"loss,omitempty"` // smoothed
-	Best     *float64          `json:"best,omitempty"` // of the validation
+	Best     *float64          `json:"best,omitempty"` // validation loss of the best evaluation
+	Score    *float64          `json:"best_score,omitempty"`
+	Metric   string            `json:"metric,omitempty"` // of the score
+	BestStep int               `json:"best_step,omitempty"`
 	Early    bool              `json:"early,omitempty"`
 	Seconds  float64           `json:"seconds"`
 	Plan     *plannedTraining  `json:"plan,omitempty"`
@@ -97,9 +100,17 @@ func (t *trainCommand) train(ctx, soft context.Context) error {
 			if last = news.Step; last.Checkpoint {
 				saved = last.Step
 			}
-			w.step(plan, last)
+			w.step(plan, last, t.job.Metric)
 			if logErr == nil {
 				logErr = log.Add(last)
+			}
+		case core.ScoreNews:
+			if t.scorer == nil {
+				return errors.New("the trainer asks for a score, and there is no metric")
+			}
+			if err := t.scorer.Score(ctx, backend, news.Score); err != nil {
+				w.clear()
+				return t.lost(fmt.Errorf("the score of the validation rows: %w", err), saved)
 			}
 		case core.EndNews:
 			end = news.End
@@ -129,7 +140,7 @@ func (t *trainCommand) train(ctx, soft context.Context) error {
 	if n := len(log.Points); last == nil && n > 0 { // it was killed behind the last step
 		last = &core.TrainStep{Smoothed: log.Points[n-1].Smoothed}
 	}
-	report := training.Report{Name: t.name, Base: label(t.spec), Plan: plan, End: end, Log: log, Next: t.next(), Data: t.data}
+	report := training.Report{Name: t.name, Base: label(t.spec), Plan: plan, End: end, Log: log, Next: t.next(), Data: t.data, Metric: t.job.Metric}
 	if err := report.Write(t.job.Out); err != nil {
 		return unwritten(t.job.Out, err)
 	}
@@ -141,7 +152,10 @@ func (t *trainCommand) train(ctx, soft context.Context) error {
 		if last != nil {
 			fmt.Fprintf(t.out, ", loss %.4f", last.Smoothed)
 		}
-		if end.BestStep > 0 {
+		switch {
+		case end.Scored:
+			fmt.Fprintf(t.out, ", best validation %s %.4f (loss %.4f) at step %d", t.job.Metric, end.BestScore, end.Best, end.BestStep)
+		case end.BestStep > 0:
 			fmt.Fprintf(t.out, ", best validation loss %.4f at step %d", end.Best, end.BestStep)
 		}
 		if end.Early {
@@ -298,7 +312,10 @@ func (t *trainCommand) printJSON(p *core.TrainPlan, last *core.TrainStep, end *c
 		r.Loss = &last.Smoothed
 	}
 	if end.BestStep > 0 {
-		r.Best = &end.Best
+		r.Best, r.BestStep = &end.Best, end.BestStep
+	}
+	if end.Scored {
+		r.Score, r.Metric = &end.BestScore, t.job.Metric
 	}
 	memory := map[string]int64{}
 	for _, m := range p.Memory {
@@ -346,7 +363,7 @@ func newTrainWatch(out *os.File, quiet bool) *trainWatch {
 	return w
 }
 
-func (w *trainWatch) step(p *core.TrainPlan, s *core.TrainStep) {
+func (w *trainWatch) step(p *core.TrainPlan, s *core.TrainStep, metric string) {
 	now := time.Now()
 	if w.began.IsZero() {
 		// The first window begins the clock: what came before it is loading.
@@ -362,7 +379,7 @@ func (w *trainWatch) step(p *core.TrainPlan, s *core.TrainStep) {
 		return
 	}
 	w.last = now
-	line := trainLine(p, s, now.Sub(w.began).Seconds(), s.Step-w.from, w.tokens)
+	line := trainLine(p, s, metric, now.Sub(w.began).Seconds(), s.Step-w.from, w.tokens)
 	if w.live {
 		fmt.Fprintf(w.out, "\r\x1b[K%s", clipLine(line, w.width-1))
 	} else {
@@ -377,12 +394,16 @@ func (w *trainWatch) clear() {
 	}
 }
 
-// trainLine is one step in words; steps and tokens were done in seconds.
-func trainLine(p *core.TrainPlan, s *core.TrainStep, seconds float64, steps, tokens int) string {
+// trainLine is one step in words; steps and tokens were done in seconds, and
+// metric is that of a score.
+func trainLine(p *core.TrainPlan, s *core.TrainStep, metric string, seconds float64, steps, tokens int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "step %d/%d  update %d  loss %.4f (%.4f)  lr %.3g  grad %.3g", s.Step, p.Steps, s.Updates, s.Loss, s.Smoothed, s.LR, s.GradNorm)
 	if s.Evaluated {
 		fmt.Fprintf(&b, "  validation %.4f", s.Validation)
+	}
+	if s.Scored {
+		fmt.Fprintf(&b, "  %s %.4f", metric, s.Score)
 	}
 	if seconds > 0 && tokens > 0 {
 		fmt.Fprintf(&b, "  %s tok/s", short(float64(tokens)/seconds))

@@ -32,15 +32,16 @@ func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // add writes the scalars of a window as one event.
 func (e *events) add(p Point, now time.Time) {
-	scalars := []struct {
+	type scalar struct {
 		tag   string
 		value float64
-	}{{"train/loss", p.Loss}, {"train/loss_smoothed", p.Smoothed}, {"train/lr", p.LR}, {"train/grad_norm", p.GradNorm}}
+	}
+	scalars := []scalar{{"train/loss", p.Loss}, {"train/loss_smoothed", p.Smoothed}, {"train/lr", p.LR}, {"train/grad_norm", p.GradNorm}}
 	if p.Validation != nil {
-		scalars = append(scalars, struct {
-			tag   string
-			value float64
-		}{"validation/loss", *p.Validation})
+		scalars = append(scalars, scalar{"validation/loss", *p.Validation})
+	}
+	if p.Score != nil {
+		scalars = append(scalars, scalar{"validation/score", *p.Score})
 	}
 	var summary message
 	for _, s := range scalars {

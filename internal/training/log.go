@@ -26,6 +26,7 @@ type Point struct {
 	LR         float64  `json:"lr"`
 	GradNorm   float64  `json:"grad_norm"`
 	Validation *float64 `json:"validation,omitempty"`
+	Score      *float64 `json:"score,omitempty"`
 }
 
 // A Log keeps the windows of a training, as points and as TensorBoard's events.
@@ -67,9 +68,12 @@ func (l *Log) Begin(step int) error {
 
 // Add enters a window.
 func (l *Log) Add(s *core.TrainStep) error {
-	p := Point{s.Step, s.Updates, s.Loss, s.Smoothed, s.LR, s.GradNorm, nil}
+	p := Point{Step: s.Step, Updates: s.Updates, Loss: s.Loss, Smoothed: s.Smoothed, LR: s.LR, GradNorm: s.GradNorm}
 	if s.Evaluated {
 		p.Validation = &s.Validation
+	}
+	if s.Scored {
+		p.Score = &s.Score
 	}
 	l.Points = append(l.Points, p)
 	if l.events == nil {

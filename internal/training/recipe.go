@@ -60,6 +60,15 @@ func SplitSet(sets []string) (recipe, task []string) {
 	return recipe, task
 }
 
+// Monitor is what a recipe's text says to follow; empty where it does not say.
+func Monitor(recipe string) string {
+	var keys struct{ Monitor string }
+	if json.Unmarshal([]byte(recipe), &keys) != nil {
+		return ""
+	}
+	return keys.Monitor
+}
+
 // Preset is the preset of a recipe's text; paper where it names none.
 func Preset(recipe string) string {
 	keys := struct{ Preset string }{"paper"}

@@ -16,6 +16,7 @@ type Report struct {
 	End        *core.TrainEnd
 	Log        *Log
 	Data       *Data  // nil where the rows were a file
+	Metric     string // of the validation's score; empty for none
 	Next       string // command that scores base and adapter; empty for none
 }
 
@@ -64,13 +65,38 @@ func (r *Report) markdown() string {
 	if n := len(r.Log.Points); n > 0 {
 		fmt.Fprintf(&b, "| loss, first window | %.4f |\n| loss, smoothed at the end | %.4f |\n", r.Log.Points[0].Loss, r.Log.Points[n-1].Smoothed)
 	}
-	if e.BestStep > 0 {
+	switch {
+	case e.Scored:
+		fmt.Fprintf(&b, "| best validation | %s %.4f, loss %.4f, at step %d |\n", r.Metric, e.BestScore, e.Best, e.BestStep)
+	case e.BestStep > 0:
 		fmt.Fprintf(&b, "| best validation loss | %.4f at step %d |\n", e.Best, e.BestStep)
 	}
 	fmt.Fprintf(&b, "| hash | `%s` |\n\n![loss](loss.svg)\n", e.Hash)
+	r.evaluations(&b)
 	if r.Next != "" {
 		fmt.Fprintf(&b, "\nBase and fine-tuned side by side:\n\n    %s\n", r.Next)
 	}
 	fmt.Fprintf(&b, "\nThe recipe, nothing in it a default any more:\n\n```json\n%s\n```\n", p.Recipe)
 	return b.String()
+}
+
+// evaluations lists what validation gave.
+func (r *Report) evaluations(b *strings.Builder) {
+	head, scored := false, r.End.Scored
+	for _, p := range r.Log.Points {
+		if p.Validation == nil {
+			continue
+		}
+		if !head && scored {
+			fmt.Fprintf(b, "\n| step | validation loss | %s |\n|---|---|---|\n", r.Metric)
+		} else if !head {
+			fmt.Fprint(b, "\n| step | validation loss |\n|---|---|\n")
+		}
+		head = true
+		fmt.Fprintf(b, "| %d | %.4f |", p.Step, *p.Validation)
+		if scored && p.Score != nil {
+			fmt.Fprintf(b, " %.4f |", *p.Score)
+		}
+		fmt.Fprintln(b)
+	}
 }

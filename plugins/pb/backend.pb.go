@@ -2161,6 +2161,7 @@ type TrainReply struct {
 	//	*TrainReply_Step
 	//	*TrainReply_End
 	//	*TrainReply_Failure
+	//	*TrainReply_Score
 	News          isTrainReply_News `protobuf_oneof:"news"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2239,6 +2240,15 @@ func (x *TrainReply) GetFailure() *Failure {
 	return nil
 }
 
+func (x *TrainReply) GetScore() *TrainScore {
+	if x != nil {
+		if x, ok := x.News.(*TrainReply_Score); ok {
+			return x.Score
+		}
+	}
+	return nil
+}
+
 type isTrainReply_News interface {
 	isTrainReply_News()
 }
@@ -2259,6 +2269,10 @@ type TrainReply_Failure struct {
 	Failure *Failure `protobuf:"bytes,4,opt,name=failure,oneof"`
 }
 
+type TrainReply_Score struct {
+	Score *TrainScore `protobuf:"bytes,5,opt,name=score,oneof"`
+}
+
 func (*TrainReply_Plan) isTrainReply_News() {}
 
 func (*TrainReply_Step) isTrainReply_News() {}
@@ -2266,6 +2280,8 @@ func (*TrainReply_Step) isTrainReply_News() {}
 func (*TrainReply_End) isTrainReply_News() {}
 
 func (*TrainReply_Failure) isTrainReply_News() {}
+
+func (*TrainReply_Score) isTrainReply_News() {}
 
 type StopTrainingRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2339,6 +2355,157 @@ func (*StopTrainingReply) Descriptor() ([]byte, []int) {
 	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{29}
 }
 
+// ScoreTrainingRequest without a value says that none can be given.
+type ScoreTrainingRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Known         bool                   `protobuf:"varint,1,opt,name=known" json:"known,omitempty"`
+	Value         float64                `protobuf:"fixed64,2,opt,name=value" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScoreTrainingRequest) Reset() {
+	*x = ScoreTrainingRequest{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScoreTrainingRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScoreTrainingRequest) ProtoMessage() {}
+
+func (x *ScoreTrainingRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScoreTrainingRequest.ProtoReflect.Descriptor instead.
+func (*ScoreTrainingRequest) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ScoreTrainingRequest) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *ScoreTrainingRequest) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+type ScoreTrainingReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScoreTrainingReply) Reset() {
+	*x = ScoreTrainingReply{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScoreTrainingReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScoreTrainingReply) ProtoMessage() {}
+
+func (x *ScoreTrainingReply) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScoreTrainingReply.ProtoReflect.Descriptor instead.
+func (*ScoreTrainingReply) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{31}
+}
+
+// TrainScore asks for the score of the model as it stands, by which sessions
+// know it until they are told one.
+type TrainScore struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Step          int64                  `protobuf:"varint,1,opt,name=step" json:"step,omitempty"`
+	Adapter       string                 `protobuf:"bytes,2,opt,name=adapter" json:"adapter,omitempty"`
+	Rows          int64                  `protobuf:"varint,3,opt,name=rows" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrainScore) Reset() {
+	*x = TrainScore{}
+	mi := &file_evalrun_v1_backend_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrainScore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrainScore) ProtoMessage() {}
+
+func (x *TrainScore) ProtoReflect() protoreflect.Message {
+	mi := &file_evalrun_v1_backend_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrainScore.ProtoReflect.Descriptor instead.
+func (*TrainScore) Descriptor() ([]byte, []int) {
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *TrainScore) GetStep() int64 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *TrainScore) GetAdapter() string {
+	if x != nil {
+		return x.Adapter
+	}
+	return ""
+}
+
+func (x *TrainScore) GetRows() int64 {
+	if x != nil {
+		return x.Rows
+	}
+	return 0
+}
+
 // Job is paths and a recipe.
 type Job struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -2349,13 +2516,15 @@ type Job struct {
 	Recipe        string `protobuf:"bytes,4,opt,name=recipe" json:"recipe,omitempty"`
 	PlanOnly      bool   `protobuf:"varint,5,opt,name=plan_only,json=planOnly" json:"plan_only,omitempty"`
 	Memory        int64  `protobuf:"varint,6,opt,name=memory" json:"memory,omitempty"`
+	Metric        string `protobuf:"bytes,7,opt,name=metric" json:"metric,omitempty"`
+	LowerIsBetter bool   `protobuf:"varint,8,opt,name=lower_is_better,json=lowerIsBetter" json:"lower_is_better,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Job) Reset() {
 	*x = Job{}
-	mi := &file_evalrun_v1_backend_proto_msgTypes[30]
+	mi := &file_evalrun_v1_backend_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2536,7 @@ func (x *Job) String() string {
 func (*Job) ProtoMessage() {}
 
 func (x *Job) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_backend_proto_msgTypes[30]
+	mi := &file_evalrun_v1_backend_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2549,7 @@ func (x *Job) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Job.ProtoReflect.Descriptor instead.
 func (*Job) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{30}
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Job) GetData() string {
@@ -2425,6 +2594,20 @@ func (x *Job) GetMemory() int64 {
 	return 0
 }
 
+func (x *Job) GetMetric() string {
+	if x != nil {
+		return x.Metric
+	}
+	return ""
+}
+
+func (x *Job) GetLowerIsBetter() bool {
+	if x != nil {
+		return x.LowerIsBetter
+	}
+	return false
+}
+
 type TrainPlan struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Recipe         string                 `protobuf:"bytes,1,opt,name=recipe" json:"recipe,omitempty"`
@@ -2450,7 +2633,7 @@ type TrainPlan struct {
 
 func (x *TrainPlan) Reset() {
 	*x = TrainPlan{}
-	mi := &file_evalrun_v1_backend_proto_msgTypes[31]
+	mi := &file_evalrun_v1_backend_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2462,7 +2645,7 @@ func (x *TrainPlan) String() string {
 func (*TrainPlan) ProtoMessage() {}
 
 func (x *TrainPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_backend_proto_msgTypes[31]
+	mi := &file_evalrun_v1_backend_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2475,7 +2658,7 @@ func (x *TrainPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrainPlan.ProtoReflect.Descriptor instead.
 func (*TrainPlan) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{31}
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TrainPlan) GetRecipe() string {
@@ -2607,7 +2790,7 @@ type MemoryPart struct {
 
 func (x *MemoryPart) Reset() {
 	*x = MemoryPart{}
-	mi := &file_evalrun_v1_backend_proto_msgTypes[32]
+	mi := &file_evalrun_v1_backend_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +2802,7 @@ func (x *MemoryPart) String() string {
 func (*MemoryPart) ProtoMessage() {}
 
 func (x *MemoryPart) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_backend_proto_msgTypes[32]
+	mi := &file_evalrun_v1_backend_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +2815,7 @@ func (x *MemoryPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemoryPart.ProtoReflect.Descriptor instead.
 func (*MemoryPart) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{32}
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MemoryPart) GetName() string {
@@ -2663,13 +2846,15 @@ type TrainStep struct {
 	Validation    float64                `protobuf:"fixed64,10,opt,name=validation" json:"validation,omitempty"`
 	Checkpoint    bool                   `protobuf:"varint,11,opt,name=checkpoint" json:"checkpoint,omitempty"`
 	PeakMemory    int64                  `protobuf:"varint,12,opt,name=peak_memory,json=peakMemory" json:"peak_memory,omitempty"`
+	Scored        bool                   `protobuf:"varint,13,opt,name=scored" json:"scored,omitempty"`
+	Score         float64                `protobuf:"fixed64,14,opt,name=score" json:"score,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TrainStep) Reset() {
 	*x = TrainStep{}
-	mi := &file_evalrun_v1_backend_proto_msgTypes[33]
+	mi := &file_evalrun_v1_backend_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2681,7 +2866,7 @@ func (x *TrainStep) String() string {
 func (*TrainStep) ProtoMessage() {}
 
 func (x *TrainStep) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_backend_proto_msgTypes[33]
+	mi := &file_evalrun_v1_backend_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2694,7 +2879,7 @@ func (x *TrainStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrainStep.ProtoReflect.Descriptor instead.
 func (*TrainStep) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{33}
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TrainStep) GetStep() int64 {
@@ -2781,6 +2966,20 @@ func (x *TrainStep) GetPeakMemory() int64 {
 	return 0
 }
 
+func (x *TrainStep) GetScored() bool {
+	if x != nil {
+		return x.Scored
+	}
+	return false
+}
+
+func (x *TrainStep) GetScore() float64 {
+	if x != nil {
+		return x.Score
+	}
+	return 0
+}
+
 type TrainEnd struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Adapter       string                 `protobuf:"bytes,1,opt,name=adapter" json:"adapter,omitempty"`
@@ -2792,13 +2991,15 @@ type TrainEnd struct {
 	Seconds       float64                `protobuf:"fixed64,7,opt,name=seconds" json:"seconds,omitempty"`
 	Best          float64                `protobuf:"fixed64,8,opt,name=best" json:"best,omitempty"`
 	BestStep      int64                  `protobuf:"varint,9,opt,name=best_step,json=bestStep" json:"best_step,omitempty"`
+	Scored        bool                   `protobuf:"varint,10,opt,name=scored" json:"scored,omitempty"`
+	BestScore     float64                `protobuf:"fixed64,11,opt,name=best_score,json=bestScore" json:"best_score,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TrainEnd) Reset() {
 	*x = TrainEnd{}
-	mi := &file_evalrun_v1_backend_proto_msgTypes[34]
+	mi := &file_evalrun_v1_backend_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2810,7 +3011,7 @@ func (x *TrainEnd) String() string {
 func (*TrainEnd) ProtoMessage() {}
 
 func (x *TrainEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_evalrun_v1_backend_proto_msgTypes[34]
+	mi := &file_evalrun_v1_backend_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2823,7 +3024,7 @@ func (x *TrainEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrainEnd.ProtoReflect.Descriptor instead.
 func (*TrainEnd) Descriptor() ([]byte, []int) {
-	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{34}
+	return file_evalrun_v1_backend_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TrainEnd) GetAdapter() string {
@@ -2885,6 +3086,20 @@ func (x *TrainEnd) GetBest() float64 {
 func (x *TrainEnd) GetBestStep() int64 {
 	if x != nil {
 		return x.BestStep
+	}
+	return 0
+}
+
+func (x *TrainEnd) GetScored() bool {
+	if x != nil {
+		return x.Scored
+	}
+	return false
+}
+
+func (x *TrainEnd) GetBestScore() float64 {
+	if x != nil {
+		return x.BestScore
 	}
 	return 0
 }
@@ -3056,16 +3271,26 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"completion\x12\x16\n" +
 	"\x06shared\x18\x03 \x01(\x03R\x06shared\"1\n" +
 	"\fTrainRequest\x12!\n" +
-	"\x03job\x18\x01 \x01(\v2\x0f.evalrun.v1.JobR\x03job\"\xc9\x01\n" +
+	"\x03job\x18\x01 \x01(\v2\x0f.evalrun.v1.JobR\x03job\"\xf9\x01\n" +
 	"\n" +
 	"TrainReply\x12+\n" +
 	"\x04plan\x18\x01 \x01(\v2\x15.evalrun.v1.TrainPlanH\x00R\x04plan\x12+\n" +
 	"\x04step\x18\x02 \x01(\v2\x15.evalrun.v1.TrainStepH\x00R\x04step\x12(\n" +
 	"\x03end\x18\x03 \x01(\v2\x14.evalrun.v1.TrainEndH\x00R\x03end\x12/\n" +
-	"\afailure\x18\x04 \x01(\v2\x13.evalrun.v1.FailureH\x00R\afailureB\x06\n" +
+	"\afailure\x18\x04 \x01(\v2\x13.evalrun.v1.FailureH\x00R\afailure\x12.\n" +
+	"\x05score\x18\x05 \x01(\v2\x16.evalrun.v1.TrainScoreH\x00R\x05scoreB\x06\n" +
 	"\x04news\"\x15\n" +
 	"\x13StopTrainingRequest\"\x13\n" +
-	"\x11StopTrainingReply\"\x98\x01\n" +
+	"\x11StopTrainingReply\"B\n" +
+	"\x14ScoreTrainingRequest\x12\x14\n" +
+	"\x05known\x18\x01 \x01(\bR\x05known\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value\"\x14\n" +
+	"\x12ScoreTrainingReply\"N\n" +
+	"\n" +
+	"TrainScore\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\x03R\x04step\x12\x18\n" +
+	"\aadapter\x18\x02 \x01(\tR\aadapter\x12\x12\n" +
+	"\x04rows\x18\x03 \x01(\x03R\x04rows\"\xd8\x01\n" +
 	"\x03Job\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\tR\x04data\x12\x1e\n" +
 	"\n" +
@@ -3074,7 +3299,9 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"\x03out\x18\x03 \x01(\tR\x03out\x12\x16\n" +
 	"\x06recipe\x18\x04 \x01(\tR\x06recipe\x12\x1b\n" +
 	"\tplan_only\x18\x05 \x01(\bR\bplanOnly\x12\x16\n" +
-	"\x06memory\x18\x06 \x01(\x03R\x06memory\"\xf9\x03\n" +
+	"\x06memory\x18\x06 \x01(\x03R\x06memory\x12\x16\n" +
+	"\x06metric\x18\a \x01(\tR\x06metric\x12&\n" +
+	"\x0flower_is_better\x18\b \x01(\bR\rlowerIsBetter\"\xf9\x03\n" +
 	"\tTrainPlan\x12\x16\n" +
 	"\x06recipe\x18\x01 \x01(\tR\x06recipe\x12\x1a\n" +
 	"\bexamples\x18\x02 \x01(\x03R\bexamples\x12\x1e\n" +
@@ -3101,7 +3328,7 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"\n" +
 	"MemoryPart\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"\xc7\x02\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"\xf5\x02\n" +
 	"\tTrainStep\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x03R\x04step\x12\x18\n" +
 	"\aupdates\x18\x02 \x01(\x03R\aupdates\x12\x12\n" +
@@ -3120,7 +3347,9 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"checkpoint\x18\v \x01(\bR\n" +
 	"checkpoint\x12\x1f\n" +
 	"\vpeak_memory\x18\f \x01(\x03R\n" +
-	"peakMemory\"\xe3\x01\n" +
+	"peakMemory\x12\x16\n" +
+	"\x06scored\x18\r \x01(\bR\x06scored\x12\x14\n" +
+	"\x05score\x18\x0e \x01(\x01R\x05score\"\x9a\x02\n" +
 	"\bTrainEnd\x12\x18\n" +
 	"\aadapter\x18\x01 \x01(\tR\aadapter\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\tR\x04hash\x12\x1a\n" +
@@ -3130,7 +3359,11 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"\aupdates\x18\x06 \x01(\x03R\aupdates\x12\x18\n" +
 	"\aseconds\x18\a \x01(\x01R\aseconds\x12\x12\n" +
 	"\x04best\x18\b \x01(\x01R\x04best\x12\x1b\n" +
-	"\tbest_step\x18\t \x01(\x03R\bbestStep*b\n" +
+	"\tbest_step\x18\t \x01(\x03R\bbestStep\x12\x16\n" +
+	"\x06scored\x18\n" +
+	" \x01(\bR\x06scored\x12\x1d\n" +
+	"\n" +
+	"best_score\x18\v \x01(\x01R\tbestScore*b\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_GENERATE\x10\x01\x12\x0e\n" +
@@ -3142,13 +3375,14 @@ const file_evalrun_v1_backend_proto_rawDesc = "" +
 	"\bOverflow\x12\x12\n" +
 	"\x0eOVERFLOW_ERROR\x10\x00\x12\x16\n" +
 	"\x12OVERFLOW_KEEP_TAIL\x10\x01\x12\x14\n" +
-	"\x10OVERFLOW_WINDOWS\x10\x022\x95\x03\n" +
+	"\x10OVERFLOW_WINDOWS\x10\x022\xe8\x03\n" +
 	"\aBackend\x12E\n" +
 	"\tConfigure\x12\x1c.evalrun.v1.ConfigureRequest\x1a\x1a.evalrun.v1.ConfigureReply\x126\n" +
 	"\x04Info\x12\x17.evalrun.v1.InfoRequest\x1a\x15.evalrun.v1.InfoReply\x12C\n" +
 	"\aSession\x12\x19.evalrun.v1.ClientMessage\x1a\x19.evalrun.v1.ServerMessage(\x010\x01\x12;\n" +
 	"\x05Train\x12\x18.evalrun.v1.TrainRequest\x1a\x16.evalrun.v1.TrainReply0\x01\x12N\n" +
-	"\fStopTraining\x12\x1f.evalrun.v1.StopTrainingRequest\x1a\x1d.evalrun.v1.StopTrainingReply\x129\n" +
+	"\fStopTraining\x12\x1f.evalrun.v1.StopTrainingRequest\x1a\x1d.evalrun.v1.StopTrainingReply\x12Q\n" +
+	"\rScoreTraining\x12 .evalrun.v1.ScoreTrainingRequest\x1a\x1e.evalrun.v1.ScoreTrainingReply\x129\n" +
 	"\x05Close\x12\x18.evalrun.v1.CloseRequest\x1a\x16.evalrun.v1.CloseReplyB1Z(github.com/evalrun/evalrun/plugins/pb;pb\x92\x03\x04\b\x02 \x03b\beditionsp\xe8\a"
 
 var (
@@ -3164,46 +3398,49 @@ func file_evalrun_v1_backend_proto_rawDescGZIP() []byte {
 }
 
 var file_evalrun_v1_backend_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_evalrun_v1_backend_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_evalrun_v1_backend_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_evalrun_v1_backend_proto_goTypes = []any{
-	(Kind)(0),                   // 0: evalrun.v1.Kind
-	(Overflow)(0),               // 1: evalrun.v1.Overflow
-	(*ConfigureRequest)(nil),    // 2: evalrun.v1.ConfigureRequest
-	(*ConfigureReply)(nil),      // 3: evalrun.v1.ConfigureReply
-	(*InfoRequest)(nil),         // 4: evalrun.v1.InfoRequest
-	(*InfoReply)(nil),           // 5: evalrun.v1.InfoReply
-	(*CloseRequest)(nil),        // 6: evalrun.v1.CloseRequest
-	(*CloseReply)(nil),          // 7: evalrun.v1.CloseReply
-	(*ClientMessage)(nil),       // 8: evalrun.v1.ClientMessage
-	(*ServerMessage)(nil),       // 9: evalrun.v1.ServerMessage
-	(*Failure)(nil),             // 10: evalrun.v1.Failure
-	(*UserError)(nil),           // 11: evalrun.v1.UserError
-	(*Error)(nil),               // 12: evalrun.v1.Error
-	(*Config)(nil),              // 13: evalrun.v1.Config
-	(*Adapter)(nil),             // 14: evalrun.v1.Adapter
-	(*Info)(nil),                // 15: evalrun.v1.Info
-	(*AdapterInfo)(nil),         // 16: evalrun.v1.AdapterInfo
-	(*Prices)(nil),              // 17: evalrun.v1.Prices
-	(*Request)(nil),             // 18: evalrun.v1.Request
-	(*Chat)(nil),                // 19: evalrun.v1.Chat
-	(*Message)(nil),             // 20: evalrun.v1.Message
-	(*Generation)(nil),          // 21: evalrun.v1.Generation
-	(*Pattern)(nil),             // 22: evalrun.v1.Pattern
-	(*Event)(nil),               // 23: evalrun.v1.Event
-	(*Progress)(nil),            // 24: evalrun.v1.Progress
-	(*Response)(nil),            // 25: evalrun.v1.Response
-	(*Likelihood)(nil),          // 26: evalrun.v1.Likelihood
-	(*Usage)(nil),               // 27: evalrun.v1.Usage
-	(*TrainRequest)(nil),        // 28: evalrun.v1.TrainRequest
-	(*TrainReply)(nil),          // 29: evalrun.v1.TrainReply
-	(*StopTrainingRequest)(nil), // 30: evalrun.v1.StopTrainingRequest
-	(*StopTrainingReply)(nil),   // 31: evalrun.v1.StopTrainingReply
-	(*Job)(nil),                 // 32: evalrun.v1.Job
-	(*TrainPlan)(nil),           // 33: evalrun.v1.TrainPlan
-	(*MemoryPart)(nil),          // 34: evalrun.v1.MemoryPart
-	(*TrainStep)(nil),           // 35: evalrun.v1.TrainStep
-	(*TrainEnd)(nil),            // 36: evalrun.v1.TrainEnd
-	nil,                         // 37: evalrun.v1.Config.OptionsEntry
+	(Kind)(0),                    // 0: evalrun.v1.Kind
+	(Overflow)(0),                // 1: evalrun.v1.Overflow
+	(*ConfigureRequest)(nil),     // 2: evalrun.v1.ConfigureRequest
+	(*ConfigureReply)(nil),       // 3: evalrun.v1.ConfigureReply
+	(*InfoRequest)(nil),          // 4: evalrun.v1.InfoRequest
+	(*InfoReply)(nil),            // 5: evalrun.v1.InfoReply
+	(*CloseRequest)(nil),         // 6: evalrun.v1.CloseRequest
+	(*CloseReply)(nil),           // 7: evalrun.v1.CloseReply
+	(*ClientMessage)(nil),        // 8: evalrun.v1.ClientMessage
+	(*ServerMessage)(nil),        // 9: evalrun.v1.ServerMessage
+	(*Failure)(nil),              // 10: evalrun.v1.Failure
+	(*UserError)(nil),            // 11: evalrun.v1.UserError
+	(*Error)(nil),                // 12: evalrun.v1.Error
+	(*Config)(nil),               // 13: evalrun.v1.Config
+	(*Adapter)(nil),              // 14: evalrun.v1.Adapter
+	(*Info)(nil),                 // 15: evalrun.v1.Info
+	(*AdapterInfo)(nil),          // 16: evalrun.v1.AdapterInfo
+	(*Prices)(nil),               // 17: evalrun.v1.Prices
+	(*Request)(nil),              // 18: evalrun.v1.Request
+	(*Chat)(nil),                 // 19: evalrun.v1.Chat
+	(*Message)(nil),              // 20: evalrun.v1.Message
+	(*Generation)(nil),           // 21: evalrun.v1.Generation
+	(*Pattern)(nil),              // 22: evalrun.v1.Pattern
+	(*Event)(nil),                // 23: evalrun.v1.Event
+	(*Progress)(nil),             // 24: evalrun.v1.Progress
+	(*Response)(nil),             // 25: evalrun.v1.Response
+	(*Likelihood)(nil),           // 26: evalrun.v1.Likelihood
+	(*Usage)(nil),                // 27: evalrun.v1.Usage
+	(*TrainRequest)(nil),         // 28: evalrun.v1.TrainRequest
+	(*TrainReply)(nil),           // 29: evalrun.v1.TrainReply
+	(*StopTrainingRequest)(nil),  // 30: evalrun.v1.StopTrainingRequest
+	(*StopTrainingReply)(nil),    // 31: evalrun.v1.StopTrainingReply
+	(*ScoreTrainingRequest)(nil), // 32: evalrun.v1.ScoreTrainingRequest
+	(*ScoreTrainingReply)(nil),   // 33: evalrun.v1.ScoreTrainingReply
+	(*TrainScore)(nil),           // 34: evalrun.v1.TrainScore
+	(*Job)(nil),                  // 35: evalrun.v1.Job
+	(*TrainPlan)(nil),            // 36: evalrun.v1.TrainPlan
+	(*MemoryPart)(nil),           // 37: evalrun.v1.MemoryPart
+	(*TrainStep)(nil),            // 38: evalrun.v1.TrainStep
+	(*TrainEnd)(nil),             // 39: evalrun.v1.TrainEnd
+	nil,                          // 40: evalrun.v1.Config.OptionsEntry
 }
 var file_evalrun_v1_backend_proto_depIdxs = []int32{
 	13, // 0: evalrun.v1.ConfigureRequest.config:type_name -> evalrun.v1.Config
@@ -3217,7 +3454,7 @@ var file_evalrun_v1_backend_proto_depIdxs = []int32{
 	12, // 8: evalrun.v1.Failure.error:type_name -> evalrun.v1.Error
 	11, // 9: evalrun.v1.Failure.user:type_name -> evalrun.v1.UserError
 	14, // 10: evalrun.v1.Config.adapters:type_name -> evalrun.v1.Adapter
-	37, // 11: evalrun.v1.Config.options:type_name -> evalrun.v1.Config.OptionsEntry
+	40, // 11: evalrun.v1.Config.options:type_name -> evalrun.v1.Config.OptionsEntry
 	16, // 12: evalrun.v1.Info.adapters:type_name -> evalrun.v1.AdapterInfo
 	0,  // 13: evalrun.v1.Info.kinds:type_name -> evalrun.v1.Kind
 	17, // 14: evalrun.v1.Info.prices:type_name -> evalrun.v1.Prices
@@ -3232,29 +3469,32 @@ var file_evalrun_v1_backend_proto_depIdxs = []int32{
 	24, // 23: evalrun.v1.Event.progress:type_name -> evalrun.v1.Progress
 	26, // 24: evalrun.v1.Response.scores:type_name -> evalrun.v1.Likelihood
 	27, // 25: evalrun.v1.Response.usage:type_name -> evalrun.v1.Usage
-	32, // 26: evalrun.v1.TrainRequest.job:type_name -> evalrun.v1.Job
-	33, // 27: evalrun.v1.TrainReply.plan:type_name -> evalrun.v1.TrainPlan
-	35, // 28: evalrun.v1.TrainReply.step:type_name -> evalrun.v1.TrainStep
-	36, // 29: evalrun.v1.TrainReply.end:type_name -> evalrun.v1.TrainEnd
+	35, // 26: evalrun.v1.TrainRequest.job:type_name -> evalrun.v1.Job
+	36, // 27: evalrun.v1.TrainReply.plan:type_name -> evalrun.v1.TrainPlan
+	38, // 28: evalrun.v1.TrainReply.step:type_name -> evalrun.v1.TrainStep
+	39, // 29: evalrun.v1.TrainReply.end:type_name -> evalrun.v1.TrainEnd
 	10, // 30: evalrun.v1.TrainReply.failure:type_name -> evalrun.v1.Failure
-	34, // 31: evalrun.v1.TrainPlan.memory:type_name -> evalrun.v1.MemoryPart
-	2,  // 32: evalrun.v1.Backend.Configure:input_type -> evalrun.v1.ConfigureRequest
-	4,  // 33: evalrun.v1.Backend.Info:input_type -> evalrun.v1.InfoRequest
-	8,  // 34: evalrun.v1.Backend.Session:input_type -> evalrun.v1.ClientMessage
-	28, // 35: evalrun.v1.Backend.Train:input_type -> evalrun.v1.TrainRequest
-	30, // 36: evalrun.v1.Backend.StopTraining:input_type -> evalrun.v1.StopTrainingRequest
-	6,  // 37: evalrun.v1.Backend.Close:input_type -> evalrun.v1.CloseRequest
-	3,  // 38: evalrun.v1.Backend.Configure:output_type -> evalrun.v1.ConfigureReply
-	5,  // 39: evalrun.v1.Backend.Info:output_type -> evalrun.v1.InfoReply
-	9,  // 40: evalrun.v1.Backend.Session:output_type -> evalrun.v1.ServerMessage
-	29, // 41: evalrun.v1.Backend.Train:output_type -> evalrun.v1.TrainReply
-	31, // 42: evalrun.v1.Backend.StopTraining:output_type -> evalrun.v1.StopTrainingReply
-	7,  // 43: evalrun.v1.Backend.Close:output_type -> evalrun.v1.CloseReply
-	38, // [38:44] is the sub-list for method output_type
-	32, // [32:38] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	34, // 31: evalrun.v1.TrainReply.score:type_name -> evalrun.v1.TrainScore
+	37, // 32: evalrun.v1.TrainPlan.memory:type_name -> evalrun.v1.MemoryPart
+	2,  // 33: evalrun.v1.Backend.Configure:input_type -> evalrun.v1.ConfigureRequest
+	4,  // 34: evalrun.v1.Backend.Info:input_type -> evalrun.v1.InfoRequest
+	8,  // 35: evalrun.v1.Backend.Session:input_type -> evalrun.v1.ClientMessage
+	28, // 36: evalrun.v1.Backend.Train:input_type -> evalrun.v1.TrainRequest
+	30, // 37: evalrun.v1.Backend.StopTraining:input_type -> evalrun.v1.StopTrainingRequest
+	32, // 38: evalrun.v1.Backend.ScoreTraining:input_type -> evalrun.v1.ScoreTrainingRequest
+	6,  // 39: evalrun.v1.Backend.Close:input_type -> evalrun.v1.CloseRequest
+	3,  // 40: evalrun.v1.Backend.Configure:output_type -> evalrun.v1.ConfigureReply
+	5,  // 41: evalrun.v1.Backend.Info:output_type -> evalrun.v1.InfoReply
+	9,  // 42: evalrun.v1.Backend.Session:output_type -> evalrun.v1.ServerMessage
+	29, // 43: evalrun.v1.Backend.Train:output_type -> evalrun.v1.TrainReply
+	31, // 44: evalrun.v1.Backend.StopTraining:output_type -> evalrun.v1.StopTrainingReply
+	33, // 45: evalrun.v1.Backend.ScoreTraining:output_type -> evalrun.v1.ScoreTrainingReply
+	7,  // 46: evalrun.v1.Backend.Close:output_type -> evalrun.v1.CloseReply
+	40, // [40:47] is the sub-list for method output_type
+	33, // [33:40] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_evalrun_v1_backend_proto_init() }
@@ -3281,6 +3521,7 @@ func file_evalrun_v1_backend_proto_init() {
 		(*TrainReply_Step)(nil),
 		(*TrainReply_End)(nil),
 		(*TrainReply_Failure)(nil),
+		(*TrainReply_Score)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3288,7 +3529,7 @@ func file_evalrun_v1_backend_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_evalrun_v1_backend_proto_rawDesc), len(file_evalrun_v1_backend_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   36,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,12 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Backend_Configure_FullMethodName    = "/evalrun.v1.Backend/Configure"
-	Backend_Info_FullMethodName         = "/evalrun.v1.Backend/Info"
-	Backend_Session_FullMethodName      = "/evalrun.v1.Backend/Session"
-	Backend_Train_FullMethodName        = "/evalrun.v1.Backend/Train"
-	Backend_StopTraining_FullMethodName = "/evalrun.v1.Backend/StopTraining"
-	Backend_Close_FullMethodName        = "/evalrun.v1.Backend/Close"
+	Backend_Configure_FullMethodName     = "/evalrun.v1.Backend/Configure"
+	Backend_Info_FullMethodName          = "/evalrun.v1.Backend/Info"
+	Backend_Session_FullMethodName       = "/evalrun.v1.Backend/Session"
+	Backend_Train_FullMethodName         = "/evalrun.v1.Backend/Train"
+	Backend_StopTraining_FullMethodName  = "/evalrun.v1.Backend/StopTraining"
+	Backend_ScoreTraining_FullMethodName = "/evalrun.v1.Backend/ScoreTraining"
+	Backend_Close_FullMethodName         = "/evalrun.v1.Backend/Close"
 )
 
 // BackendClient is the client API for Backend service.
@@ -48,6 +49,9 @@ type BackendClient interface {
 	// StopTraining asks for a checkpoint and an end of the training; the stream
 	// of Train goes on until then.
 	StopTraining(ctx context.Context, in *StopTrainingRequest, opts ...grpc.CallOption) (*StopTrainingReply, error)
+	// ScoreTraining answers the score that Train has asked for last; until then
+	// the training waits.
+	ScoreTraining(ctx context.Context, in *ScoreTrainingRequest, opts ...grpc.CallOption) (*ScoreTrainingReply, error)
 	// Close frees what the backend holds. The process is then asked to end.
 	Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseReply, error)
 }
@@ -122,6 +126,16 @@ func (c *backendClient) StopTraining(ctx context.Context, in *StopTrainingReques
 	return out, nil
 }
 
+func (c *backendClient) ScoreTraining(ctx context.Context, in *ScoreTrainingRequest, opts ...grpc.CallOption) (*ScoreTrainingReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ScoreTrainingReply)
+	err := c.cc.Invoke(ctx, Backend_ScoreTraining_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *backendClient) Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseReply, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CloseReply)
@@ -153,6 +167,9 @@ type BackendServer interface {
 	// StopTraining asks for a checkpoint and an end of the training; the stream
 	// of Train goes on until then.
 	StopTraining(context.Context, *StopTrainingRequest) (*StopTrainingReply, error)
+	// ScoreTraining answers the score that Train has asked for last; until then
+	// the training waits.
+	ScoreTraining(context.Context, *ScoreTrainingRequest) (*ScoreTrainingReply, error)
 	// Close frees what the backend holds. The process is then asked to end.
 	Close(context.Context, *CloseRequest) (*CloseReply, error)
 	mustEmbedUnimplementedBackendServer()
@@ -179,6 +196,9 @@ func (UnimplementedBackendServer) Train(*TrainRequest, grpc.ServerStreamingServe
 }
 func (UnimplementedBackendServer) StopTraining(context.Context, *StopTrainingRequest) (*StopTrainingReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method StopTraining not implemented")
+}
+func (UnimplementedBackendServer) ScoreTraining(context.Context, *ScoreTrainingRequest) (*ScoreTrainingReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method ScoreTraining not implemented")
 }
 func (UnimplementedBackendServer) Close(context.Context, *CloseRequest) (*CloseReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Close not implemented")
@@ -276,6 +296,24 @@ func _Backend_StopTraining_Handler(srv interface{}, ctx context.Context, dec fun
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Backend_ScoreTraining_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScoreTrainingRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BackendServer).ScoreTraining(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Backend_ScoreTraining_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BackendServer).ScoreTraining(ctx, req.(*ScoreTrainingRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Backend_Close_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CloseRequest)
 	if err := dec(in); err != nil {
@@ -312,6 +350,10 @@ var Backend_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "StopTraining",
 			Handler:    _Backend_StopTraining_Handler,
+		},
+		{
+			MethodName: "ScoreTraining",
+			Handler:    _Backend_ScoreTraining_Handler,
 		},
 		{
 			MethodName: "Close",

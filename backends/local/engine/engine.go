@@ -104,13 +104,14 @@ func (p Plan) Bytes() int64 {
 
 // Engine runs one model. Make it with Load; Close ends it.
 type Engine struct {
-	model  *arch.Model
-	dev    kernels.Device
-	ownDev bool
-	tok    Tokenizer
-	opts   Options
-	plan   Plan
-	eos    map[int32]bool
+	model    *arch.Model
+	ownModel bool
+	dev      kernels.Device
+	ownDev   bool
+	tok      Tokenizer
+	opts     Options
+	plan     Plan
+	eos      map[int32]bool
 
 	adapters map[string]*adapter
 
@@ -148,11 +149,10 @@ type Stats struct {
 // Load opens the model at path, a Hugging Face folder or a GGUF file, plans
 // memory and starts the engine.
 func Load(path string, o Options) (*Engine, error) {
-	if err := o.fill(); err != nil {
-		return nil, fmt.Errorf("engine options: %w", err)
+	e, err := newEngine(o)
+	if err != nil {
+		return nil, err
 	}
-	e := &Engine{dev: o.Device, opts: o, tok: o.Tokenizer, eos: map[int32]bool{}, adapters: map[string]*adapter{}, sessions: map[*Session]bool{}, done: make(chan struct{})}
-	e.wake.L, e.room.L = &e.mu, &e.mu
 	if e.dev == nil {
 		dev, err := device.Open(o.DeviceName, o.Threads)
 		if err != nil {
@@ -164,6 +164,47 @@ func Load(path string, o Options) (*Engine, error) {
 		return nil, errors.Join(err, e.free())
 	}
 	go e.run()
+	return e, nil
+}
+
+// Over starts an engine on a model that lives already, on Options.Device, where
+// it was built with its own context. Both stay the caller's, who must leave them
+// alone until the engine is closed. Options.Weights do not count.
+func Over(m *arch.Model, o Options) (*Engine, error) {
+	e, err := newEngine(o)
+	if err != nil {
+		return nil, err
+	}
+	e.model = m
+	if err = e.size(m.Config); err == nil {
+		err = e.prepare()
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.free())
+	}
+	go e.run()
+	return e, nil
+}
+
+// PlanOver is the plan of an engine over a model of this shape.
+func PlanOver(m *arch.Model, o Options) (Plan, error) {
+	e, err := newEngine(o)
+	if err == nil {
+		err = e.size(m.Config)
+	}
+	if err != nil {
+		return Plan{}, err
+	}
+	e.plan.WorkspaceBytes = m.WorkspaceBytes(e.plan.BatchRows, logitRows)
+	return e.plan, nil
+}
+
+func newEngine(o Options) (*Engine, error) {
+	if err := o.fill(); err != nil {
+		return nil, fmt.Errorf("engine options: %w", err)
+	}
+	e := &Engine{dev: o.Device, opts: o, tok: o.Tokenizer, eos: map[int32]bool{}, adapters: map[string]*adapter{}, sessions: map[*Session]bool{}, done: make(chan struct{})}
+	e.wake.L, e.room.L = &e.mu, &e.mu
 	return e, nil
 }
 
@@ -210,10 +251,16 @@ func (e *Engine) load(path string) error {
 	if e.model, err = arch.Build(e.dev, config, file, e.plan.Context, e.opts.Weights); err != nil {
 		return err
 	}
+	e.ownModel, e.plan.WeightBytes = true, e.model.Bytes()
+	return e.prepare()
+}
+
+// prepare makes what the model computes with beside its weights.
+func (e *Engine) prepare() (err error) {
+	e.plan.Device = device.Describe(e.dev)
 	if err := e.loadAdapters(); err != nil {
 		return err
 	}
-	e.plan.WeightBytes = e.model.Bytes()
 	e.plan.WorkspaceBytes = e.model.WorkspaceBytes(e.plan.BatchRows, logitRows)
 	if e.work, err = e.model.NewWorkspace(e.dev, e.plan.BatchRows, logitRows); err != nil {
 		return err
@@ -254,7 +301,6 @@ func (e *Engine) size(c *arch.Config) error {
 	p.Sequences, p.BatchRows = o.Sequences, o.BatchRows
 	p.Pages = int(min(fit, each*int64(p.Sequences)))
 	p.KVBytes = int64(p.Pages) * pageBytes
-	p.Device = device.Describe(e.dev)
 	return nil
 }
 
@@ -295,7 +341,7 @@ func (e *Engine) free() error {
 	for _, a := range e.adapters {
 		errs = append(errs, a.file.Close())
 	}
-	if e.model != nil {
+	if e.ownModel {
 		errs = append(errs, e.model.Close())
 	}
 	if e.ownDev {

@@ -25,11 +25,13 @@ type State struct {
 	Smoothed float64 `json:"smoothed"`
 	// Apart counts the windows in a row that had come apart, for the watchdog.
 	Apart int `json:"apart,omitempty"`
-	// Best is the best validation so far and the step it was made at; Worse
+	// Best is the validation loss of the best evaluation so far, BestScore its
+	// score where that is monitored, and BestStep the step it was made at; Worse
 	// counts the evaluations since.
-	Best     *float64 `json:"best,omitempty"`
-	BestStep int      `json:"best_step,omitempty"`
-	Worse    int      `json:"worse,omitempty"`
+	Best      *float64 `json:"best,omitempty"`
+	BestScore *float64 `json:"best_score,omitempty"`
+	BestStep  int      `json:"best_step,omitempty"`
+	Worse     int      `json:"worse,omitempty"`
 	// Seconds of training so far, over all processes.
 	Seconds float64 `json:"seconds"`
 }

@@ -38,8 +38,10 @@ func (p *Plan) Total() int64 {
 // An Extent is what a training's memory depends on besides recipe and model.
 type Extent struct {
 	// Tokens and Judged are the most of any window, Longest of any example.
-	Tokens, Judged, Longest int
-	Updates                 int
+	// Context is the longest sequence that the model is built for: Longest, where
+	// nobody else uses it.
+	Tokens, Judged, Longest, Context int
+	Updates                          int
 	// Windows are those that take most, each in its own way.
 	Windows [][]Example
 	ids     map[int32]bool
@@ -90,6 +92,7 @@ func (j *Job) Measure() *Extent {
 		l.look(j.Validation[from:min(from+j.Recipe.Accumulate, len(j.Validation))])
 	}
 	x.Tokens, x.Judged, x.Longest, x.Windows = l.most[0], l.most[1], l.most[3], l.windows[:]
+	x.Context = x.Longest
 	for _, examples := range [][]Example{j.Examples, j.Validation} {
 		for i := range examples {
 			for _, id := range examples[i].IDs {
@@ -131,7 +134,7 @@ func PlanOf(outline func() kernels.Outline, c *arch.Config, f *weights.File, o a
 }
 
 func planOf(dev kernels.Outline, c *arch.Config, f *weights.File, o arch.Options, r *Recipe, x *Extent, keep bool) (*Plan, error) {
-	m, err := arch.Outline(dev, c, f, x.Longest, o)
+	m, err := arch.Outline(dev, c, f, x.Context, o)
 	if err != nil {
 		return nil, err
 	}

@@ -70,9 +70,20 @@ type Recipe struct {
 	EvalEvery int `json:"eval_every"`
 	EvalRows  int `json:"eval_rows"`
 	Patience  int `json:"patience"`
+	// Monitor says what makes an evaluation better: MonitorLoss, or MonitorScore,
+	// of which alike ones are told apart by the loss. Empty is the score where
+	// there is one.
+	Monitor string `json:"monitor"`
 
 	Seed uint64 `json:"seed"`
 }
+
+// What an evaluation is judged by: the validation loss, or the score that
+// answers to the validation rows have.
+const (
+	MonitorLoss  = "loss"
+	MonitorScore = "score"
+)
 
 // warmupShare is the share of the steps that both presets warm up in.
 const warmupShare = 0.03
@@ -86,7 +97,7 @@ func Presets() []string { return []string{"paper", "modern"} }
 // (arXiv 2405.00732, figure 4): a step is a micro-batch, the rate restarts every
 // 1,000 of them, a prompt keeps its head and the target begins with a second
 // BOS. modern is what one would do today: one cosine, the prompt's tail kept, no
-// BOS within the sequence, every linear adapted.
+// BOS within the sequence, every linear adapted, the best by score kept.
 func Preset(name string) (Recipe, error) {
 	r := Recipe{
 		Preset: name,
@@ -99,7 +110,7 @@ func Preset(name string) (Recipe, error) {
 	}
 	switch name {
 	case "paper":
-		r.UpdateAtCheckpoint, r.TargetBOS, r.Keep = true, true, "head"
+		r.UpdateAtCheckpoint, r.TargetBOS, r.Keep, r.Monitor = true, true, "head", MonitorLoss
 	case "modern":
 		r.Schedule, r.Restart = Cosine, 0
 		r.Optimiser, r.Clip = AdamW, 1
@@ -183,6 +194,8 @@ func (r *Recipe) Check() error {
 		return errors.New("recipe: a number of steps, rows or tokens is negative")
 	case r.Keep != "head" && r.Keep != "tail":
 		return bad("keep", r.Keep, "head or tail")
+	case r.Monitor != "" && r.Monitor != MonitorLoss && r.Monitor != MonitorScore:
+		return bad("monitor", r.Monitor, MonitorLoss+" or "+MonitorScore)
 	case !slices.Contains(Optimisers(), r.Optimiser):
 		return bad("optimiser", r.Optimiser, strings.Join(Optimisers(), ", "))
 	case !(r.Clip >= 0):

@@ -31,6 +31,8 @@ type News struct {
 	// Validation is the mean loss over the validation examples where this
 	// window ended with an evaluation.
 	Validation *float64
+	// Score is that of the answers to validation rows, where it is monitored.
+	Score      *float64
 	Checkpoint bool
 }
 
@@ -53,6 +55,11 @@ type Job struct {
 	Outline kernels.Outline
 	// Keep holds all activations of a window.
 	Keep bool
+	// Score gives the score of the values as they stand; it is asked at each
+	// evaluation where the recipe monitors it. A lower one is better with
+	// LowerIsBetter.
+	Score         func(step int) (float64, error)
+	LowerIsBetter bool
 	// Tell is called after each window.
 	Tell func(News)
 
@@ -200,12 +207,9 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 		if news.Validation, err = j.validate(s, w); err != nil {
 			return res, err
 		}
-		if v := news.Validation; v != nil {
-			if st.Worse++; st.Best == nil || *v < *st.Best {
-				if err := j.keepBest(w.To); err != nil {
-					return res, err
-				}
-				st.Best, st.BestStep, st.Worse = v, w.To, 0
+		if news.Validation != nil {
+			if err := j.compare(&st, &news); err != nil {
+				return res, err
 			}
 		}
 		news.Checkpoint = news.Checkpoint || j.enough(&st)
@@ -227,6 +231,40 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 		return res, j.restoreBest(st.BestStep)
 	}
 	return res, nil
+}
+
+// compare scores the values where that is monitored, enters an evaluation into
+// the state, and keeps the values that are the best so far.
+func (j *Job) compare(st *State, news *News) error {
+	if j.Recipe.Monitor == MonitorScore && j.Score != nil {
+		score, err := j.Score(st.Step)
+		if err != nil {
+			return fmt.Errorf("step %d: the score of the validation rows: %w", st.Step, err)
+		}
+		news.Score = &score
+	}
+	if !j.better(st, news) {
+		st.Worse++
+		return nil
+	}
+	if err := j.keepBest(st.Step); err != nil {
+		return err
+	}
+	st.Best, st.BestScore, st.BestStep, st.Worse = news.Validation, news.Score, st.Step, 0
+	return nil
+}
+
+// better compares an evaluation with the best so far: by the score, and by the
+// loss where that is all there is or scores are alike. A hundred rows have few
+// different scores.
+func (j *Job) better(st *State, news *News) bool {
+	if st.Best == nil {
+		return true
+	}
+	if now, was := news.Score, st.BestScore; now != nil && was != nil && *now != *was {
+		return (*now < *was) == j.LowerIsBetter
+	}
+	return *news.Validation < *st.Best
 }
 
 // enough tells whether validation has not got better for too long.
@@ -431,7 +469,8 @@ func (m *metrics) add(n News) error {
 		GradNorm   float64  `json:"grad_norm"`
 		Tokens     int      `json:"tokens"`
 		Validation *float64 `json:"validation,omitempty"`
-	}{n.Step, n.Updates, n.Loss, n.Smoothed, n.LR, n.GradNorm, n.Tokens, n.Validation}
+		Score      *float64 `json:"score,omitempty"`
+	}{n.Step, n.Updates, n.Loss, n.Smoothed, n.LR, n.GradNorm, n.Tokens, n.Validation, n.Score}
 	b, err := json.Marshal(line)
 	if err != nil {
 		return fmt.Errorf("log of step %d: %w", n.Step, err)
