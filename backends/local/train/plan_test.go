@@ -156,8 +156,6 @@ func (*gpuMemory) Function(string) (uintptr, error)                   { return 1
 func (*gpuMemory) Launch(uintptr, int, int, int, int, []uint64) error { return nil }
 func (*gpuMemory) Sync() error                                        { return nil }
 func (*gpuMemory) Close() error                                       { return nil }
-func (*gpuMemory) Processors() int                                    { return 132 }
-func (*gpuMemory) Shared() int                                        { return 227 << 10 }
 
 func (g *gpuMemory) Alloc(bytes int64) (uint64, error) {
 	g.next += 1 << 40
