@@ -12,13 +12,18 @@ type Values[F float32 | float64] []F
 // Floats is what such devices compute with, but for ref in float64.
 type Floats = Values[float32]
 
+// Type is F32 or F64.
 func (f Values[F]) Type() format.Type {
 	if _, wide := any(f).(Values[float64]); wide {
 		return format.F64
 	}
 	return format.F32
 }
-func (f Values[F]) Len() int                  { return len(f) }
+
+// Len is the number of values.
+func (f Values[F]) Len() int { return len(f) }
+
+// Slice is the part from from up to to, in the same memory.
 func (f Values[F]) Slice(from, to int) Buffer { return f[from:to:to] }
 
 // AllocFloats is Alloc for such devices.

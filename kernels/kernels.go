@@ -88,6 +88,7 @@ func Reads(p Prepared) int64 {
 // KV is the key-value cache of one layer: pages of PageTokens positions.
 // Its layout is the device's business.
 type KV interface {
+	// Bytes is what the cache takes, all pages together.
 	Bytes() int64
 }
 

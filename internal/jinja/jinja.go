@@ -83,6 +83,7 @@ type Error struct {
 	Line    int // of the template, from 1; 0 where not known
 }
 
+// Error is the type and the words, after the line where it is known.
 func (e *Error) Error() string {
 	if e.Line == 0 {
 		return e.Type + ": " + e.Message

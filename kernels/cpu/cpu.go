@@ -22,7 +22,8 @@ import (
 // lanes is the number of outputs in a panel.
 const lanes = 16
 
-// Device computes on the processor's cores. Create it with New.
+// Device computes on the processor's cores. Create it with New. Its methods are
+// told by [kernels.TrainDevice], with shapes and formulas.
 type Device struct {
 	pool *pool
 	path *path

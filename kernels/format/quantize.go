@@ -15,6 +15,7 @@ type ErrNotFinite struct {
 	Value float32
 }
 
+// Error names the value and its place.
 func (e ErrNotFinite) Error() string {
 	return fmt.Sprintf("value %d is %g, which no quantised format holds", e.Index, e.Value)
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
-// Device is the readable device, computing with F.
+// Device is the readable device, computing with F. Its methods are told by
+// [kernels.TrainDevice], with shapes and formulas.
 type Device[F float32 | float64] struct{}
 
 // New returns the device in float32. It has no state of its own.

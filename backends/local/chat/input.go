@@ -8,8 +8,12 @@ import (
 
 // Encoder is what is needed of a tokenizer.
 type Encoder interface {
+	// Encode gives the ids of text, with the tokens that the model wants around
+	// it if addSpecial is set. With literal, names of special tokens are text.
 	Encode(text string, addSpecial, literal bool) ([]int32, error)
+	// BOS is the token that begins a text, false where there is none.
 	BOS() (int32, bool)
+	// Token is the vocabulary's own writing of an id.
 	Token(id int32) (string, bool)
 }
 

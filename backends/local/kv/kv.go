@@ -76,9 +76,11 @@ func New(pages int) *Pool {
 	return p
 }
 
-// Pages is the size of the pool; Available the pages that a new sequence could
-// get, free or held only by the memory of the past.
-func (p *Pool) Pages() int     { return p.pages }
+// Pages is the size of the pool.
+func (p *Pool) Pages() int { return p.pages }
+
+// Available is how many pages a new sequence could get: free ones, and those
+// held only by the memory of the past.
 func (p *Pool) Available() int { return len(p.free) + p.idle.len() }
 
 // Stats since the pool was made.
