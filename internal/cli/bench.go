@@ -25,7 +25,7 @@ func newBench() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "bench",
 		Short:   "measure this program on this machine",
-		Example: "  evalrun bench runner\n  evalrun bench runner --requests 2000 --json",
+		Example: "  evalrun bench runner --requests 2000 --json\n  evalrun bench kernels --device cpu",
 	}
 	var requests, inFlight int
 	var asJSON bool
@@ -44,7 +44,7 @@ func newBench() *cobra.Command {
 	runner.Flags().IntVar(&requests, "requests", 20000, "requests to send")
 	runner.Flags().IntVar(&inFlight, "concurrency", 64, "requests in flight")
 	runner.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
-	cmd.AddCommand(runner)
+	cmd.AddCommand(runner, newBenchKernels())
 	return cmd
 }
 

@@ -19,9 +19,12 @@ import (
 // unrunnable are the examples that need what a test machine lacks, each with
 // the reason.
 var unrunnable = map[string]string{
-	"evalrun bench runner --requests 100000": "takes half a minute",
-	"evalrun bench runner":                   "takes long on a busy machine",
-	"evalrun doctor":                         "measures for seconds",
+	"evalrun bench runner --requests 100000":     "takes half a minute",
+	"evalrun bench runner":                       "takes long on a busy machine",
+	"evalrun doctor":                             "measures for seconds",
+	"evalrun bench kernels":                      "measures for seconds",
+	"evalrun bench kernels --device cpu":         "measures for seconds",
+	"evalrun bench kernels --device cuda --json": "needs a GPU",
 }
 
 // needsMore are parts of examples that cannot be run anywhere.

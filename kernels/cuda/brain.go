@@ -59,6 +59,19 @@ func (d *Device) dequantise(at uint64, w *weight) {
 	d.each(w.kernel("brainOf"), n, append([]uint64{at, num(n)}, w.args...)...)
 }
 
+// Dequantise decodes a weight to bfloat16 in memory of the device's own, as
+// products do after Brain, to measure it.
+func (d *Device) Dequantise(p kernels.Prepared) error {
+	w, ok := p.(*weight)
+	if !ok {
+		return fmt.Errorf("dequantise a %T", p)
+	}
+	to := d.scratch((w.n*w.k + 1) / 2)
+	d.dequantise(to.at, w)
+	d.release(to)
+	return nil
+}
+
 // tensorMapper is a Driver with a tensor memory unit: TensorMap describes a
 // matrix of bfloat16 [rows, cols] at an address to it, box rows at a time.
 type tensorMapper interface {

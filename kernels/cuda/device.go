@@ -63,6 +63,19 @@ func (d *Device) Description() string { return fmt.Sprintf("%s (%s)", d.Name(), 
 // Memory tells the GPU's free and whole memory in bytes.
 func (d *Device) Memory() (free, total int64) { return d.driver.Memory() }
 
+// Peak is what a GPU gives at most in a second, by its clocks, its bus and the
+// number of its processors: bytes from and to memory, float32 operations, and
+// operations on bfloat16 of its matrix units.
+type Peak struct{ Bytes, FLOPS, Matrix float64 }
+
+// Peak asks the driver.
+func (d *Device) Peak() (Peak, error) {
+	if g, ok := d.steps.Driver.(interface{ Peak() (Peak, error) }); ok {
+		return g.Peak()
+	}
+	return Peak{}, fmt.Errorf("%s: the driver does not tell its limits", d.driver.Name())
+}
+
 // Held is the GPU's memory that the device has taken, in bytes.
 func (d *Device) Held() int64 { return d.heap.held }
 

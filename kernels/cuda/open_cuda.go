@@ -282,6 +282,27 @@ func (g *gpu) TensorMap(at uint64, rows, cols, box int) (m [32]int32, err error)
 func (g *gpu) Processors() int { return g.processors }
 func (g *gpu) Shared() int     { return g.shared }
 
+// Peak counts what a processor of this capability does in a clock: NVIDIA's
+// programming guide has the units of float32, its architecture papers those of bfloat16 without
+// sparsity.
+func (g *gpu) Peak() (p Peak, err error) {
+	var x [5]int
+	for i, a := range []cu.DeviceAttribute{cu.MemoryClockRate, cu.GlobalMemoryBusWidth, cu.ClockRate, cu.ComputeCapabilityMajor, cu.ComputeCapabilityMinor} {
+		if x[i], err = g.device.Attribute(a); err != nil {
+			return p, fmt.Errorf("limits of %s: %w", g.name, err)
+		}
+	}
+	float, matrix := 128.0, 1024.0
+	switch {
+	case x[3] == 8 && x[4] == 0:
+		float, matrix = 64, 2048
+	case x[3] >= 9:
+		matrix = 4096
+	}
+	clocks := float64(x[2]) * 1000 * float64(g.processors)
+	return Peak{Bytes: 2 * float64(x[0]) * 1000 * float64(x[1]) / 8, FLOPS: 2 * float * clocks, Matrix: matrix * clocks}, nil
+}
+
 func (g *gpu) Sync() error { return result(C.wait(g.context(), g.stream)) }
 
 // Close ends the context, and with it everything that it holds.
