@@ -200,6 +200,17 @@ func (h *Host) Metric(ctx context.Context, name string, spec core.MetricSpec, pr
 
 var errHostClosed = errors.New("the plugin host is closed")
 
+// Kill ends the backends' processes at once, whatever they are doing, and then
+// closes: for a user who does not wait.
+func (h *Host) Kill() error {
+	h.mu.Lock()
+	for b := range h.backends {
+		b.kill()
+	}
+	h.mu.Unlock()
+	return h.Close()
+}
+
 // Close ends every process that the host started and waits until they are
 // gone: a few milliseconds, or seconds for one that must be killed. Idempotent.
 func (h *Host) Close() error {

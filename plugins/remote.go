@@ -167,6 +167,20 @@ func (s *supervisor) close(goodbye func(grpc.ClientConnInterface) error) error {
 	return err
 }
 
+// kill ends the process without a word to it.
+func (s *supervisor) kill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		return
+	}
+	if p, ok := s.current.link.(*process); ok {
+		p.run.kill(errKilled)
+	}
+}
+
+var errKilled = errors.New("the host ended it")
+
 // remoteBackend is a core.Backend that lives behind the wire.
 type remoteBackend struct {
 	*supervisor

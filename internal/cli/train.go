@@ -79,7 +79,7 @@ func (f *trainFlags) run(ctx context.Context, out io.Writer, args []string) erro
 	defer stop()
 	host := newHost(f.eval.quiet)
 	defer host.Close()
-	defer context.AfterFunc(ctx, func() { host.Close() })() // the second interrupt does not wait
+	defer context.AfterFunc(ctx, func() { _ = host.Kill() })() // the second interrupt does not wait
 	if err := knownBackend(f.eval.backend, backendNames(host)); err != nil {
 		return err
 	}

@@ -62,23 +62,14 @@ func startTraining(t *testing.T, dir, out string, more ...string) (stop func(os.
 	}, stderr
 }
 
-// A training that was killed, and one that was asked to stop, end in the same
-// bytes as one that went through.
+// A training that was asked to stop ends in the same bits as one that went
+// through (see TestTrainingKilledAtAnyMoment for killed ones).
 func TestTrainingResumes(t *testing.T) {
 	if testing.Short() {
-		t.Skip("trains three times")
+		t.Skip("trains twice")
 	}
 	dir := t.TempDir()
 	want, _ := trainTo(t, dir, "whole")
-
-	kill, _ := startTraining(t, dir, "killed")
-	kill(os.Kill)
-	if got, resumed := trainTo(t, dir, "killed"); got != want {
-		t.Errorf("killed and resumed at %d: %s, uninterrupted %s", resumed, got, want)
-	} else if resumed == 0 {
-		t.Error("the training began anew")
-	}
-
 	stop, stderr := startTraining(t, dir, "stopped")
 	if code := stop(syscall.SIGTERM); code != ExitInterrupted || !strings.Contains(stderr.String(), "the same command goes on from there") {
 		t.Errorf("exit code %d\n%s", code, stderr)
