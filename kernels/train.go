@@ -142,6 +142,24 @@ type TrainDevice interface {
 	Dropout(dst, x Buffer, cols int, d Dropping, e Epilogue)
 }
 
+// RoundedProducts is a fusion that a TrainDevice may offer, the products of
+// training in bfloat16: what Round to BF16 of the input, the product, Round of
+// it and, with the epilogue Add, Add give, to the same bits. false says that the
+// device does not fuse them for this weight; nothing has been done then.
+type RoundedProducts interface {
+	MatMulRounded(dst, x Buffer, rows int, w Prepared, e Epilogue) bool
+	MatMulBackRounded(dx, dy Buffer, rows int, w Prepared, e Epilogue) bool
+}
+
+// A Keeper is a TrainDevice that multiplies faster with a frozen weight when it
+// keeps the decoded values beside the codes, where there is memory for them.
+// The bits are the same.
+type Keeper interface {
+	// Keep keeps the values of a prepared weight for MatMul, and where back is
+	// set for MatMulBack as well. A weight that would gain nothing stays as it is.
+	Keep(p Prepared, back bool) error
+}
+
 // Chunks of sums that run over rows and over parameters.
 const (
 	ChunkRows   = 512

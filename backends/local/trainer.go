@@ -303,7 +303,7 @@ func (t *training) batch(job *train.Job) []string {
 func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) {
 	j := &train.Job{
 		Dir: filepath.Join(t.job.Out, workFolder), Recipe: &t.recipe, Examples: t.data.Examples, Names: t.data.IDs,
-		Validation: t.held.Examples, Identity: t.identity, Extent: t.extent, Outline: t.memory.Outline, Keep: !plan.Recompute, Tell: t.step, LowerIsBetter: t.job.LowerIsBetter,
+		Validation: t.held.Examples, Identity: t.identity, Extent: t.extent, Outline: t.memory.Outline, Keep: !plan.Recompute, Decoded: t.memory.Decoded > 0, Tell: t.step, LowerIsBetter: t.job.LowerIsBetter,
 	}
 	if !t.job.PlanOnly { // before anything large is loaded
 		st, err := take(ctx, j)

@@ -57,6 +57,7 @@ func (t *training) plan() (*core.TrainPlan, error) {
 	part("optimiser", m.Optimiser)
 	part("activations", m.Activations)
 	part("logits", m.Logits)
+	part("decoded weights", m.Decoded)
 	part("scratch of the device", m.Scratch)
 	if answering > 0 {
 		part("answers to validation rows", answering+8*m.Parameters)

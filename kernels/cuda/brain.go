@@ -12,11 +12,12 @@ const (
 	brainShared                      = 4*(brainRows+brainCols)*brainDepth*2 + 1024 + 64
 )
 
-// Brain makes MatMul and MatMulBack round both operands to bfloat16 and sum their products in
-// float32 on the matrix units of a Hopper processor: many times as fast with
-// many rows (reading prompts), slow with few, and not exact. A row has the same
-// bits alone and among others. Weights whose rows are no multiple of 64 values
-// are multiplied with as before.
+// Brain makes MatMul, MatMulBack and attention of training round both operands to
+// bfloat16 and sum their products in float32 on the matrix units of a Hopper
+// processor: many times as fast with many rows (reading prompts, training), slow
+// with few, and not exact. A row has the same bits alone and among others.
+// Weights whose rows are no multiple of 64 values are multiplied with as before,
+// and so are those with fewer than 128 rows or columns, the parts of adapters.
 func (d *Device) Brain() error {
 	if _, err := d.driver.Function("gemmBrain"); err != nil {
 		return fmt.Errorf("products in bfloat16: %w", err)
@@ -25,28 +26,104 @@ func (d *Device) Brain() error {
 	return nil
 }
 
+// exact says that a weight is multiplied in float32 all the same: an adapter's
+// part, or one of another width than the tiles have.
+func (w *weight) exact(depth int) bool { return depth%brainDepth != 0 || min(w.n, w.k) < brainRows }
+
+// How a product is stored, as src/gemm_sm90.cu counts it.
+const howRound = 2
+
 // multiplyBrain brings both operands to bfloat16 first.
-func (d *Device) multiplyBrain(dst, x uint64, rows int, w *weight, e kernels.Epilogue) {
+func (d *Device) multiplyBrain(dst, x uint64, rows int, w *weight, how uint64) {
 	if rows == 0 {
 		return
 	}
 	in := d.scratch(rows * w.k / 2)
 	d.each("toBrain", rows*w.k/8, in.at, x, num(rows*w.k))
 	values, held := d.brainValues(w)
-	d.gemmBrain(dst, in.at, values, rows, w.n, w.k, e)
+	d.gemmBrain(dst, in.at, values, rows, w.n, w.k, how)
 	d.release(in)
 	d.release(held)
 }
 
 // brainValues is the weight as bfloat16, decoded where it is not.
 func (d *Device) brainValues(w *weight) (at uint64, held *block) {
-	if w.kind == kindBF16 && w.args[0]%16 == 0 {
+	switch {
+	case w.kind == kindBF16 && w.args[0]%16 == 0:
 		return w.args[0], nil
+	case w.decoded != nil:
+		return w.decoded.at, nil
 	}
-	n := w.n * w.k
-	held = d.scratch((n + 1) / 2)
+	held = d.scratch((w.n*w.k + 1) / 2)
 	d.dequantise(held.at, w)
 	return held.at, held
+}
+
+// turnedValues is the transposed weight as bfloat16.
+func (d *Device) turnedValues(w *weight) (at uint64, held *block) {
+	if w.turned != nil {
+		return w.turned.at, nil
+	}
+	held = d.scratch((w.n*w.k + 1) / 2)
+	d.turn(held.at, w)
+	return held.at, held
+}
+
+// turn writes the transposed weight as bfloat16.
+func (d *Device) turn(at uint64, w *weight) {
+	d.launch(w.kernel("brainTurned"), (w.k+31)/32, (w.n+31)/32, 256, 0, append([]uint64{at, num(w.n), num(w.k)}, w.args...)...)
+}
+
+var _ kernels.Keeper = (*Device)(nil)
+
+// Keep keeps the weight as bfloat16, and transposed for MatMulBack. Without
+// Brain, codes are decoded where they are used and nothing would be gained.
+func (d *Device) Keep(p kernels.Prepared, back bool) error {
+	w := p.(*weight)
+	if !d.brain || w.source != nil {
+		return nil
+	}
+	keep := func(to **block, write func(at uint64, w *weight)) error {
+		mem, err := d.heap.take(2 * int64(w.n) * int64(w.k))
+		if err != nil {
+			return fmt.Errorf("decoded values of a weight [%d, %d]: %w", w.n, w.k, err)
+		}
+		write(mem.at, w)
+		*to = mem
+		w.bytes += mem.bytes
+		return nil
+	}
+	if !w.exact(w.k) && w.decoded == nil && (w.kind != kindBF16 || w.args[0]%16 != 0) {
+		if err := keep(&w.decoded, d.dequantise); err != nil {
+			return err
+		}
+	}
+	if back && !w.exact(w.n) && w.turned == nil {
+		return keep(&w.turned, d.turn)
+	}
+	return nil
+}
+
+var _ kernels.RoundedProducts = (*Device)(nil)
+
+// MatMulRounded is fused where the product is of bfloat16 values anyway.
+func (d *Device) MatMulRounded(dst, x kernels.Buffer, rows int, p kernels.Prepared, e kernels.Epilogue) bool {
+	w := p.(*weight)
+	if !d.brain || w.exact(w.k) {
+		return false
+	}
+	d.multiplyBrain(on(dst, rows*w.n, "dst"), on(x, rows*w.k, "x"), rows, w, add(e)|howRound)
+	return true
+}
+
+// MatMulBackRounded is fused where the product is of bfloat16 values anyway.
+func (d *Device) MatMulBackRounded(dx, dy kernels.Buffer, rows int, p kernels.Prepared, e kernels.Epilogue) bool {
+	w := p.(*weight)
+	if !d.brain || w.exact(w.n) {
+		return false
+	}
+	d.multiplyBackBrain(on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), rows, w, add(e)|howRound)
+	return true
 }
 
 // dequantise writes the weight's values as bfloat16.
@@ -79,28 +156,28 @@ type tensorMapper interface {
 }
 
 // gemmBrain is dst [m, n] = a [m, k] · bᵀ, b [n, k], both bfloat16.
-func (d *Device) gemmBrain(dst, a, b uint64, m, n, k int, e kernels.Epilogue) {
+func (d *Device) gemmBrain(dst, a, b uint64, m, n, k int, how uint64) {
 	x, y := (m+brainRows-1)/brainRows, (n+brainCols-1)/brainCols
 	if unit := d.unit; unit != nil && !d.copies {
 		ma, errA := unit.TensorMap(a, m, k, brainRows)
 		mb, errB := unit.TensorMap(b, n, k, brainCols)
 		if errA == nil && errB == nil {
-			d.launch("gemmBrainTiles", min(x*y, d.driver.Processors()), 1, 288, brainShared, dst, d.table(append(ma[:], mb[:]...)), num(m), num(n), num(k), add(e))
+			d.launch("gemmBrainTiles", min(x*y, d.driver.Processors()), 1, 288, brainShared, dst, d.table(append(ma[:], mb[:]...)), num(m), num(n), num(k), how)
 			return
 		}
 	}
-	d.launch("gemmBrain", x, y, 256, brainShared, dst, a, b, num(m), num(n), num(k), add(e))
+	d.launch("gemmBrain", x, y, 256, brainShared, dst, a, b, num(m), num(n), num(k), how)
 }
 
 // multiplyBackBrain multiplies with the transposed weight.
-func (d *Device) multiplyBackBrain(dx, dy uint64, rows int, w *weight, e kernels.Epilogue) {
+func (d *Device) multiplyBackBrain(dx, dy uint64, rows int, w *weight, how uint64) {
 	if rows == 0 {
 		return
 	}
-	in, turned := d.scratch(rows*w.n/2), d.scratch((w.n*w.k+1)/2)
+	in := d.scratch(rows * w.n / 2)
 	d.each("toBrain", rows*w.n/8, in.at, dy, num(rows*w.n))
-	d.launch(w.kernel("brainTurned"), (w.k+31)/32, (w.n+31)/32, 256, 0, append([]uint64{turned.at, num(w.n), num(w.k)}, w.args...)...)
-	d.gemmBrain(dx, in.at, turned.at, rows, w.k, w.n, e)
+	turned, held := d.turnedValues(w)
+	d.gemmBrain(dx, in.at, turned, rows, w.k, w.n, how)
 	d.release(in)
-	d.release(turned)
+	d.release(held)
 }

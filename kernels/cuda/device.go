@@ -24,9 +24,8 @@ type Device struct {
 	unit   tensorMapper // nil where there is none
 	heap   heap
 	found  map[string]uintptr
-	tables []table
+	tables tables
 	idle   []*block // memory of operations that are over
-	oldest int
 	failed func(*Fault)
 	train  cache // keys and values of AttentionTrain
 	brain  bool  // products of bfloat16 values; see Brain

@@ -96,3 +96,11 @@ func TestEmulatedWithoutGraphs(t *testing.T) {
 		t.Errorf("%+v, %v, value %g", c, why, got[3])
 	}
 }
+
+// Attention of training on the matrix units, whose fragments the emulation
+// exchanges between the lanes of a warp.
+func TestEmulatedFlash(t *testing.T) {
+	d := Over(emulate.New(), nil)
+	defer d.Close()
+	flashOn(t, d)
+}

@@ -14,8 +14,8 @@ const tileSide = 64
 
 func (d *Device) MatMul(dst, x kernels.Buffer, rows int, p kernels.Prepared, e kernels.Epilogue) {
 	w := p.(*weight)
-	if d.brain && w.k%brainDepth == 0 {
-		d.multiplyBrain(on(dst, rows*w.n, "dst"), on(x, rows*w.k, "x"), rows, w, e)
+	if d.brain && !w.exact(w.k) {
+		d.multiplyBrain(on(dst, rows*w.n, "dst"), on(x, rows*w.k, "x"), rows, w, add(e))
 		return
 	}
 	d.multiply(on(dst, rows*w.n, "dst"), on(x, rows*w.k, "x"), rows, w, e, 1)
@@ -108,8 +108,8 @@ func (d *Device) RowNorms(dst kernels.Buffer, p kernels.Prepared, l kernels.LowR
 
 func (d *Device) MatMulBack(dx, dy kernels.Buffer, rows int, p kernels.Prepared, e kernels.Epilogue) {
 	w := p.(*weight)
-	if d.brain && w.n%brainDepth == 0 {
-		d.multiplyBackBrain(on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), rows, w, e)
+	if d.brain && !w.exact(w.n) {
+		d.multiplyBackBrain(on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), rows, w, add(e))
 		return
 	}
 	wide := uint64(0)

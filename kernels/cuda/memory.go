@@ -254,37 +254,45 @@ func (d *Device) upload(data []byte) (*block, error) {
 	return mem, err
 }
 
-// table is an operation's integers on the device. The layers of a model ask
-// for the same ones again and again, so the last few are kept.
-type table struct {
-	values []int32
-	mem    *block
+// tables are operations' integers on the device, by their bytes. The layers of a
+// model ask for the same ones again and again, and so do the steps of a training:
+// the last are kept, mostTables of them or fewer if they are large, but always
+// those that one operation may ask for side by side.
+type tables struct {
+	held  map[string]*block
+	order []string // the oldest first
+	bytes int64
 }
 
-const tables = 16
+const mostTables, leastTables, tableBytes = 1024, 16, 8 << 20
 
 func (d *Device) table(values []int32) uint64 {
 	if at, ok := d.stepTable(values); ok {
 		return at
 	}
-	for _, t := range d.tables {
-		if slices.Equal(t.values, values) {
-			return t.mem.at
-		}
-	}
+	t := &d.tables
 	data := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
+	if mem := t.held[string(data)]; mem != nil {
+		return mem.at
+	}
 	mem, err := d.upload(data)
 	if err != nil {
 		d.fault("memory of an operation", err)
 	}
-	t := table{slices.Clone(values), mem}
-	if len(d.tables) < tables {
-		d.tables = append(d.tables, t)
-	} else {
-		d.heap.give(*d.tables[d.oldest].mem)
-		d.tables[d.oldest].mem.cleanup.Stop()
-		d.tables[d.oldest] = t
-		d.oldest = (d.oldest + 1) % tables
+	for n := len(t.order); n > 0 && (n >= mostTables || n >= leastTables && t.bytes+mem.bytes > tableBytes); n-- {
+		old := t.held[t.order[0]]
+		old.cleanup.Stop()
+		d.heap.give(*old)
+		t.bytes -= old.bytes
+		delete(t.held, t.order[0])
+		t.order = t.order[1:]
 	}
+	key := string(data)
+	if t.held == nil {
+		t.held = map[string]*block{}
+	}
+	t.held[key] = mem
+	t.order = append(t.order, key)
+	t.bytes += mem.bytes
 	return mem.at
 }

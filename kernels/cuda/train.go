@@ -45,10 +45,15 @@ func (d *Device) normBack(dx, dweight, dbias, dy, x, weight kernels.Buffer, rows
 	d.release(stats)
 }
 
-// AttentionTrain goes through the pages of Attention, for the same bits.
+// AttentionTrain goes through the pages of Attention, for the same bits; after
+// Brain it goes through the matrix units.
 func (d *Device) AttentionTrain(dst, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape) {
 	rows := q.Len() / (s.Heads * s.Dim)
 	kernels.CheckRuns(runs, rows)
+	if d.brain && s.Dim <= flashDim {
+		d.flash(dst, lse, q, k, v, runs, s, rows)
+		return
+	}
 	var spans []kernels.Span
 	pages := 0
 	for _, r := range runs {
@@ -82,6 +87,10 @@ func (d *Device) AttentionTrain(dst, lse, q, k, v kernels.Buffer, runs []kernels
 func (d *Device) AttentionBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape) {
 	rows := q.Len() / (s.Heads * s.Dim)
 	kernels.CheckRuns(runs, rows)
+	if d.brain && s.Dim <= flashDim {
+		d.flashBack(dq, dk, dv, dy, y, lse, q, k, v, runs, s, rows)
+		return
+	}
 	wide, narrow := rows*s.Heads*s.Dim, rows*s.KVHeads*s.Dim
 	const side = 32
 	var tiles []int32

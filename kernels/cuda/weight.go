@@ -37,6 +37,8 @@ type weight struct {
 	wide   bool           // whole pieces of 32 values may be read at once
 	words  bool           // 4-bit codes in whole words of 8 within a block
 	short  bool           // blocks of powers of two, codes counted in 32 bits
+
+	decoded, turned *block // its values as bfloat16, and transposed, where they are kept
 }
 
 func (w *weight) Shape() (n, k int) { return w.n, w.k }

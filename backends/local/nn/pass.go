@@ -136,6 +136,27 @@ func NewPass(dev kernels.TrainDevice, d *Decoder, t Trained, o PassOptions) (*Pa
 	return p, nil
 }
 
+// Decode has the device keep the values of all matrices beside their codes, where
+// it multiplies faster so: transposed too from the first block with something to
+// train on. The bits are the same.
+func (p *Pass) Decode() error {
+	dev, ok := p.dev.(kernels.Keeper)
+	if !ok {
+		return nil
+	}
+	for i := range p.d.Blocks {
+		for _, l := range p.d.Blocks[i].linears() {
+			if l.Weight == nil {
+				continue
+			}
+			if err := dev.Keep(l.Weight, i >= p.first); err != nil {
+				return err
+			}
+		}
+	}
+	return dev.Keep(p.d.Head.Weight, true)
+}
+
 // LogitBytes is the part of Bytes that logits take.
 func (p *Pass) LogitBytes() int64 {
 	bytes := 4 * int64(p.o.LogitRows) * int64(p.d.Vocab)

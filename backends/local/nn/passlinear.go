@@ -58,6 +58,9 @@ func (p *Pass) scaled(l *Linear, t *TrainedLinear, z, x kernels.Buffer, r rowsOf
 func (p *Pass) base(l *Linear, y, x kernels.Buffer, r rowsOf, bias bool) {
 	n, k := l.Weight.Shape()
 	round := r.block && p.o.BF16
+	if fused, ok := p.dev.(kernels.RoundedProducts); ok && round && (!bias || l.Bias == nil) && fused.MatMulRounded(y, x, r.n, l.Weight, kernels.Store) {
+		return
+	}
 	if round {
 		p.dev.Round(p.round, x, r.n*k, format.BF16)
 		x = p.round
@@ -76,6 +79,9 @@ func (p *Pass) baseBack(l *Linear, dx, dy kernels.Buffer, r rowsOf, e kernels.Ep
 	n, k := l.Weight.Shape()
 	if !r.block || !p.o.BF16 {
 		p.dev.MatMulBack(dx, dy, r.n, l.Weight, e)
+		return
+	}
+	if fused, ok := p.dev.(kernels.RoundedProducts); ok && fused.MatMulBackRounded(dx, dy, r.n, l.Weight, e) {
 		return
 	}
 	p.dev.Round(p.round, dy, r.n*n, format.BF16)

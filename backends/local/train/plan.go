@@ -24,6 +24,9 @@ type Plan struct {
 	// Scratch is what the device's operations work in.
 	Scratch    int64
 	Parameters int64 // trained
+	// Decoded is the values of the weights that the device keeps beside their
+	// codes to multiply faster; 0 where they do not fit, or it keeps none.
+	Decoded int64
 	// Recompute says that activations are not held, to fit the limit.
 	Recompute bool
 	// Outline is the device that counted, for Job.Outline
@@ -32,7 +35,7 @@ type Plan struct {
 
 // Total is all of it.
 func (p *Plan) Total() int64 {
-	return p.Weights + p.Table + p.Adapter + p.Optimiser + p.Activations + p.Logits + p.Scratch
+	return p.Weights + p.Table + p.Adapter + p.Optimiser + p.Activations + p.Logits + p.Decoded + p.Scratch
 }
 
 // An Extent is what a training's memory depends on besides recipe and model.
@@ -124,16 +127,24 @@ func (x *Extent) pages(row, rows int64) int64 {
 
 // PlanOf reckons the plan for windows of x's extent: it takes the trainer's own
 // way over an outline of the device, which counts. f may be nil, for a shape
-// without a checkpoint. Activations are held where limit (0: none) allows it.
+// without a checkpoint. Where limit (0: none) allows it, activations are held, and
+// the weights of a kernels.Keeper decoded.
 func PlanOf(outline func() kernels.Outline, c *arch.Config, f *weights.File, o arch.Options, r *Recipe, x *Extent, limit int64) (*Plan, error) {
-	p, err := planOf(outline(), c, f, o, r, x, true)
-	if err == nil && limit > 0 && p.Total() > limit {
-		p, err = planOf(outline(), c, f, o, r, x, false)
+	var p *Plan
+	for _, hold := range []struct{ activations, decoded bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
+		dev := outline()
+		if _, can := dev.(kernels.Keeper); hold.decoded && !can {
+			continue
+		}
+		var err error
+		if p, err = planOf(dev, c, f, o, r, x, hold.activations, hold.decoded); err != nil || limit <= 0 || p.Total() <= limit {
+			return p, err
+		}
 	}
-	return p, err
+	return p, nil
 }
 
-func planOf(dev kernels.Outline, c *arch.Config, f *weights.File, o arch.Options, r *Recipe, x *Extent, keep bool) (*Plan, error) {
+func planOf(dev kernels.Outline, c *arch.Config, f *weights.File, o arch.Options, r *Recipe, x *Extent, keep, decoded bool) (*Plan, error) {
 	m, err := arch.Outline(dev, c, f, x.Context, o)
 	if err != nil {
 		return nil, err
@@ -167,6 +178,12 @@ func planOf(dev kernels.Outline, c *arch.Config, f *weights.File, o arch.Options
 	}
 	p.Logits = s.pass.LogitBytes()
 	p.Activations = since() - p.Logits
+	if decoded {
+		if err := s.Decode(); err != nil {
+			return nil, err
+		}
+		p.Decoded = since()
+	}
 	for _, w := range x.Windows {
 		if len(w) == 0 {
 			continue

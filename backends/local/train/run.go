@@ -60,6 +60,8 @@ type Job struct {
 	// LowerIsBetter.
 	Score         func(step int) (float64, error)
 	LowerIsBetter bool
+	// Decoded has the device keep decoded weights where that makes it faster.
+	Decoded bool
 	// Tell is called after each window.
 	Tell func(News)
 
@@ -307,6 +309,9 @@ func (j *Job) stepper() (*Stepper, error) {
 		x = j.Measure()
 	}
 	s, err := NewStepper(j.Tuned, j.Recipe, x.Tokens, x.Judged, j.Keep)
+	if err == nil && j.Decoded {
+		err = s.Decode()
+	}
 	if err != nil || j.Outline == nil {
 		return s, err
 	}

@@ -38,6 +38,9 @@ func NewStepper(t *Tuned, r *Recipe, tokens, judged int, keep bool) (*Stepper, e
 	return s, err
 }
 
+// Decode has the device keep decoded what it multiplies with; see nn.Pass.
+func (s *Stepper) Decode() error { return s.pass.Decode() }
+
 // Optimiser is the state that a checkpoint keeps beside the values.
 func (s *Stepper) Optimiser() *Optimiser { return s.opt }
 

@@ -9,7 +9,7 @@
 namespace machine {
 int thread, block, blockY, threads, blocks;
 alignas(128) u8 dynamicShared[256 << 10];
-u32 exchange[1024];
+u32 exchange[1024], operands[1024][6];
 
 namespace {
 const int stackBytes = 64 << 10, most = 1024;
@@ -139,4 +139,10 @@ namespace onerow {
 #undef EACH
 namespace train {
 #include "../src/train.cu"
+}
+namespace flash {
+#include "../src/flash.cu"
+}
+namespace gemm {
+#include "../src/gemm_sm90.cu"
 }

@@ -8,6 +8,7 @@
 #define GLOBAL extern "C" void
 #define DEVICE static inline
 #define METHOD inline
+#define BOUNDS(threads, blocks)
 #define SHARED static
 #define CONSTANT static const
 #define DYNAMIC(type, name) type *name = (type *)machine::dynamicShared
@@ -15,7 +16,7 @@
 namespace machine {
 extern int thread, block, blockY, threads, blocks;
 extern u8 dynamicShared[];
-extern u32 exchange[1024];
+extern u32 exchange[1024], operands[1024][6];
 void barrier();
 void warpBarrier();
 } // namespace machine
@@ -51,6 +52,25 @@ DEVICE u32 toBfloat(float x) {
 	return x != x ? 0x7fffu : (b + 0x7fffu + (b >> 16 & 1)) >> 16;
 }
 DEVICE u32 brains(float low, float high) { return toBfloat(low) | toBfloat(high) << 16; }
+// matrixUnit: every lane of the warp comes here and lays out its operands; then
+// each sums its four values from what the others laid out.
+DEVICE float operandOf(int lane, int word, int half) {
+	u32 two = machine::operands[machine::thread / 32 * 32 + lane][word];
+	return bitsFloat(half ? two & 0xffff0000u : two << 16);
+}
+DEVICE void matrixUnit(float *d, const u32 *a, u32 b0, u32 b1) {
+	u32 *mine = machine::operands[machine::thread];
+	for (int i = 0; i < 4; i++) mine[i] = a[i];
+	mine[4] = b0, mine[5] = b1;
+	machine::warpBarrier();
+	const int g = machine::thread % 32 / 4, t = machine::thread % 4;
+	for (int i = 0; i < 4; i++)
+		for (int k = 0; k < 16; k++) {
+			const int owner = k % 8 / 2, column = 2 * t + i % 2;
+			d[i] = fma32(operandOf(4 * g + owner, k / 8 * 2 + i / 2, k % 2), operandOf(4 * column + owner, 4 + k / 8, k % 2), d[i]);
+		}
+	machine::warpBarrier();
+}
 typedef u64 SharedAddress;
 DEVICE SharedAddress sharedAddress(const void *p) { return (u64)p; }
 DEVICE float sharedFloat(SharedAddress at) { return *(const float *)at; }

@@ -28,6 +28,7 @@ struct alignas(8) f32x2 {
 #define GLOBAL extern "C" __attribute__((global)) void
 #define DEVICE static __attribute__((device)) __attribute__((always_inline)) inline
 #define METHOD __attribute__((device)) __attribute__((always_inline)) inline
+#define BOUNDS(threads, blocks) __attribute__((launch_bounds(threads, blocks)))
 #define SHARED static __attribute__((shared))
 #define CONSTANT static __attribute__((device)) const
 #define DYNAMIC(type, name) extern __attribute__((shared)) __attribute__((aligned(128))) u8 dynamicShared[]; type *name = (type *)dynamicShared
@@ -86,6 +87,18 @@ DEVICE u32 brains(float low, float high) {
 	u32 two;
 	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(two) : "f"(high), "f"(low));
 	return two;
+}
+// matrixUnit adds to a tile d [16, 8] of float32 the product of a [16, 16] and
+// b [16, 8] of bfloat16, shared out among a warp's lanes (PTX ISA,
+// mma.m16n8k16): with g = lane / 4 and t = lane % 4 a lane holds
+//
+//	a  columns 2t, 2t+1 of rows g and g+8, then columns 2t+8, 2t+9 of both
+//	b  rows 2t, 2t+1 of column g, then rows 2t+8, 2t+9
+//	d  columns 2t, 2t+1 of row g, then of row g+8
+DEVICE void matrixUnit(float *d, const u32 *a, u32 b0, u32 b1) {
+	asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 #endif
 

@@ -51,10 +51,14 @@ DEVICE void fetch(u32 stage, const u16 *a, const u16 *b, i64 row0, i64 col0, i64
 }
 
 
+// A product is stored or, with 1 in how, added; with 2 it is rounded to bfloat16
+// before.
+const i64 howAdd = 1, howRound = 2;
+
 // storeTile writes a warpgroup's 64 by 256 outputs.
-DEVICE void storeTile(float *dst, const float *d, i64 row0, i64 col0, i64 m, i64 n, i64 addTo) {
+DEVICE void storeTile(float *dst, const float *d, i64 row0, i64 col0, i64 m, i64 n, i64 how) {
 	const int lane = threadX() % warp;
-	const bool pairs = !addTo && n % 2 == 0 && ((u64)dst & 7) == 0;
+	const bool addTo = how & howAdd, pairs = !addTo && n % 2 == 0 && ((u64)dst & 7) == 0;
 	const i64 row = row0 + threadX() % 128 / warp * 16 + lane / 4, col = col0 + lane % 4 * 2;
 #pragma unroll
 	for (int j = 0; j < rowsB / 8; j++) {
@@ -63,17 +67,22 @@ DEVICE void storeTile(float *dst, const float *d, i64 row0, i64 col0, i64 m, i64
 		for (int h = 0; h < 2; h++) {
 			const i64 r = row + 8 * h;
 			if (r >= m) continue;
+			f32x2 v = {d[4 * j + 2 * h], d[4 * j + 2 * h + 1]};
+			if (how & howRound) {
+				const u32 two = brains(v.x, v.y);
+				v = f32x2{bitsFloat(two << 16), bitsFloat(two & 0xffff0000u)};
+			}
 			if (pairs && c < n) {
-				*(f32x2 *)(dst + r * n + c) = f32x2{d[4 * j + 2 * h], d[4 * j + 2 * h + 1]};
+				*(f32x2 *)(dst + r * n + c) = v;
 				continue;
 			}
-			if (c < n) put(dst + r * n + c, d[4 * j + 2 * h], addTo, 1.0f);
-			if (c + 1 < n) put(dst + r * n + c + 1, d[4 * j + 2 * h + 1], addTo, 1.0f);
+			if (c < n) put(dst + r * n + c, v.x, addTo, 1.0f);
+			if (c + 1 < n) put(dst + r * n + c + 1, v.y, addTo, 1.0f);
 		}
 	}
 }
 
-GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(float *dst, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 addTo) {
+GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(float *dst, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 how) {
 	DYNAMIC(u8, mem);
 	const u32 base = (sharedAddress(mem) + 1023) / 1024 * 1024;
 	const i64 row0 = (i64)blockX() * rowsA, col0 = (i64)blockY() * rowsB;
@@ -104,7 +113,7 @@ GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(float *dst, const u16 *a
 		asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
 	}
 	asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-	storeTile(dst, d, row0 + group * 64, col0, m, n, addTo);
+	storeTile(dst, d, row0 + group * 64, col0, m, n, how);
 }
 
 // The same product with the copies left to the tensor memory unit: a ninth warp
@@ -129,7 +138,7 @@ DEVICE void copyTile(u32 to, const void *map, int x, int y, u32 full) {
 
 // Blocks take one output after another, rows first, and the ninth warp is ahead of
 // the others by up to four tiles, across outputs as well.
-GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(float *dst, const u8 *maps, i64 m, i64 n, i64 k, i64 addTo) {
+GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(float *dst, const u8 *maps, i64 m, i64 n, i64 k, i64 how) {
 	DYNAMIC(u8, mem);
 	const u32 base = (sharedAddress(mem) + 1023) / 1024 * 1024;
 	const u32 full = base + stages * bytesStage, empty = full + 8 * stages;
@@ -179,7 +188,21 @@ GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(float *dst, const u
 		}
 		asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 		if (threadX() % 128 == 0) arrive(empty + 8 * ((step - 1) % stages));
-		storeTile(dst, d, (i64)(o % down) * rowsA + group * 64, (i64)(o / down) * rowsB, m, n, addTo);
+		storeTile(dst, d, (i64)(o % down) * rowsA + group * 64, (i64)(o / down) * rowsB, m, n, how);
+	}
+}
+
+#else
+
+// A twin to read, for the host's side: a block's 128 by 256 outputs, each summed
+// in the order of k.
+GLOBAL gemmBrain(float *dst, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 how) {
+	for (int e = threadX(); e < 128 * 256; e += threads()) {
+		const i64 row = (i64)blockX() * 128 + e / 256, col = (i64)blockY() * 256 + e % 256;
+		if (row >= m || col >= n) continue;
+		float sum = 0;
+		for (i64 i = 0; i < k; i++) sum = fma32(brainFloat(a[row * k + i]), brainFloat(b[col * k + i]), sum);
+		put(dst + row * n + col, how & 2 ? roundBrain(sum) : sum, how & 1, 1.0f);
 	}
 }
 
