@@ -55,7 +55,8 @@ type Record struct {
 	Error     *Error     `json:"error,omitempty"` // an API error: the sample has no verdict
 }
 
-// Generation is what was asked of the sampler, as stored.
+// Generation is what was asked of the sampler, as stored: the fields of
+// core.Generation, in their order.
 type Generation struct {
 	MaxTokens         int      `json:"max_tokens"`
 	Temperature       float64  `json:"temperature"`
@@ -145,11 +146,8 @@ func (f *Float) UnmarshalJSON(b []byte) error {
 
 // FromGeneration converts the request's settings to their stored form.
 func FromGeneration(g core.Generation) *Generation {
-	return &Generation{
-		MaxTokens: g.MaxTokens, Temperature: g.Temperature, TopP: g.TopP, TopK: g.TopK, MinP: g.MinP,
-		RepetitionPenalty: g.RepetitionPenalty, FrequencyPenalty: g.FrequencyPenalty,
-		PresencePenalty: g.PresencePenalty, Seed: g.Seed, Stop: g.Stop,
-	}
+	stored := Generation(g) // field by field the same, which the compiler sees to
+	return &stored
 }
 
 // Core converts back to the request's settings.
@@ -157,11 +155,19 @@ func (g *Generation) Core() core.Generation {
 	if g == nil {
 		return core.Generation{}
 	}
-	return core.Generation{
-		MaxTokens: g.MaxTokens, Temperature: g.Temperature, TopP: g.TopP, TopK: g.TopK, MinP: g.MinP,
-		RepetitionPenalty: g.RepetitionPenalty, FrequencyPenalty: g.FrequencyPenalty,
-		PresencePenalty: g.PresencePenalty, Seed: g.Seed, Stop: g.Stop,
-	}
+	return core.Generation(*g)
+}
+
+// FromScore is a verdict as stored, without what asked for judgements.
+func FromScore(metric string, profile core.Profile, s core.Score) Score {
+	return Score{Metric: metric, Profile: profile, Value: Float(s.Value), Extracted: s.Extracted, Failed: s.Failed, Dropped: s.Dropped,
+		Skipped: s.Skipped, Warning: s.Warning, Note: s.Note, Parts: s.Parts}
+}
+
+// Core converts back to the verdict.
+func (s *Score) Core() core.Score {
+	return core.Score{Value: float64(s.Value), Extracted: s.Extracted, Failed: s.Failed, Dropped: s.Dropped,
+		Skipped: s.Skipped, Warning: s.Warning, Note: s.Note, Parts: s.Parts}
 }
 
 // FieldMap decodes the kept columns; whole numbers stay int64.

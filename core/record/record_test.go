@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -93,4 +94,33 @@ func FuzzReadFrom(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A field that core.Score gets must be stored, or be named here as one that is
+// of no use once the verdict stands.
+func TestScoresAreStoredWhole(t *testing.T) {
+	var s core.Score
+	v := reflect.ValueOf(&s).Elem()
+	for i := range v.NumField() {
+		switch f := v.Field(i); v.Type().Field(i).Name {
+		case "Requests":
+		case "Parts":
+			s.Parts = map[string]float64{"a": 1}
+		default:
+			switch f.Kind() {
+			case reflect.Float64:
+				f.SetFloat(0.5)
+			case reflect.String:
+				f.SetString("text")
+			case reflect.Bool:
+				f.SetBool(true)
+			default:
+				t.Fatalf("a new kind of field: %s", v.Type().Field(i).Name)
+			}
+		}
+	}
+	stored := FromScore("m", core.Bakeoff, s)
+	if back := stored.Core(); !reflect.DeepEqual(back, s) || stored.Metric != "m" || stored.Profile != core.Bakeoff {
+		t.Errorf("%+v became %+v", s, back)
+	}
 }

@@ -267,10 +267,8 @@ func (b *judging) judge(ctx context.Context) error {
 			if s.Extracted == b.recs[i].Response {
 				s.Extracted = "" // the whole answer need not be stored again
 			}
-			b.recs[i].Scores = append(b.recs[i].Scores, record.Score{
-				Metric: name, Profile: j.Profile, Value: record.Float(s.Value), Extracted: clip(s.Extracted),
-				Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note, Parts: only(s.Parts, j.Metric.Info().Parts),
-			})
+			s.Extracted, s.Parts = clip(s.Extracted), only(s.Parts, j.Metric.Info().Parts)
+			b.recs[i].Scores = append(b.recs[i].Scores, record.FromScore(name, j.Profile, s))
 		}
 	}
 	return nil
@@ -363,7 +361,7 @@ func (b *judging) judged(ctx context.Context, j Judge, scores []core.Score, befo
 func kept(before []record.Score, j Judge) core.Score {
 	for _, s := range before {
 		if s.Metric == j.Name() && s.Profile == j.Profile {
-			return core.Score{Value: float64(s.Value), Extracted: s.Extracted, Failed: s.Failed, Dropped: s.Dropped, Skipped: s.Skipped, Warning: s.Warning, Note: s.Note, Parts: s.Parts}
+			return s.Core()
 		}
 	}
 	return core.Score{Skipped: "it needs the judgement of a model, and none is asked here"}
