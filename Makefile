@@ -1,5 +1,5 @@
 # Everything here is plain go commands; make only names them.
-.PHONY: build test check bench goldens
+.PHONY: build test check bench goldens peers
 
 build:
 	go build -o evalrun .
@@ -20,6 +20,13 @@ GOLDENS ?= ../shared/golden
 goldens: build
 	go run ./internal/goldens -evalrun ./evalrun $(GOLDENS)
 
+# The trainer and its adapters beside PEFT, llama.cpp and TensorBoard: Python
+# packages, which docs/train.md names. What is missing is said, and not checked.
+# An hour where the machine is idle.
+PYTHON ?= python3
+peers: build
+	go run ./internal/peers -python $(PYTHON) -quant nf4 all
+
 # The build for NVIDIA GPUs, beside the plain one, which starts it. It needs a C
 # compiler, CUDA's headers and libcuda.so: Debian's nvidia-cuda-dev and libcuda1
 # (non-free), or any toolkit from 11.8 on. Elsewhere installed ones are named so:
@@ -38,13 +45,3 @@ ptx:
 emulate:
 	CGO_CXXFLAGS="-O2 -DSOURCES=$$(cat kernels/cuda/src/* kernels/cuda/emulate/* | sha256sum | cut -c1-12)" \
 		go test -tags emulate -run Emulated -timeout 30m ./kernels/cuda ./backends/local/train
-
-# What a GPU that is lent for minutes is checked with, built where there is none:
-# copy the folder gpu there and run gpu/check.sh. Wants what make cuda wants.
-.PHONY: gpu-check
-gpu-check:
-	mkdir -p gpu
-	go test -c -tags cuda -ldflags='-s -w' -o gpu/kernels.test ./kernels/cuda
-	go test -c -tags cuda -ldflags='-s -w' -o gpu/engine.test ./backends/local/engine
-	go test -c -tags cuda -ldflags='-s -w' -o gpu/train.test ./backends/local/train
-	cp kernels/cuda/check.sh gpu/

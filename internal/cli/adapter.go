@@ -265,10 +265,11 @@ func newAdapterExport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export --model BASE --adapter DIR --gguf FILE",
 		Short: "write an adapter as llama.cpp reads it, beside a GGUF base",
-		Long: "Export writes a GGUF file that llama.cpp's --lora takes. The base is a Hugging Face folder, of\n" +
-			"which config.json is read. LoRA and rsLoRA can be exported; DoRA is for adapter merge.",
+		Long: "Export writes a GGUF file that llama.cpp's --lora takes. Of the base its shape is read: from\n" +
+			"config.json of a Hugging Face folder, or from the GGUF file itself. LoRA and rsLoRA can be\n" +
+			"exported; DoRA is for adapter merge.",
 		Example: "  evalrun adapter export --model DIR --adapter adapters/mine --gguf mine.gguf\n" +
-			"  evalrun adapter export --model DIR --adapter adapters/mine --gguf mine.gguf && llama-cli -m base.gguf --lora mine.gguf",
+			"  evalrun adapter export --model base.gguf --adapter adapters/mine --gguf mine.gguf && llama-cli -m base.gguf --lora mine.gguf",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, f := range [][2]string{{"--model", model}, {"--adapter", adapter}, {"--gguf", out}} {
@@ -277,14 +278,14 @@ func newAdapterExport() *cobra.Command {
 				}
 			}
 			if err := merge.GGUF(model, adapter, out); err != nil {
-				return &core.UserError{Message: "exporting", Err: err, Hint: "give the base that the adapter was trained on, a folder with config.json"}
+				return &core.UserError{Message: "exporting", Err: err, Hint: "give the base that the adapter was trained on, a folder with config.json or a .gguf file"}
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), out)
 			return nil
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&model, "model", "", "folder of the base")
+	fl.StringVar(&model, "model", "", "base: a folder with config.json, or a .gguf file")
 	fl.StringVar(&adapter, "adapter", "", "folder of the adapter")
 	fl.StringVar(&out, "gguf", "", "file to write")
 	return cmd

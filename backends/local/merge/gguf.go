@@ -34,27 +34,42 @@ var ggufModules = map[string]string{
 
 var blockPath = regexp.MustCompile(`^(?:model\.)*layers\.(\d+)\.(.+)$`)
 
-// GGUF writes an adapter as llama.cpp reads it beside a base: tensors
-// blk.N.NAME.weight.lora_a [rank, k] and .lora_b [n, rank] in float32, and
-// adapter.lora.alpha, by which llama.cpp scales their product as alpha / rank.
-// base is a folder with the base's config.json. In the llama family the rows of
-// q and k are in llama.cpp's order of pairs.
-func GGUF(base, adapter, path string) error {
+// ggufShape reads the base's shape, and the name that llama.cpp has for its
+// family: an adapter of another one is refused there.
+func ggufShape(base string) (family string, c *arch.Config, err error) {
+	if strings.HasSuffix(base, ".gguf") {
+		c, f, err := arch.Open(base)
+		if err != nil {
+			return "", nil, err
+		}
+		family, _ = f.Meta().String("general.architecture")
+		return family, c, f.Close()
+	}
 	text, err := os.ReadFile(filepath.Join(base, "config.json"))
 	if err != nil {
-		return fmt.Errorf("read the base's configuration: %w", err)
+		return "", nil, fmt.Errorf("read the base's configuration: %w", err)
 	}
 	var kind struct {
 		Type string `json:"model_type"`
 	}
 	if err := json.Unmarshal(text, &kind); err != nil {
-		return fmt.Errorf("config.json: %w", err)
+		return "", nil, fmt.Errorf("config.json: %w", err)
 	}
 	family, ok := ggufFamilies[kind.Type]
 	if !ok {
-		return fmt.Errorf("model_type %q cannot be exported; these can: %s", kind.Type, strings.Join(slices.Sorted(maps.Keys(ggufFamilies)), ", "))
+		return "", nil, fmt.Errorf("model_type %q cannot be exported; these can: %s", kind.Type, strings.Join(slices.Sorted(maps.Keys(ggufFamilies)), ", "))
 	}
-	c, err := arch.ParseHF(text)
+	c, err = arch.ParseHF(text)
+	return family, c, err
+}
+
+// GGUF writes an adapter as llama.cpp reads it beside a base: tensors
+// blk.N.NAME.weight.lora_a [rank, k] and .lora_b [n, rank] in float32, and
+// adapter.lora.alpha, by which llama.cpp scales their product as alpha / rank.
+// base is a folder with the base's config.json, or its GGUF file. In the llama
+// family the rows of q and k are in llama.cpp's order of pairs.
+func GGUF(base, adapter, path string) error {
+	family, c, err := ggufShape(base)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package merge
 
 import (
+	"bytes"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -8,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evalrun/evalrun/backends/local/demo"
 	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/quant"
 	"github.com/evalrun/evalrun/backends/local/weights"
@@ -268,5 +271,45 @@ func TestGGUF(t *testing.T) {
 	base, adapter = fixture(t, true)
 	if err := GGUF(base, adapter, path); err == nil {
 		t.Error("DoRA is exported without its magnitudes")
+	}
+}
+
+// Of the same base as a GGUF file the export is the same, byte for byte.
+func TestGGUFOfGGUF(t *testing.T) {
+	dir := t.TempDir()
+	gguf, folder, adapter := filepath.Join(dir, "demo.gguf"), filepath.Join(dir, "hf"), filepath.Join(dir, "adapter")
+	config := `{"model_type":"llama","hidden_size":256,"intermediate_size":512,"num_hidden_layers":6,"num_attention_heads":4,"num_key_value_heads":2,
+		"vocab_size":2048,"max_position_embeddings":2048,"rms_norm_eps":1e-5,"rope_theta":10000,"tie_word_embeddings":true,"hidden_act":"silu"}`
+	if err := errors.Join(os.WriteFile(gguf, demo.GGUF, 0o600), os.Mkdir(folder, 0o700), os.WriteFile(filepath.Join(folder, "config.json"), []byte(config), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(7, 8))
+	var tensors []weights.Tensor
+	for name, shape := range map[string][2]int{"q_proj.lora_A": {2, 256}, "q_proj.lora_B": {256, 2}, "k_proj.lora_A": {2, 256}, "k_proj.lora_B": {128, 2}} {
+		values := make([]float32, shape[0]*shape[1])
+		for i := range values {
+			values[i] = float32(rng.NormFloat64())
+		}
+		tensors = append(tensors, weights.Float32s("base_model.model.model.layers.3.self_attn."+name+".weight", values, shape[0], shape[1]))
+	}
+	text, err := lora.Settings{Base: "demo", Rank: 2, Alpha: 2, Targets: []string{"model.layers.3.self_attn.q_proj", "model.layers.3.self_attn.k_proj"}}.JSON()
+	if err == nil {
+		err = lora.Write(adapter, text, tensors)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files [2][]byte
+	for i, base := range []string{gguf, folder} {
+		path := filepath.Join(dir, "out.gguf")
+		if err := GGUF(base, adapter, path); err != nil {
+			t.Fatal(err)
+		}
+		if files[i], err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(files[0], files[1]) || len(files[0]) < 2*2*(256+256+256+128)*2 {
+		t.Errorf("%d bytes of a GGUF base, %d of a folder, or they differ", len(files[0]), len(files[1]))
 	}
 }

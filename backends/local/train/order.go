@@ -1,6 +1,9 @@
 package train
 
-import "math/rand/v2"
+import (
+	"iter"
+	"math/rand/v2"
+)
 
 // An order says which example each micro-batch takes, and where windows end.
 // Both follow from the step alone, so that a training that is resumed, however
@@ -65,4 +68,30 @@ func (r *Recipe) checkpointEvery(examples int) int {
 		return examples
 	}
 	return r.CheckpointEvery
+}
+
+// A Micro is one micro-batch of a training.
+type Micro struct {
+	Step    int
+	Example int     // its place in Job.Examples
+	LR      float64 // in force during it
+	// Update says that its window is applied behind it, Drop that the window's
+	// gradients are dropped, because its epoch has ended.
+	Update, Drop bool
+}
+
+// Order gives the micro-batches as Run takes them, from the first on.
+func (j *Job) Order() iter.Seq[Micro] {
+	return func(yield func(Micro) bool) {
+		o, rates := newOrder(len(j.Examples), j.Recipe), j.Recipe.Rates()
+		for step := 0; step < j.Recipe.Steps; {
+			w := o.window(step)
+			for ; step < w.To; step++ {
+				last := step == w.To-1
+				if !yield(Micro{Step: step, Example: o.at(step), LR: rates.Rate(step), Update: last && w.Applied, Drop: last && !w.Applied}) {
+					return
+				}
+			}
+		}
+	}
 }

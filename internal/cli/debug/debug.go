@@ -44,5 +44,6 @@ func windows() []*cobra.Command {
 		newLR(),
 		newOptim(),
 		newTrain(),
+		newExamples(),
 	}
 }
