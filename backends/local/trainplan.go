@@ -62,7 +62,11 @@ func (t *training) plan() (*core.TrainPlan, error) {
 	if answering > 0 {
 		part("answers to validation rows", answering+8*m.Parameters)
 	}
+	part("a checkpoint on its way", m.Checkpoint)
 	part("garbage before it is collected", b.garbage(m.Total()))
+	if more := memory.Peak() - total; !b.apart && more > 0 {
+		part("more while the rows were read", more)
+	}
 	if sketch, err := arch.Sketch(t.config, t.options); err == nil {
 		p.Model = sketch.Parameters()
 	}

@@ -5,8 +5,10 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,6 +154,62 @@ func TestTrainingOfAnotherRecipe(t *testing.T) {
 	stop(os.Kill)
 	got := evalrun(t, dir, append(shortTraining, "one", "--set", "recipe.lr=1")...)
 	if got.code != 1 || !strings.Contains(got.stderr, "another recipe") {
+		t.Errorf("exit code %d\n%s", got.code, got.stderr)
+	}
+}
+
+// A training takes what its plan says, within a tenth, as the system counts it.
+func TestTrainingKeepsToItsPlan(t *testing.T) {
+	if runtime.GOOS != "linux" || testing.CoverMode() != "" {
+		t.Skip("peak memory is known on Linux")
+	}
+	for _, args := range [][]string{
+		{"--preset", "paper"},
+		{"--preset", "modern", "--set", "recipe.quant=none", "--set", "recipe.accumulate=32", "--memory", "180MiB"},
+	} {
+		args = append([]string{"train", "glue_sst2", "--data", "embedded", "--steps", "64", "--json", "--quiet", "--out", "one"}, args...)
+		got := evalrun(t, t.TempDir(), args...)
+		if got.code != 0 {
+			t.Fatalf("%v: exit code %d\n%s", args, got.code, got.stderr)
+		}
+		var r struct {
+			Peak int64 `json:"peak_memory"`
+			Plan struct {
+				Memory    map[string]int64
+				Recompute bool
+			}
+		}
+		if err := json.Unmarshal([]byte(got.stdout), &r); err != nil {
+			t.Fatalf("%v\n%s", err, got.stdout)
+		}
+		planned := int64(0)
+		for _, bytes := range r.Plan.Memory {
+			planned += bytes
+		}
+		apart := float64(r.Peak)/float64(planned) - 1
+		t.Logf("%d MiB planned, %d at the peak (%+.1f %%), recompute %v", planned>>20, r.Peak>>20, 100*apart, r.Plan.Recompute)
+		if math.Abs(apart) > 0.1 {
+			t.Errorf("%v: %d MiB planned, %d at the peak: %v", args, planned>>20, r.Peak>>20, r.Plan.Memory)
+		}
+	}
+}
+
+// What does not fit is planned, told with what to change, and not begun.
+func TestTrainingThatDoesNotFit(t *testing.T) {
+	dir := t.TempDir()
+	args := []string{"train", "glue_sst2", "--data", "embedded", "--steps", "128", "--out", "one", "--memory", "60MiB"}
+	got := evalrun(t, dir, args...)
+	if got.code != ExitUsage || !strings.Contains(got.stderr, "60 MiB may be used") || !strings.Contains(got.stderr, "lower accumulate, which is 16") {
+		t.Errorf("exit code %d\n%s", got.code, got.stderr)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "one", "adapter_config.json")); err == nil {
+		t.Error("it was trained all the same")
+	}
+	got = evalrun(t, dir, append(args, "--dry-run")...)
+	if got.code != ExitUsage || !strings.Contains(got.stdout, "activations") || !strings.Contains(got.stderr, "60 MiB may be used") {
+		t.Errorf("dry run: exit code %d\n%s%s", got.code, got.stdout, got.stderr)
+	}
+	if got = evalrun(t, dir, append(args[:len(args)-1], "much")...); got.code != ExitUsage || !strings.Contains(got.stderr, "as 900MiB or 20GiB") {
 		t.Errorf("exit code %d\n%s", got.code, got.stderr)
 	}
 }

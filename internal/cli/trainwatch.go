@@ -33,6 +33,7 @@ type trained struct {
 	BestStep int               `json:"best_step,omitempty"`
 	Early    bool              `json:"early,omitempty"`
 	Seconds  float64           `json:"seconds"`
+	Peak     int64             `json:"peak_memory,omitempty"` // resident bytes
 	Plan     *plannedTraining  `json:"plan,omitempty"`
 	Left     map[string]int    `json:"left_out,omitempty"`
 	Shared   int               `json:"shared_with_evaluation"`
@@ -309,7 +310,7 @@ func (t *trainCommand) printJSON(p *core.TrainPlan, last *core.TrainStep, end *c
 	}
 	r := trained{Finished: end.Finished, Adapter: end.Adapter, Hash: end.Hash, Step: end.Step, Updates: end.Updates, Early: end.Early, Seconds: end.Seconds}
 	if last != nil {
-		r.Loss = &last.Smoothed
+		r.Loss, r.Peak = &last.Smoothed, last.PeakMemory
 	}
 	if end.BestStep > 0 {
 		r.Best, r.BestStep = &end.Best, end.BestStep

@@ -57,9 +57,13 @@ func Fresh(dev kernels.TrainDevice, m *arch.Model, r *Recipe) (*Tuned, error) {
 		scale = r.Alpha / math.Sqrt(float64(r.Rank))
 	}
 	t := newTuned(dev, m)
+	_, planned := dev.(kernels.Outline) // has no use for values
 	for _, i := range targets {
 		x := &m.Modules[i]
-		a := draw(r.Seed, "base_model.model."+x.Path+".lora_A.weight", r.Rank*x.K, 1/math.Sqrt(float64(x.K)))
+		a := make([]float32, r.Rank*x.K)
+		if !planned {
+			draw(a, r.Seed, "base_model.model."+x.Path+".lora_A.weight", 1/math.Sqrt(float64(x.K)))
+		}
 		var magnitude []float32
 		if r.DoRA {
 			norms, err := dev.Alloc(format.F32, x.N)
@@ -77,15 +81,13 @@ func Fresh(dev kernels.TrainDevice, m *arch.Model, r *Recipe) (*Tuned, error) {
 	return t, t.Refresh()
 }
 
-// draw gives n numbers drawn evenly from ±bound.
-func draw(seed uint64, name string, n int, bound float64) []float32 {
+// draw fills out with numbers drawn evenly from ±bound.
+func draw(out []float32, seed uint64, name string, bound float64) {
 	h := fnv.New64a()
 	h.Write([]byte(name))
-	out := make([]float32, n)
 	for i := range out {
 		group := uint64(i / 4)
 		words := kernels.Philox([4]uint32{uint32(group), uint32(group >> 32), uint32(h.Sum64()), uint32(h.Sum64() >> 32)}, seed)
 		out[i] = float32((float64(words[i%4])/(1<<31) - 1) * bound)
 	}
-	return out
 }

@@ -22,7 +22,9 @@ type Plan struct {
 	Adapter, Optimiser  int64
 	Activations, Logits int64
 	// Scratch is what the device's operations work in.
-	Scratch    int64
+	Scratch int64
+	// Checkpoint is the copy of values and means that one is written from.
+	Checkpoint int64
 	Parameters int64 // trained
 	// Decoded is the values of the weights that the device keeps beside their
 	// codes to multiply faster; 0 where they do not fit, or it keeps none.
@@ -35,7 +37,7 @@ type Plan struct {
 
 // Total is all of it.
 func (p *Plan) Total() int64 {
-	return p.Weights + p.Table + p.Adapter + p.Optimiser + p.Activations + p.Logits + p.Decoded + p.Scratch
+	return p.Weights + p.Table + p.Adapter + p.Optimiser + p.Activations + p.Logits + p.Decoded + p.Scratch + p.Checkpoint
 }
 
 // An Extent is what a training's memory depends on besides recipe and model.
@@ -170,7 +172,9 @@ func planOf(dev kernels.Outline, c *arch.Config, f *weights.File, o arch.Options
 	for _, q := range t.params {
 		p.Parameters += int64(q.N)
 	}
-	p.Optimiser = 8 * p.Parameters
+	if p.Optimiser = 8 * p.Parameters; inHost(dev) {
+		p.Checkpoint = 12 * p.Parameters
+	}
 	p.Adapter = since() - p.Optimiser
 	s, err := NewStepper(t, r, x.Tokens, x.Judged, keep)
 	if err != nil {
