@@ -28,7 +28,11 @@ func (t *training) plan() (*core.TrainPlan, error) {
 	}
 	t.extent.Context = max(t.extent.Longest, t.answering.Context)
 	b := t.budget()
-	m, err := train.PlanOf(func() kernels.Outline { return kernels.OutlineOf(t.dev) }, t.config, t.file, t.options, r, t.extent, b.limit-b.base()-answering)
+	limit := b.limit // what is left for the device
+	if limit > 0 {
+		limit = max(1, limit-b.base()-answering)
+	}
+	m, err := train.PlanOf(func() kernels.Outline { return kernels.OutlineOf(t.dev) }, t.config, t.file, t.options, r, t.extent, limit)
 	if err != nil {
 		return nil, &core.UserError{Where: "recipe", Message: err.Error(), Hint: "targets names linear modules of the model, such as q_proj, or all-linear"}
 	}
