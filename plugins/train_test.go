@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/plugins/pb"
@@ -132,6 +133,15 @@ func TestTrainOverWire(t *testing.T) {
 	}
 	if _, err = run(ctx, core.Job{Out: "asks"}, func(core.TrainNews) {}); err == nil || !strings.Contains(err.Error(), "score 0") {
 		t.Errorf("no score: %v", err)
+	}
+	// However early the stop comes, it arrives.
+	for i := range 50 {
+		early, stop := context.WithCancel(ctx)
+		time.AfterFunc(time.Duration(i)*20*time.Microsecond, stop)
+		if news, err := run(early, core.Job{Out: "waits"}, func(core.TrainNews) {}); err != nil && !errors.Is(err, context.Canceled) || err == nil && len(news) != 2 {
+			t.Fatalf("stopped after %d µs: %+v, %v", i*20, news, err)
+		}
+		stop()
 	}
 	// A caller that has enough ends the training.
 	for range trainer.Train(ctx, core.Job{}) {

@@ -203,6 +203,7 @@ func (t *training) read() error {
 	}
 	t.held = &train.Encoded{}
 	if t.job.Validation != "" {
+		fmt.Fprint(h, "\x00validation\x00") // a row that moves between the two makes another training
 		rows, err := readRows(t.job.Validation, h)
 		if err != nil {
 			return err

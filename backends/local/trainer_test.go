@@ -132,6 +132,29 @@ func TestTrain(t *testing.T) {
 	}
 }
 
+// A caller that wants no more news ends the training, and a checkpoint is left.
+func TestTrainIsLeft(t *testing.T) {
+	dir := t.TempDir()
+	b, err := New(core.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	job := core.Job{Data: rowsFile(t, dir, 12), Recipe: `{"steps":400000,"accumulate":4,"checkpoint_every":400000}`, Out: filepath.Join(dir, "out")}
+	for n, err := range b.(core.Trainer).Train(context.Background(), job) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.Kind == core.StepNews {
+			break
+		}
+	}
+	plan, _, err := trainTo(t, job, 1)
+	if err != nil || plan.Resumed != 4 {
+		t.Errorf("resumed at %d, want 4: %v", plan.Resumed, err)
+	}
+}
+
 func TestTrainRefuses(t *testing.T) {
 	dir := t.TempDir()
 	data := rowsFile(t, dir, 6)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evalrun/evalrun/backends/local/chat"
 	"github.com/evalrun/evalrun/backends/local/weights"
 )
 
@@ -345,6 +346,45 @@ func TestWatchdog(t *testing.T) {
 	}
 }
 
+// Whatever the limits, an example has something to learn: a target of which all
+// is lost is named and kept out, and no loss is the mean of nothing.
+func TestNoExampleWithoutTarget(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 8))
+	left, cut := 0, 0
+	for round := range 2000 {
+		r, err := Preset(Presets()[rng.IntN(2)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.PromptTokens, r.TotalTokens = rng.IntN(12), rng.IntN(12)
+		rows := make([]Row, 1+rng.IntN(5))
+		for i := range rows {
+			rows[i] = Row{ID: fmt.Sprint(i), Prompt: strings.Repeat("a", rng.IntN(60)), Completion: strings.Repeat("b", rng.IntN(30))}
+			if rng.IntN(3) == 0 {
+				rows[i].Segments = []Segment{{Text: rows[i].Prompt}, {Text: rows[i].Completion, Learned: rng.IntN(2) == 0, End: rng.IntN(2) == 0}, {Text: "user"}}
+			}
+		}
+		context := rng.IntN(16)
+		e, err := r.Encode(rows, chat.NewWriter(quarters{}, nil), quarters{}, context)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(e.Examples)+len(e.Left) != len(rows) || len(e.IDs) != len(e.Examples) {
+			t.Fatalf("round %d: %d examples and %d left out, of %d rows", round, len(e.Examples), len(e.Left), len(rows))
+		}
+		for i := range e.Examples {
+			x := &e.Examples[i]
+			if x.Judged() == 0 || len(x.IDs) != len(x.Labels) || context > 0 && len(x.IDs) > context || r.TotalTokens > 0 && len(x.IDs) > r.TotalTokens {
+				t.Fatalf("round %d: row %s has %d ids and %d labels, %d judged, of %d and %d tokens", round, e.IDs[i], len(x.IDs), len(x.Labels), x.Judged(), r.TotalTokens, context)
+			}
+		}
+		left, cut = left+len(e.Left), cut+e.Cut
+	}
+	if left < 100 || cut < 100 {
+		t.Errorf("%d rows left out, %d cut: too few to say anything", left, cut)
+	}
+}
+
 // FuzzCheckpoint: whatever the file holds, it is refused or it is whole.
 func FuzzCheckpoint(f *testing.F) {
 	dir := f.TempDir()
@@ -361,7 +401,6 @@ func FuzzCheckpoint(f *testing.F) {
 	f.Add(good[:len(good)-1])
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, checkpointFile), b, 0o600); err != nil {
 			t.Fatal(err)
 		}

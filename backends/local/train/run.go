@@ -243,6 +243,9 @@ func (j *Job) compare(st *State, news *News) error {
 		if err != nil {
 			return fmt.Errorf("step %d: the score of the validation rows: %w", st.Step, err)
 		}
+		if score-score != 0 {
+			return &NotFiniteError{Step: st.Step - 1, Example: -1, Detail: fmt.Sprintf("the score of the validation rows is %v", score)}
+		}
 		news.Score = &score
 	}
 	if !j.better(st, news) {
