@@ -104,3 +104,9 @@ func TestEmulatedFlash(t *testing.T) {
 	defer d.Close()
 	flashOn(t, d)
 }
+
+func TestEmulatedNarrow(t *testing.T) {
+	d := Over(emulate.New(), nil)
+	defer d.Close()
+	narrowOn(t, d)
+}

@@ -27,6 +27,10 @@ func (d *Device) multiply(dst, x uint64, rows int, w *weight, e kernels.Epilogue
 	if w.wide {
 		wide = 1
 	}
+	if rows > gemvRows && w.n <= narrow && w.plainValues() && e == kernels.Store && scale == 1 {
+		d.shrink(dst, x, rows, w)
+		return
+	}
 	if rows > gemvRows {
 		d.launch(w.kernel("gemm"), (w.n+tileSide-1)/tileSide, (rows+tileSide-1)/tileSide, 256, 0,
 			append([]uint64{dst, x, num(rows), num(w.n), num(w.k), add(e), real32(scale), wide}, w.args...)...)
@@ -63,24 +67,6 @@ func (d *Device) Embed(dst kernels.Buffer, table kernels.Prepared, ids []int32) 
 	d.each(w.kernel("embed"), n, append([]uint64{on(dst, n, "dst"), d.table(ids), num(n), num(w.k)}, w.args...)...)
 }
 
-// LoRA is two products a segment: the bits of a row are those that it has in a
-// segment of its own.
-func (d *Device) LoRA(dst, x kernels.Buffer, segments []kernels.Segment) {
-	for _, s := range segments {
-		a, b := s.A.(*weight), s.B.(*weight)
-		kernels.CheckSegments(segments, dst.Len()/b.n)
-		if s.N == 0 {
-			continue
-		}
-		in := on(x, (s.Row+s.N)*a.k, "x") + 4*uint64(s.Row*a.k)
-		out := on(dst, (s.Row+s.N)*b.n, "dst") + 4*uint64(s.Row*b.n)
-		low := d.scratch(s.N * a.n)
-		d.multiply(low.at, in, s.N, a, kernels.Store, 1)
-		d.multiply(out, low.at, s.N, b, kernels.Add, s.Scale)
-		d.release(low)
-	}
-}
-
 // floats is a weight's values as float32, decoded where they are not.
 func (d *Device) floats(w *weight) (at uint64, hold *block) {
 	if w.kind == kindF32 {
@@ -112,6 +98,10 @@ func (d *Device) MatMulBack(dx, dy kernels.Buffer, rows int, p kernels.Prepared,
 		d.multiplyBackBrain(on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), rows, w, add(e))
 		return
 	}
+	if w.k <= narrow && w.kind == kindF32 {
+		d.launch("narrowBack", (rows+7)/8, (w.k+7)/8, 256, 0, on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), w.args[0], num(rows), num(w.n), num(w.k), add(e))
+		return
+	}
 	wide := uint64(0)
 	if w.wide {
 		wide = 1
@@ -121,6 +111,10 @@ func (d *Device) MatMulBack(dx, dy kernels.Buffer, rows int, p kernels.Prepared,
 }
 
 func (d *Device) WeightGrad(dw, dy, x kernels.Buffer, rows, n, k int) {
+	if min(n, k) <= narrow {
+		d.narrowGrad(on(dw, n*k, "dw"), on(dy, rows*n, "dy"), on(x, rows*k, "x"), rows, n, k)
+		return
+	}
 	d.launch("weightGrad", (k+tileSide-1)/tileSide, (n+tileSide-1)/tileSide, 256, 0,
 		on(dw, n*k, "dw"), on(dy, rows*n, "dy"), on(x, rows*k, "x"), num(rows), num(n), num(k))
 }

@@ -140,6 +140,9 @@ namespace onerow {
 namespace train {
 #include "../src/train.cu"
 }
+namespace lora {
+#include "../src/lora.cu"
+}
 namespace flash {
 #include "../src/flash.cu"
 }
