@@ -2,6 +2,8 @@ package core
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -74,7 +76,7 @@ var ErrSessionLost = errors.New("session lost")
 type UserError struct {
 	// Where is file:line:column, a file, or a flag; may be empty.
 	Where string
-	// Message says what is wrong.
+	// Message says what is wrong; it may be empty where Err says it.
 	Message string
 	// Hint says what to do.
 	Hint string
@@ -84,14 +86,11 @@ type UserError struct {
 
 // Error gives the first line.
 func (e *UserError) Error() string {
-	s := e.Message
-	if e.Where != "" {
-		s = e.Where + ": " + s
-	}
+	parts := []string{e.Where, e.Message, ""}
 	if e.Err != nil {
-		s += ": " + e.Err.Error()
+		parts[2] = e.Err.Error()
 	}
-	return s
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ": ")
 }
 
 // Unwrap gives the cause.

@@ -42,7 +42,11 @@ func Main(args []string) int {
 func execute(ctx context.Context, args []string) error {
 	root := newRoot()
 	root.SetArgs(args)
-	return root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil && strings.HasPrefix(err.Error(), "required flag") { // cobra's own words have no second line
+		return &core.UserError{Message: err.Error(), Hint: "write " + cmd.UseLine()}
+	}
+	return err
 }
 
 func newRoot() *cobra.Command {

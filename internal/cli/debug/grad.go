@@ -86,7 +86,7 @@ type labelled struct {
 // tuned loads the model with what of it is trained.
 func (f *modelFlags) tuned() (*train.Tuned, func() error, error) {
 	wrong := func(err error) (*train.Tuned, func() error, error) {
-		return nil, nil, &core.UserError{Where: f.model, Message: err.Error(), Hint: "docs/debug.md says what this window takes", Err: err}
+		return nil, nil, &core.UserError{Where: f.model, Hint: "docs/debug.md says what this window takes", Err: err}
 	}
 	o, err := arch.ParseOptions(f.dtype, f.quant)
 	if err != nil {

@@ -76,6 +76,10 @@ func lineSource(cmd *cobra.Command, in string) (io.ReadCloser, string, error) {
 	if err != nil {
 		return nil, "", &core.UserError{Where: "--in " + in, Message: "cannot be opened", Hint: "name a file of JSON lines, or leave the flag out to read standard input", Err: err}
 	}
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		f.Close()
+		return nil, "", &core.UserError{Where: "--in " + in, Message: "is a folder", Hint: "name a file of JSON lines, or leave the flag out to read standard input"}
+	}
 	return f, in, nil
 }
 

@@ -36,11 +36,11 @@ func newOptim() *cobra.Command {
 			}
 			f, err := weights.Open(in)
 			if err != nil {
-				return &core.UserError{Where: "--in " + in, Message: err.Error(), Hint: "name a safetensors file", Err: err}
+				return &core.UserError{Where: "--in " + in, Hint: "name a safetensors file", Err: err}
 			}
 			values, err := trace(f, &recipe)
 			if err != nil {
-				err = &core.UserError{Where: in, Message: err.Error(), Hint: "docs/debug.md says what this window takes", Err: err}
+				err = &core.UserError{Where: in, Hint: "docs/debug.md says what this window takes", Err: err}
 				return errors.Join(err, f.Close())
 			}
 			return errors.Join(weights.WriteSafetensors(out, values, nil), f.Close())

@@ -90,7 +90,7 @@ func convert(in, out string, each func(*weights.File, weights.Tensor) ([]weights
 	}
 	f, err := weights.Open(in)
 	if err != nil {
-		return &core.UserError{Where: "--in " + in, Message: err.Error(), Hint: "name a safetensors file", Err: err}
+		return &core.UserError{Where: "--in " + in, Hint: "name a safetensors file", Err: err}
 	}
 	var all []weights.Tensor
 	for _, name := range f.Names() {
@@ -100,7 +100,7 @@ func convert(in, out string, each func(*weights.File, weights.Tensor) ([]weights
 			made, err = each(f, t)
 		}
 		if err != nil {
-			return errors.Join(&core.UserError{Where: in, Message: err.Error(), Hint: "docs/debug.md says what this window takes", Err: err}, f.Close())
+			return errors.Join(&core.UserError{Where: in, Hint: "docs/debug.md says what this window takes", Err: err}, f.Close())
 		}
 		all = append(all, made...)
 	}
