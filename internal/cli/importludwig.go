@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/training"
+	"github.com/evalrun/evalrun/tasks"
 )
 
 func newImportLudwig() *cobra.Command {
@@ -18,8 +18,8 @@ func newImportLudwig() *cobra.Command {
 		Use:   "ludwig FILE",
 		Short: "a fine-tuning configuration of Ludwig, as a train: section",
 		Long: "Import ludwig prints the train: section that does what a configuration of Ludwig 0.10 did, as\n" +
-			"the LoRA Land report published one; put it into a task file. Keys that are not understood are\n" +
-			"named, on standard error, and end the command with exit code 1.",
+			"the LoRA Land report published one; put it into a task file. Keys whose effect the section does\n" +
+			"not have are told with their line, on standard error, and end the command with exit code 1.",
 		Example: "  evalrun import ludwig config.yaml\n" +
 			"  evalrun import ludwig config.yaml --json",
 		Args: exactlyOne("the configuration to import", "evalrun import ludwig config.yaml"),
@@ -27,7 +27,7 @@ func newImportLudwig() *cobra.Command {
 			return importLudwig(cmd.OutOrStdout(), args[0], asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object: base, recipe, passed, unknown")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object: base, recipe, passed, lost")
 	return cmd
 }
 
@@ -40,23 +40,28 @@ func importLudwig(w io.Writer, path string, asJSON bool) error {
 	if err != nil {
 		return &core.UserError{Where: path, Message: err.Error(), Hint: "name a configuration of Ludwig, a YAML file"}
 	}
+	var problems tasks.Problems
+	for _, k := range l.Lost {
+		problems = append(problems, tasks.Problem{File: path, Line: k.Line, Column: k.Column, Message: k.Key + " " + k.Why, Hint: k.Hint})
+	}
 	if asJSON {
-		e := json.NewEncoder(w)
-		err = e.Encode(map[string]any{"base": l.Base, "recipe": l.Recipe, "passed": l.Passed, "unknown": l.Unknown})
-	} else {
-		var section string
-		if section, err = l.YAML(); err == nil {
-			_, err = fmt.Fprint(w, section)
-		}
-		if l.Base != "" {
-			fmt.Fprintf(os.Stderr, "base model: --model %s\n", l.Base)
-		}
-		for _, p := range l.Passed {
-			fmt.Fprintln(os.Stderr, "passed over: "+p)
-		}
+		return printChecked(w, map[string]any{"base": l.Base, "recipe": l.Recipe, "passed": l.Passed, "lost": problemsJSON(problems)}, problems)
 	}
-	if err == nil && len(l.Unknown) > 0 {
-		return &core.UserError{Where: path, Message: fmt.Sprintf("%d keys are not understood: %s", len(l.Unknown), training.Some(l.Unknown)), Hint: "what they change is not in the section; docs/train.md lists what there is"}
+	section, err := l.YAML()
+	if err != nil {
+		return err
 	}
-	return err
+	if _, err := fmt.Fprint(w, section); err != nil {
+		return err
+	}
+	if l.Base != "" {
+		fmt.Fprintf(os.Stderr, "base model: --model %s\n", l.Base)
+	}
+	for _, p := range l.Passed {
+		fmt.Fprintf(os.Stderr, "passed over: %s: %s\n", p.Key, p.Why)
+	}
+	if len(problems) > 0 {
+		return problems
+	}
+	return nil
 }

@@ -1,13 +1,17 @@
 package training
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/evalrun/evalrun/internal/nearest"
 )
 
 // Ludwig is a configuration of Ludwig in our words.
@@ -17,214 +21,368 @@ type Ludwig struct {
 	// Recipe holds the keys of a train: section, from the preset paper on.
 	Recipe map[string]any
 	// Passed are keys that say nothing to a training here, with the reason.
-	Passed []string
-	// Unknown are keys that are not understood: what they change is lost.
-	Unknown []string
+	Passed []LudwigKey
+	// Lost are keys whose effect the recipe does not have, in the order of the
+	// file; those that are not there, and then mean something else, come last.
+	Lost []LudwigKey
+
+	keys map[string]ludwigValue
+}
+
+// A LudwigKey is what was found out about a key.
+type LudwigKey struct {
+	Key          string `json:"key"`
+	Line, Column int    `json:"-"` // 0 where it is not in the file
+	Why          string `json:"why"`
+	Hint         string `json:"hint,omitempty"`
+}
+
+type ludwigValue struct {
+	value        any
+	line, column int
 }
 
 // passed are keys of a Ludwig configuration that change nothing here, with the
-// reason.
+// reason. A key that ends with a dot stands for all below it.
 var passed = map[string]string{
-	"model_type":                             "a language model is meant",
-	"base_model":                             "give it as --model",
-	"prompt.template":                        "the task's prompt is asked",
-	"backend":                                "where Ludwig computes",
-	"backend.type":                           "where Ludwig computes",
-	"generation":                             "for answers",
-	"generation.max_new_tokens":              "for answers",
-	"generation.temperature":                 "for answers",
-	"trainer.type":                           "fine-tuning is meant",
-	"trainer.eval_batch_size":                "one row at a time, or more, gives the same",
-	"trainer.batch_size":                     "an example is a micro-batch",
-	"trainer.epochs":                         "train_steps goes before it",
-	"trainer.enable_gradient_checkpointing":  "chosen by the plan of memory",
-	"trainer.compile":                        "speed alone",
-	"quantization.bnb_4bit_use_double_quant": "always so",
-	"preprocessing.split":                    "the task's splits are taken",
-	"input_features":                         "the task's columns are taken",
-	"output_features":                        "the task's columns are taken",
+	"model_type":                            "a language model is meant",
+	"base_model":                            "give it as --model",
+	"ludwig_version":                        "for Ludwig",
+	"prompt.template":                       "the task's prompt is asked",
+	"prompt.task":                           "the task's prompt is asked",
+	"backend":                               "where Ludwig computes",
+	"backend.":                              "where Ludwig computes",
+	"generation":                            "for answers",
+	"generation.":                           "for answers",
+	"trainer.eval_batch_size":               "one row at a time, or more, gives the same",
+	"trainer.max_batch_size":                "a micro-batch is one example",
+	"trainer.learning_rate_scaling":         "one machine trains",
+	"trainer.evaluate_training_set":         "training rows are not evaluated",
+	"trainer.enable_gradient_checkpointing": "chosen by the plan of memory",
+	"trainer.compile":                       "speed alone",
+	"preprocessing.split":                   "the task's splits are taken",
+	"preprocessing.split.":                  "the task's splits are taken",
+	"input_features":                        "the task's columns are taken",
+	"output_features":                       "the task's columns are taken",
+}
+
+// only are keys that change nothing here while they have this value.
+var only = map[string]any{
+	"adapter.type": "lora", "adapter.bias_type": "none", "adapter.init_lora_weights": true,
+	"quantization.bnb_4bit_quant_type": "nf4", "quantization.bnb_4bit_use_double_quant": true,
+	"trainer.type": "finetune", "trainer.batch_size": 1, "trainer.use_mixed_precision": false, "trainer.should_shuffle": true,
+	"trainer.regularization_lambda": 0, "trainer.increase_batch_size_on_plateau": 0, "trainer.validation_metric": "loss",
+	"trainer.optimizer.amsgrad": false, "trainer.learning_rate_scheduler.reduce_on_plateau": 0,
+}
+
+// numbers are keys whose number a key of the recipe has.
+var numbers = map[string]string{
+	"adapter.r": "rank", "adapter.alpha": "alpha", "adapter.dropout": "dropout",
+	"trainer.train_steps": "steps", "trainer.learning_rate": "lr", "trainer.eval_steps": "eval_rows",
+	"trainer.optimizer.eps": "eps", "trainer.optimizer.weight_decay": "weight_decay", "trainer.gradient_clipping.clipglobalnorm": "clip",
+	"preprocessing.global_max_sequence_length": "total_tokens", "random_seed": "seed",
+}
+
+// words are keys of which some values have a value in the recipe.
+var words = map[string]struct {
+	key    string
+	values map[string]any
+}{
+	"quantization.bits":                               {"quant", map[string]any{"4": "nf4", "8": "int8"}},
+	"quantization.bnb_4bit_compute_dtype":             {"compute", map[string]any{"bfloat16": "bf16", "float32": "f32"}},
+	"trainer.learning_rate_scheduler.decay":           {"schedule", map[string]any{"cosine": "cosine-restarts", "linear": "linear"}},
+	"trainer.optimizer":                               {"optimiser", map[string]any{"adam": "adam", "adamw": "adamw", "paged_adam": "paged-adam"}},
+	"trainer.optimizer.type":                          {"optimiser", map[string]any{"adam": "adam", "adamw": "adamw", "paged_adam": "paged-adam"}},
+	"adapter.use_rslora":                              {"rslora", map[string]any{"true": true, "false": false}},
+	"adapter.use_dora":                                {"dora", map[string]any{"true": true, "false": false}},
+	"trainer.optimizer.betas":                         {"betas", nil},
+	"adapter.target_modules":                          {"targets", nil},
+	"trainer.gradient_accumulation_steps":             {"accumulate", nil},
+	"trainer.effective_batch_size":                    {"accumulate", nil},
+	"trainer.steps_per_checkpoint":                    {"checkpoint_every", nil},
+	"trainer.early_stop":                              {"patience", nil},
+	"trainer.epochs":                                  {"steps", nil},
+	"trainer.learning_rate_scheduler.t_0":             {"restart", nil},
+	"trainer.learning_rate_scheduler.warmup_fraction": {"warmup", nil},
+	"adapter": {"", nil},
 }
 
 // ReadLudwig reads a configuration as Ludwig 0.10 takes it: adapter, trainer,
-// quantization, preprocessing. Keys that it leaves out have Ludwig's defaults,
-// which are those of the preset paper.
+// quantization, preprocessing. What it leaves out has Ludwig's defaults.
 func ReadLudwig(text []byte) (l *Ludwig, err error) {
 	defer func() {
 		if r := recover(); r != nil { // yaml.v3 panics on some malformed input
 			l, err = nil, fmt.Errorf("not readable as YAML: %v", r)
 		}
 	}()
-	var c map[string]any
-	if err := yaml.Unmarshal(text, &c); err != nil {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
 		return nil, fmt.Errorf("not readable as YAML: %w", err)
 	}
-	if c["base_model"] == nil && c["trainer"] == nil && c["adapter"] == nil {
+	l = &Ludwig{Recipe: map[string]any{"preset": "paper"}, keys: map[string]ludwigValue{}}
+	if len(doc.Content) > 0 {
+		if err := l.flatten("", doc.Content[0]); err != nil {
+			return nil, err
+		}
+	}
+	if !l.has("base_model") && !l.has("trainer") && !l.has("adapter") {
 		return nil, errors.New("neither base_model nor trainer nor adapter stands in it: is it a configuration of Ludwig?")
 	}
-	l = &Ludwig{Recipe: map[string]any{"preset": "paper"}}
-	l.Base, _ = c["base_model"].(string)
-	keys := map[string]any{}
-	flatten(keys, "", c)
-	accumulates, alpha := false, false
-	for _, k := range slices.Sorted(maps.Keys(keys)) {
-		v := keys[k]
-		if v == nil {
-			continue // Ludwig's default
-		}
-		switch k {
-		case "adapter":
-			if v != "lora" {
-				l.Unknown = append(l.Unknown, fmt.Sprintf("adapter: %v: only lora", v))
-			}
-		case "adapter.type":
-			if v != "lora" {
-				l.Unknown = append(l.Unknown, fmt.Sprintf("adapter.type: %v: only lora", v))
-			}
-		case "adapter.r":
-			l.Recipe["rank"] = v
-		case "adapter.alpha":
-			l.Recipe["alpha"], alpha = v, true
-		case "adapter.dropout":
-			l.Recipe["dropout"] = v
-		case "adapter.target_modules":
-			l.Recipe["targets"] = v
-		case "adapter.use_rslora":
-			l.Recipe["rslora"] = v
-		case "adapter.use_dora":
-			l.Recipe["dora"] = v
-		case "adapter.bias_type":
-			if v != "none" {
-				l.Unknown = append(l.Unknown, fmt.Sprintf("adapter.bias_type: %v: only none", v))
-			}
-		case "quantization.bits":
-			switch v {
-			case 4:
-				l.Recipe["quant"] = "nf4"
-			case 8:
-				l.Recipe["quant"] = "int8"
-			default:
-				l.Unknown = append(l.Unknown, fmt.Sprintf("quantization.bits: %v: 4 or 8", v))
-			}
-		case "quantization.bnb_4bit_quant_type":
-			if v != "nf4" {
-				l.Unknown = append(l.Unknown, fmt.Sprintf("quantization.bnb_4bit_quant_type: %v: only nf4", v))
-			}
-		case "quantization.bnb_4bit_compute_dtype":
-			switch v {
-			case "bfloat16":
-				l.Recipe["compute"] = "bf16"
-			case "float32":
-				l.Recipe["compute"] = "f32"
-			default:
-				l.Unknown = append(l.Unknown, fmt.Sprintf("quantization.bnb_4bit_compute_dtype: %v: bfloat16 or float32", v))
-			}
-		case "trainer.train_steps":
-			l.Recipe["steps"] = v
-		case "trainer.learning_rate":
-			l.Recipe["lr"] = v
-		case "trainer.gradient_accumulation_steps":
-			l.Recipe["accumulate"], accumulates = v, true
-		case "trainer.steps_per_checkpoint":
-			l.Recipe["checkpoint_every"], l.Recipe["eval_every"] = v, v
-			if _, set := keys["trainer.learning_rate_scheduler.t_0"]; !set {
-				l.Recipe["restart"] = v
-			}
-		case "trainer.learning_rate_scheduler.t_0":
-			l.Recipe["restart"] = v
-		case "trainer.eval_steps":
-			l.Recipe["eval_rows"] = v
-		case "trainer.early_stop":
-			l.Recipe["patience"] = max(0, whole(v)) // -1 is never
-		case "trainer.learning_rate_scheduler.decay":
-			switch v {
-			case "cosine":
-				l.Recipe["schedule"] = "cosine-restarts"
-			case "linear":
-				l.Recipe["schedule"] = "linear"
-			default:
-				l.Unknown = append(l.Unknown, fmt.Sprintf("%s: %v: cosine or linear", k, v))
-			}
-		case "trainer.learning_rate_scheduler.warmup_fraction":
-			// settled below: it is a share of the steps
-		case "trainer.optimizer", "trainer.optimizer.type":
-			switch v {
-			case "adam", "adamw":
-				l.Recipe["optimiser"] = v
-			case "paged_adam":
-				l.Recipe["optimiser"] = "paged-adam"
-			default:
-				l.Unknown = append(l.Unknown, fmt.Sprintf("%s: %v: adam, adamw or paged_adam", k, v))
-			}
-		case "trainer.optimizer.betas":
-			l.Recipe["betas"] = v
-		case "trainer.optimizer.eps":
-			l.Recipe["eps"] = v
-		case "trainer.optimizer.weight_decay":
-			l.Recipe["weight_decay"] = v
-		case "trainer.gradient_clipping.clipglobalnorm":
-			l.Recipe["clip"] = v
-		case "preprocessing.global_max_sequence_length":
-			l.Recipe["total_tokens"] = v
-		default:
-			if !l.features(k, v) {
-				l.Unknown = append(l.Unknown, k)
-			}
-		}
+	l.Base, _ = l.keys["base_model"].value.(string)
+	for k, v := range l.keys {
+		l.take(k, v)
 	}
-	if b := whole(keys["trainer.batch_size"]); b > 1 {
-		// Ours are micro-batches of one example: as many more make an update.
-		l.Unknown = append(l.Unknown, fmt.Sprintf("trainer.batch_size: %d: a micro-batch is one example here", b))
-	}
-	if !accumulates {
-		l.Recipe["accumulate"] = 1
-	}
-	if r := whole(l.Recipe["rank"]); r > 0 && !alpha {
-		l.Recipe["alpha"] = 2 * r
-	}
-	if share, ok := number(keys["trainer.learning_rate_scheduler.warmup_fraction"]); ok {
-		if steps := whole(l.Recipe["steps"]); steps > 0 {
-			l.Recipe["warmup"] = share * float64(steps)
-		}
-	} else {
-		l.Recipe["warmup"] = 0
-	}
+	l.adapter()
+	l.quantization()
+	l.batches()
+	l.rates()
+	l.evaluations()
+	slices.SortFunc(l.Passed, func(a, b LudwigKey) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key)) })
+	slices.SortFunc(l.Lost, func(a, b LudwigKey) int {
+		return cmp.Or(cmp.Compare(min(a.Line, 1), min(b.Line, 1))*-1, cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key))
+	})
 	return l, nil
 }
 
-// features reads what of a configuration's features bounds an example, and
-// passes over what is known to change nothing.
-func (l *Ludwig) features(k string, v any) bool {
-	if list, ok := v.([]any); ok && (k == "input_features" || k == "output_features") {
+// flatten gives the keys of nested mappings with dots between. One that is null
+// is not there, as in Ludwig, but for what it then means.
+func (l *Ludwig) flatten(prefix string, n *yaml.Node) error {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, inner := prefix+n.Content[i].Value, n.Content[i+1]
+		if inner.Kind == yaml.AliasNode {
+			inner = inner.Alias
+		}
+		if inner.Kind == yaml.MappingNode {
+			if err := l.flatten(key+".", inner); err != nil {
+				return err
+			}
+			continue
+		}
+		v := ludwigValue{line: n.Content[i].Line, column: n.Content[i].Column}
+		if err := inner.Decode(&v.value); err != nil {
+			return fmt.Errorf("line %d: %s: %w", v.line, key, err)
+		}
+		l.keys[key] = v
+	}
+	return nil
+}
+
+// has tells whether a key, or one below it, is set.
+func (l *Ludwig) has(key string) bool {
+	for k, v := range l.keys {
+		if v.value != nil && (k == key || strings.HasPrefix(k, key+".")) {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *Ludwig) lost(key, why, hint string) {
+	v := l.keys[key]
+	l.Lost = append(l.Lost, LudwigKey{Key: key, Line: v.line, Column: v.column, Why: why, Hint: hint})
+}
+
+func (l *Ludwig) pass(key, why string) {
+	v := l.keys[key]
+	l.Passed = append(l.Passed, LudwigKey{Key: key, Line: v.line, Column: v.column, Why: why})
+}
+
+// take enters what a key says by itself.
+func (l *Ludwig) take(key string, v ludwigValue) {
+	if v.value == nil {
+		return
+	}
+	if want, ok := only[key]; ok {
+		if fmt.Sprint(v.value) != fmt.Sprint(want) {
+			l.lost(key, fmt.Sprintf("is %v, and here it is %v", v.value, want), "")
+		}
+		return
+	}
+	if to, ok := numbers[key]; ok {
+		if _, ok := number(v.value); ok {
+			l.Recipe[to] = v.value
+		} else {
+			l.lost(key, fmt.Sprintf("is %v, and no number", v.value), "write the number that Ludwig found: it logs it")
+		}
+		return
+	}
+	if to, ok := words[key]; ok {
+		if to.values == nil {
+			return // settled with others
+		}
+		if value, ok := to.values[fmt.Sprint(v.value)]; ok {
+			l.Recipe[to.key] = value
+			return
+		}
+		var known []string
+		for value := range to.values {
+			known = append(known, value)
+		}
+		slices.Sort(known)
+		l.lost(key, fmt.Sprintf("is %v", v.value), "known: "+strings.Join(known, ", "))
+		return
+	}
+	for k, why := range passed {
+		if k == key || strings.HasSuffix(k, ".") && strings.HasPrefix(key, k) {
+			l.pass(key, why)
+			return
+		}
+	}
+	var known []string // of the same depth: a beginning is not what was meant
+	for _, list := range []iter.Seq[string]{maps.Keys(passed), maps.Keys(numbers), maps.Keys(words), maps.Keys(only)} {
+		for k := range list {
+			if strings.Count(k, ".") == strings.Count(key, ".") && !strings.HasSuffix(k, ".") {
+				known = append(known, k)
+			}
+		}
+	}
+	slices.Sort(known)
+	hint := ""
+	if near := nearest.Word(key, known); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	l.lost(key, "is not understood", hint)
+}
+
+func (l *Ludwig) adapter() {
+	switch v := l.keys["adapter"].value; {
+	case !l.has("adapter"):
+		l.lost("adapter", "is not there: Ludwig then trains the whole model", "write adapter: {type: lora}")
+	case v != nil && v != "lora":
+		l.lost("adapter", fmt.Sprintf("is %v, and here it is lora", v), "")
+	}
+	if v := l.keys["adapter.target_modules"].value; v != nil {
+		l.Recipe["targets"] = v
+	} else if l.has("adapter") {
+		l.pass("adapter.target_modules", "is not there: PEFT's choice for most models, q_proj and v_proj")
+	}
+	if r := l.whole("adapter.r"); r > 0 && !l.has("adapter.alpha") {
+		l.Recipe["alpha"] = 2 * r // Ludwig's default
+	}
+}
+
+// quantization: without it Ludwig loads a model in float32, with it for products
+// in float16 unless it is told otherwise.
+func (l *Ludwig) quantization() {
+	switch {
+	case !l.has("quantization"):
+		l.Recipe["quant"], l.Recipe["compute"] = "none", "f32"
+	case !l.has("quantization.bnb_4bit_compute_dtype") && l.keys["quantization.bits"].value != 8:
+		l.lost("quantization.bnb_4bit_compute_dtype", "is not there: Ludwig then computes in float16, the section in bf16", "write bfloat16 or float32")
+	}
+}
+
+// batches: a micro-batch of one example, and how many make an update.
+func (l *Ludwig) batches() {
+	size := l.keys["trainer.batch_size"].value
+	if n := l.whole("trainer.batch_size"); n > 1 { // already told; why and what to do
+		l.relost("trainer.batch_size", fmt.Sprintf("is %d: Ludwig's loss is then the mean over all target tokens of %d examples, and here a micro-batch is one example and each weighs the same", n, n),
+			fmt.Sprintf("the nearest is batch_size: 1 with gradient_accumulation_steps and all numbers of steps times %d", n))
+	} else if size == nil && l.has("trainer") {
+		l.lost("trainer.batch_size", "is not there: Ludwig then tunes it to its machine, and here a micro-batch is one example", "write batch_size: 1")
+	}
+	a, e := l.keys["trainer.gradient_accumulation_steps"].value, l.keys["trainer.effective_batch_size"].value
+	l.Recipe["accumulate"] = 1
+	for key, v := range map[string]any{"trainer.gradient_accumulation_steps": a, "trainer.effective_batch_size": e} {
+		switch n := l.whole(key); {
+		case v == nil || v == "auto":
+		case n < 1:
+			l.lost(key, fmt.Sprintf("is %v, and no whole number from 1", v), "")
+		default:
+			l.Recipe["accumulate"] = n
+		}
+	}
+	if x, y := l.whole("trainer.gradient_accumulation_steps"), l.whole("trainer.effective_batch_size"); x > 0 && y > 0 && x != y && size == 1 {
+		l.lost("trainer.effective_batch_size", fmt.Sprintf("is %d, which batch_size 1 and gradient_accumulation_steps %d do not make", y, x), "leave one of them out")
+	}
+	if !l.has("trainer.train_steps") && l.has("trainer") {
+		key, says, epochs := "trainer.epochs", "says", l.whole("trainer.epochs")
+		if epochs == 0 {
+			key, says, epochs = "trainer.train_steps", "is not there: Ludwig then takes", 100
+		}
+		l.lost(key, fmt.Sprintf("%s %d epochs, a number of steps that depends on the rows", says, epochs), fmt.Sprintf("set steps to %d times the number of rows", epochs))
+	} else if l.has("trainer.epochs") {
+		l.pass("trainer.epochs", "train_steps goes before it")
+	}
+}
+
+// rates: without a scheduler the rate is constant.
+func (l *Ludwig) rates() {
+	const at = "trainer.learning_rate_scheduler."
+	if !l.has(at + "decay") {
+		l.Recipe["schedule"] = "constant"
+	}
+	if !l.has("trainer.learning_rate") {
+		l.Recipe["lr"] = 1e-3
+	}
+	if !l.has("trainer.optimizer") {
+		l.Recipe["optimiser"] = "adam"
+	}
+	if v, ok := l.keys["trainer.gradient_clipping.clipglobalnorm"]; ok && v.value == nil {
+		l.Recipe["clip"] = 0
+	}
+	if v := l.keys["trainer.optimizer.betas"].value; v != nil {
+		l.Recipe["betas"] = v
+	}
+	l.Recipe["warmup"] = 0
+	if share, ok := number(l.keys[at+"warmup_fraction"].value); ok {
+		if steps := l.whole("trainer.train_steps"); steps > 0 {
+			l.Recipe["warmup"] = share * float64(steps)
+		} else if share > 0 {
+			l.lost(at+"warmup_fraction", "is a share of a number of steps that is not known", "set warmup to it times the steps")
+		}
+	}
+	if n := l.whole(at + "t_0"); n > 0 {
+		l.Recipe["restart"] = n
+	}
+}
+
+// evaluations are due at checkpoints.
+func (l *Ludwig) evaluations() {
+	const every = "trainer.steps_per_checkpoint"
+	if n := l.whole(every); n > 0 {
+		l.Recipe["checkpoint_every"], l.Recipe["eval_every"] = n, n
+		if _, set := l.Recipe["restart"]; !set {
+			l.Recipe["restart"] = n
+		}
+	} else if l.has("trainer") {
+		l.lost(every, "is not there: Ludwig then checks and evaluates after each epoch, the section every 1000 steps", "set checkpoint_every, eval_every and restart to the number of rows")
+	}
+	if !l.has("trainer.eval_steps") {
+		l.Recipe["eval_rows"] = 0 // all
+	}
+	if v := l.keys["trainer.early_stop"].value; v != nil {
+		l.Recipe["patience"] = max(0, l.whole("trainer.early_stop")) // -1 is never
+	}
+	for _, k := range []string{"input_features", "output_features"} {
+		list, _ := l.keys[k].value.([]any)
 		for _, f := range list {
 			m, _ := f.(map[string]any)
 			p, _ := m["preprocessing"].(map[string]any)
 			if n := p["max_sequence_length"]; n != nil && k == "input_features" {
 				l.Recipe["prompt_tokens"] = n
 			} else if n != nil {
-				l.Unknown = append(l.Unknown, "output_features: preprocessing.max_sequence_length")
+				l.lost(k, fmt.Sprintf("preprocessing.max_sequence_length is %v, and a target has no limit of its own here", n), "global_max_sequence_length, total_tokens here, bounds both")
 			}
 		}
 	}
-	reason, ok := passed[k]
-	if ok {
-		l.Passed = append(l.Passed, k+": "+reason)
-	}
-	return ok
 }
 
-// flatten gives the keys of nested mappings with dots between.
-func flatten(out map[string]any, prefix string, m map[string]any) {
-	for k, v := range m {
-		if inner, ok := v.(map[string]any); ok {
-			flatten(out, prefix+k+".", inner)
-			continue
-		}
-		out[prefix+k] = v
-	}
+// relost tells more of a key that is lost.
+func (l *Ludwig) relost(key, why, hint string) {
+	l.Lost = slices.DeleteFunc(l.Lost, func(k LudwigKey) bool { return k.Key == key })
+	l.lost(key, why, hint)
 }
 
-func whole(v any) int {
-	n, _ := v.(int)
+// whole is a key's whole number, 0 where it has none.
+func (l *Ludwig) whole(key string) int {
+	n, _ := l.keys[key].value.(int)
 	return n
 }
 

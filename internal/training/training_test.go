@@ -185,7 +185,7 @@ trainer:
   eval_batch_size: 1
 `
 	l, err := ReadLudwig([]byte(text))
-	if err != nil || l.Base != "mistralai/Mistral-7B-v0.1" || len(l.Unknown) > 0 {
+	if err != nil || l.Base != "mistralai/Mistral-7B-v0.1" || len(l.Lost) > 0 {
 		t.Fatalf("%+v, %v", l, err)
 	}
 	got, err := Recipe(l.Recipe, nil, nil)
@@ -194,11 +194,58 @@ trainer:
 	if err != nil || got != want {
 		t.Errorf("%s, %v, want\n%s", got, err, want)
 	}
-	l, err = ReadLudwig([]byte("adapter: ia3\ntrainer: {batch_size: 4, use_mixed_precision: true}\n"))
-	if err != nil || !slices.Equal(l.Unknown, []string{"adapter: ia3: only lora", "trainer.use_mixed_precision", "trainer.batch_size: 4: a micro-batch is one example here"}) {
-		t.Errorf("%q, %v", l.Unknown, err)
-	}
 	if _, err := ReadLudwig([]byte("task: x")); err == nil {
 		t.Error("a task file is taken for Ludwig's")
+	}
+	for text, want := range map[string]string{"a: [": "not readable as YAML", "": "is it a configuration", "- a": "is it a configuration"} {
+		if _, err := ReadLudwig([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// What a configuration leaves out has Ludwig's default, and what the recipe
+// cannot have is told with key and line.
+func TestLudwigDefaults(t *testing.T) {
+	const fine = "adapter: lora\ntrainer: {type: finetune, batch_size: 1, train_steps: 100, steps_per_checkpoint: 10"
+	for _, c := range []struct {
+		text   string
+		recipe map[string]any
+		lost   []string // line, key and the beginning of why
+	}{
+		{fine + "}", map[string]any{"quant": "none", "compute": "f32", "schedule": "constant", "lr": 1e-3, "optimiser": "adam", "accumulate": 1, "warmup": 0, "restart": 10, "eval_rows": 0}, nil},
+		{fine + ", effective_batch_size: 8, gradient_accumulation_steps: auto, early_stop: -1, gradient_clipping: {clipglobalnorm: null}}",
+			map[string]any{"accumulate": 8, "patience": 0, "clip": 0}, nil},
+		{fine + ", use_mixed_precision: false, regularization_lambda: 0.0, learning_rate: auto}\nbackend: {type: local, cache_dir: x}\nrandom_seed: 7", map[string]any{"seed": 7},
+			[]string{"2 trainer.learning_rate is auto, and no number"}},
+		{fine + ", gradient_accumulation_steps: 2, effective_batch_size: 8}", nil, []string{"2 trainer.effective_batch_size is 8, which batch_size 1"}},
+		{"adapter: {type: lora, r: 4, bias_type: all}\ntrainer:\n  type: finetune\n  batch_size: 4\n  epochs: 3\n  learning_rate_schedular: {decay: linear}\n  optimizer: {type: sgd}\n  learning_rate_scheduler: {warmup_fraction: 0.1}\n",
+			map[string]any{"rank": 4, "alpha": 8}, []string{
+				"1 adapter.bias_type is all, and here it is none", "4 trainer.batch_size is 4: Ludwig's loss is then the mean over all target tokens", "5 trainer.epochs says 3 epochs, a number of steps",
+				"6 trainer.learning_rate_schedular.decay is not understood; did you mean \"trainer.learning_rate_scheduler.decay\"?", "7 trainer.optimizer.type is sgd; known: adam, adamw, paged_adam",
+				"8 trainer.learning_rate_scheduler.warmup_fraction is a share", "0 trainer.steps_per_checkpoint is not there"}},
+		{"base_model: x\nquantization: {bits: 4, bnb_4bit_use_double_quant: false}\ntrainer: {type: none}", nil, []string{
+			"2 quantization.bnb_4bit_use_double_quant is false, and here it is true", "3 trainer.type is none", "0 adapter is not there", "0 quantization.bnb_4bit_compute_dtype is not there",
+			"0 trainer.batch_size is not there", "0 trainer.steps_per_checkpoint is not there", "0 trainer.train_steps is not there: Ludwig then takes 100 epochs"}},
+		{"adapter: [lora]\ntrainer: {optimizer: [adam], batch_size: 1, train_steps: 1, steps_per_checkpoint: 1}\noutput_features: [{name: o, preprocessing: {max_sequence_length: 5}}]", nil, []string{
+			"1 adapter is [lora]", "2 trainer.optimizer is [adam]", "3 output_features preprocessing.max_sequence_length is 5"}},
+	} {
+		l, err := ReadLudwig([]byte(c.text))
+		if err != nil {
+			t.Errorf("%s: %v", c.text, err)
+			continue
+		}
+		for k, want := range c.recipe {
+			if got := l.Recipe[k]; got != want {
+				t.Errorf("%s\n%s is %v, want %v", c.text, k, got, want)
+			}
+		}
+		var lost []string
+		for _, k := range l.Lost {
+			lost = append(lost, strings.TrimSuffix(fmt.Sprintf("%d %s %s; %s", k.Line, k.Key, k.Why, k.Hint), "; "))
+		}
+		if !slices.EqualFunc(lost, c.lost, strings.HasPrefix) {
+			t.Errorf("%s\nlost\n%s\nwant\n%s", c.text, strings.Join(lost, "\n"), strings.Join(c.lost, "\n"))
+		}
 	}
 }
