@@ -125,9 +125,22 @@ func TestFullDiskEndsTraining(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+	remount := func(flags uintptr, room int64) {
+		t.Helper()
+		if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT|flags, fmt.Sprintf("size=%d", room)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	twin := newKilledTraining(t, args...)
 	twin.finish(t)
 	want := twin.made(t)
+	remount(syscall.MS_RDONLY, 4<<10)
+	k.refused(t, ExitUsage, []string{"one", "read-only file system", "--out"})
+	// A task's rows are written before the trainer is asked.
+	task := &killedTraining{k.dir, []string{"train", "--quiet", "--out", "one", "glue_sst2", "--data", "embedded"}}
+	task.refused(t, ExitUsage, []string{"one", "read-only file system", "--out"})
+	remount(0, 4<<10)
+	task.refused(t, ExitInfra, []string{"no space left on device", "one", "free", "same command"})
 	size := func(name string) int64 {
 		info, err := os.Stat(filepath.Join(twin.dir, "one", name))
 		if err != nil {
@@ -138,17 +151,13 @@ func TestFullDiskEndsTraining(t *testing.T) {
 	checkpoint, adapter := size("training/checkpoint.safetensors"), size("adapter_model.safetensors")
 	const small = 64 << 10 // lock, log, events
 	for _, room := range []int64{4 << 10, 12 << 10, checkpoint, checkpoint + adapter + small, 2*checkpoint + 2*adapter + small - adapter/2} {
-		if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, fmt.Sprintf("size=%d", room)); err != nil {
-			t.Fatal(err)
-		}
+		remount(0, room)
 		k.refused(t, ExitInfra, []string{"no space left on device", "one", "free space", "same command"})
 		if t.Failed() {
 			t.Fatalf("with %d bytes", room)
 		}
 	}
-	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=100m"); err != nil {
-		t.Fatal(err)
-	}
+	remount(0, 100<<20)
 	k.finish(t)
 	sameFiles(t, k.made(t), want)
 }
@@ -162,6 +171,10 @@ func TestTrainingRefusals(t *testing.T) {
 		t.Errorf("an adapter of a training that came apart: %v", left)
 	}
 	k.refused(t, ExitUsage, []string{"another recipe", "--out"})
+	rows := filepath.Join(k.dir, "rows.jsonl")
+	doorRows(t, rows, 21)
+	k.refused(t, ExitUsage, []string{"other rows", "--out"}, "--set", "recipe.lr=1e30")
+	doorRows(t, rows, 20)
 
 	checkpoint := filepath.Join(k.dir, "one", "training", "checkpoint.safetensors")
 	b, err := os.ReadFile(checkpoint)
