@@ -45,3 +45,13 @@ ptx:
 emulate:
 	CGO_CXXFLAGS="-O2 -DSOURCES=$$(cat kernels/cuda/src/* kernels/cuda/emulate/* | sha256sum | cut -c1-12)" \
 		go test -tags emulate -run Emulated -timeout 30m ./kernels/cuda ./backends/local/train
+
+# What a GPU that is lent for minutes is checked with, built where there is none:
+# copy the folder gpu there and run gpu/check.sh. Wants what make cuda wants.
+.PHONY: gpu-check
+gpu-check:
+	mkdir -p gpu
+	go test -c -tags cuda -ldflags='-s -w' -o gpu/kernels.test ./kernels/cuda
+	go test -c -tags cuda -ldflags='-s -w' -o gpu/engine.test ./backends/local/engine
+	go test -c -tags cuda -ldflags='-s -w' -o gpu/train.test ./backends/local/train
+	cp kernels/cuda/check.sh gpu/

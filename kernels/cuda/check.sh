@@ -1,0 +1,34 @@
+#!/bin/sh
+# What to run on a GPU that is there for minutes: the binaries of make gpu-check,
+# which lie beside this script and need neither Go nor a toolkit there.
+#
+#	gpu/check.sh [FOLDER]	writes a log a part to FOLDER (default: gpu/log), and their ends here
+#
+# Five minutes and 10 GB of memory and disk on an H100: first what is true, then
+# what is fast, so that an end in between leaves the more important half.
+here=$(cd "$(dirname "$0")" && pwd)
+log=${1:-$here/log}
+mkdir -p "$log"
+export EVALRUN_GPU_MODEL=${EVALRUN_GPU_MODEL:-$log/model}
+failed=0
+
+part() { # name, seconds, command...
+	name=$1 limit=$2
+	shift 2
+	begin=$(date +%s)
+	timeout "$limit" "$@" >"$log/$name.txt" 2>&1
+	code=$?
+	[ $code -eq 0 ] || failed=1
+	echo "== $name: exit code $code, $(($(date +%s) - begin)) s"
+	grep -E '^(---|ok|FAIL|panic|Benchmark)|_test.go:' "$log/$name.txt" | tail -40
+}
+
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
+part contract 100 "$here/kernels.test" -test.v -test.run 'Contract|OneRow|Dequantise|Brain'
+part decode 60 "$here/kernels.test" -test.run - -test.bench 'Launch|Decode|GEMV' -test.benchtime 1x
+part engine 100 "$here/engine.test" -test.v -test.run GPU
+part train 120 "$here/train.test" -test.v -test.run GPU
+part samebits 100 "$here/kernels.test" -test.v -test.run SameBits
+part rates 60 "$here/kernels.test" -test.run - -test.bench 'Copy|Dequantise|GEMM|Step' -test.benchtime 1x
+rm -rf "$log/model"
+exit $failed
