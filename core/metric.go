@@ -1,6 +1,9 @@
 package core
 
-import "context"
+import (
+	"context"
+	"math"
+)
 
 // Profile is a whole way of judging.
 type Profile string
@@ -121,4 +124,40 @@ type Aggregate struct {
 	NonFinite int
 	// Skip, when not empty, says why there is no score at all.
 	Skip string
+}
+
+// Judged sorts scores by what became of them and lists those that were judged:
+// not skipped, not dropped, of a finite value. The aggregate has the counts, no
+// score yet, and where nothing was judged the reason.
+func Judged(scores []Score) (a Aggregate, judged []int) {
+	a = Aggregate{Score: math.NaN(), StdErr: math.NaN(), Low95: math.NaN(), High95: math.NaN()}
+	judged = make([]int, 0, len(scores))
+	skipped := ""
+	for i, s := range scores {
+		if s.Failed {
+			a.Failed++
+		}
+		switch {
+		case s.Skipped != "":
+			a.Skipped++
+			skipped = s.Skipped
+		case s.Dropped:
+			a.Dropped++
+		case math.IsNaN(s.Value) || math.IsInf(s.Value, 0):
+			a.NonFinite++
+		default:
+			judged = append(judged, i)
+		}
+	}
+	a.N = len(judged)
+	switch {
+	case a.N > 0:
+	case skipped != "":
+		a.Skip = skipped
+	case len(scores) == 0:
+		a.Skip = "no samples"
+	default:
+		a.Skip = "no sample has a finite score"
+	}
+	return a, judged
 }

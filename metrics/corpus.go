@@ -68,7 +68,7 @@ func (m *corpusMetric) Aggregate(scores []core.Score) core.Aggregate {
 
 // point is Aggregate without an interval, and the sums of the judged items.
 func (m *corpusMetric) point(scores []core.Score) (core.Aggregate, [][]float64) {
-	a, judged := count(scores)
+	a, judged := core.Judged(scores)
 	if a.N == 0 {
 		return a, nil
 	}

@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -159,7 +158,7 @@ func (m *itemMetric) Aggregate(scores []core.Score) core.Aggregate { return Mean
 // metric's range, for any other. Without such items Score is NaN and Skip says
 // why.
 func Mean(info core.MetricInfo, scores []core.Score) core.Aggregate {
-	a, judged := count(scores)
+	a, judged := core.Judged(scores)
 	if a.N == 0 {
 		return a
 	}
@@ -184,42 +183,6 @@ func Mean(info core.MetricInfo, scores []core.Score) core.Aggregate {
 	}
 	a.Low95, a.High95 = interval.Low, interval.High
 	return a
-}
-
-// count sorts scores by what became of them and lists those that were judged:
-// not skipped, not dropped, of a finite value. The aggregate has the counts, no
-// score yet, and where nothing was judged the reason.
-func count(scores []core.Score) (a core.Aggregate, judged []int) {
-	a = core.Aggregate{Score: math.NaN(), StdErr: math.NaN(), Low95: math.NaN(), High95: math.NaN()}
-	judged = make([]int, 0, len(scores))
-	skipped := ""
-	for i, s := range scores {
-		if s.Failed {
-			a.Failed++
-		}
-		switch {
-		case s.Skipped != "":
-			a.Skipped++
-			skipped = s.Skipped
-		case s.Dropped:
-			a.Dropped++
-		case math.IsNaN(s.Value) || math.IsInf(s.Value, 0):
-			a.NonFinite++
-		default:
-			judged = append(judged, i)
-		}
-	}
-	a.N = len(judged)
-	switch {
-	case a.N > 0:
-	case skipped != "":
-		a.Skip = skipped
-	case len(scores) == 0:
-		a.Skip = "no samples"
-	default:
-		a.Skip = "no sample has a finite score"
-	}
-	return a, judged
 }
 
 // failed is the verdict of the strict profile on an answer in which nothing

@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
@@ -35,6 +36,36 @@ func (s *Scores) Own() core.Profile {
 		return core.Strict
 	}
 	return s.Profile
+}
+
+// Models lists the columns of the table in order of appearance.
+func (s *Scores) Models() []string {
+	var out []string
+	for _, l := range s.Tasks {
+		if !slices.Contains(out, l.Model) {
+			out = append(out, l.Model)
+		}
+	}
+	return out
+}
+
+// Rows gathers the lines of each task and metric, over models and profiles, in
+// order of appearance.
+func (s *Scores) Rows() [][]Score {
+	type key struct{ task, metric string }
+	index := map[key]int{}
+	var out [][]Score
+	for _, l := range s.Tasks {
+		k := key{l.Task, l.Metric}
+		i, ok := index[k]
+		if !ok {
+			i = len(out)
+			index[k] = i
+			out = append(out, nil)
+		}
+		out[i] = append(out[i], l)
+	}
+	return out
 }
 
 // Score is one task under one model, metric and profile.

@@ -17,17 +17,22 @@ func (h *harness) slow(id string) core.Request {
 	return r
 }
 
+// sendSlow sends n slow requests, slow0 and up.
+func (l *line) sendSlow(n int) {
+	for i := range n {
+		if err := l.s.Send(l.h.slow(fmt.Sprint("slow", i))); err != nil {
+			l.h.Fatalf("send: %v", err)
+		}
+	}
+}
+
 func (h *harness) cancel() {
 	if !slices.Contains(h.inf.Kinds, h.o.Slow.Kind) {
 		h.Skip("the backend does not do the slow request")
 	}
 	l := h.open()
 	const n = 4
-	for i := range n {
-		if err := l.s.Send(h.slow(fmt.Sprint("slow", i))); err != nil {
-			h.Fatalf("send: %v", err)
-		}
-	}
+	l.sendSlow(n)
 	for i := range n {
 		if err := l.s.Cancel(fmt.Sprint("slow", i)); err != nil {
 			h.Errorf("cancel: %v", err)
@@ -119,11 +124,7 @@ func (h *harness) contextEnd() {
 	}
 	l := h.open()
 	const n = 4
-	for i := range n {
-		if err := l.s.Send(h.slow(fmt.Sprint("slow", i))); err != nil {
-			h.Fatalf("send: %v", err)
-		}
-	}
+	l.sendSlow(n)
 	l.cancel()
 	deadline := time.After(h.o.Timeout)
 	for {

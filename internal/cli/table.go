@@ -37,7 +37,7 @@ const (
 // interval and baseline, and the published GPT-4 score beside it. What would make
 // the lines too wide stands below them.
 func printTable(w io.Writer, s results.Scores) {
-	models := modelsOf(s)
+	models := s.Models()
 	width := tableWidth(w)
 	var lines, below []string
 	for how := whole; how <= margins; how++ {
@@ -53,7 +53,7 @@ func printTable(w io.Writer, s results.Scores) {
 	published, otherPrompt := false, false
 	above, counted := make([]int, len(models)), 0
 	seen := map[string]bool{}
-	for _, g := range group(s) {
+	for _, g := range s.Rows() {
 		published = published || g[0].Published != nil
 		otherPrompt = otherPrompt || g[0].Published != nil && g[0].Published.OtherPrompt
 		if seen[g[0].Task] {
@@ -80,7 +80,7 @@ func printTable(w io.Writer, s results.Scores) {
 	}
 	for _, m := range models {
 		settled, saved, tasks := 0, 0, map[string]bool{}
-		for _, g := range group(s) {
+		for _, g := range s.Rows() {
 			if l := find(g, m, s.Own()); l != nil && !tasks[l.Task] {
 				tasks[l.Task] = true
 				settled, saved = settled+l.Settled, saved+l.TokensSaved
@@ -160,7 +160,7 @@ func renderTable(s results.Scores, models []string, how shortening) (lines, belo
 		below = append(below, "±: 95 %")
 	}
 	first := len(header) - len(models)
-	groups := group(s)
+	groups := s.Rows()
 	published := slices.ContainsFunc(groups, func(g []results.Score) bool { return g[0].Published != nil })
 	last := first + len(models) + 1 // the baseline's column
 	header = append(header, "baseline")
@@ -262,36 +262,6 @@ func metricName(s results.Score) string {
 		return s.Metric + " ↓"
 	}
 	return s.Metric
-}
-
-// modelsOf lists the columns in order of appearance.
-func modelsOf(s results.Scores) []string {
-	var out []string
-	seen := map[string]bool{}
-	for _, l := range s.Tasks {
-		if !seen[l.Model] {
-			seen[l.Model] = true
-			out = append(out, l.Model)
-		}
-	}
-	return out
-}
-
-// group gathers the lines of one task and metric, in order of appearance.
-func group(s results.Scores) [][]results.Score {
-	index := map[string]int{}
-	var out [][]results.Score
-	for _, l := range s.Tasks {
-		k := l.Task + "\x00" + l.Metric
-		i, ok := index[k]
-		if !ok {
-			i = len(out)
-			index[k] = i
-			out = append(out, nil)
-		}
-		out[i] = append(out[i], l)
-	}
-	return out
 }
 
 func find(g []results.Score, model string, p core.Profile) *results.Score {

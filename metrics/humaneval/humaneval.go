@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -210,36 +209,20 @@ func (m *Metric) judge(ctx context.Context, it *core.Item) (core.Score, error) {
 // Aggregate is pass@1: the mean with Wilson's interval. Where nothing could be
 // judged it has no score and says why.
 func (m *Metric) Aggregate(scores []core.Score) core.Aggregate {
-	a := core.Aggregate{Score: math.NaN(), Low95: math.NaN(), High95: math.NaN()}
-	passed, skipped := 0, ""
-	for _, s := range scores {
-		if s.Failed {
-			a.Failed++
-		}
-		switch {
-		case s.Skipped != "":
-			a.Skipped++
-			skipped = s.Skipped
-		case s.Dropped:
-			a.Dropped++
-		case math.IsNaN(s.Value) || math.IsInf(s.Value, 0):
-			a.NonFinite++
-		default:
-			a.N++
-			if s.Value == 1 {
-				passed++
-			}
+	a, judged := core.Judged(scores)
+	if a.N == 0 {
+		return a
+	}
+	passed := 0
+	values := make([]float64, a.N)
+	for i, at := range judged {
+		if values[i] = scores[at].Value; values[i] == 1 {
+			passed++
 		}
 	}
-	switch {
-	case a.N > 0:
-		i := stats.Wilson(passed, a.N, 0.95)
-		a.Score, a.Low95, a.High95, a.Method = float64(passed)/float64(a.N), i.Low, i.High, "wilson"
-	case skipped != "":
-		a.Skip = skipped
-	default:
-		a.Skip = "no sample was judged"
-	}
+	a.Score, a.StdErr = stats.MeanStderr(values)
+	interval := stats.Wilson(passed, a.N, 0.95)
+	a.Low95, a.High95, a.Method = interval.Low, interval.High, "wilson"
 	return a
 }
 

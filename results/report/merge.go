@@ -53,7 +53,7 @@ func merge(runs []Run) ([]*tableColumn, results.Scores) {
 		for _, c := range m.Config.Models {
 			configs[c.Label] = c
 		}
-		for _, label := range labels(r.Scores) {
+		for _, label := range r.Scores.Models() {
 			p := part{run: i, label: label}
 			for _, l := range r.Scores.Tasks {
 				if l.Model == label && !slices.Contains(p.tasks, l.Task) {

@@ -110,18 +110,6 @@ func newPage(ctx context.Context, runs []Run, o Options) *page {
 	return p
 }
 
-func labels(s results.Scores) []string {
-	var out []string
-	seen := map[string]bool{}
-	for _, l := range s.Tasks {
-		if !seen[l.Model] {
-			seen[l.Model] = true
-			out = append(out, l.Model)
-		}
-	}
-	return out
-}
-
 func percent(n, of int) string {
 	if of <= 0 {
 		return "–"

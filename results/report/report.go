@@ -112,7 +112,7 @@ func (r *Report) Columns(o Options) []Column {
 }
 
 // Labels names the columns.
-func (r *Report) Labels() []string { return labels(r.scores) }
+func (r *Report) Labels() []string { return r.scores.Models() }
 
 // Write puts report.md, report.html and junit.xml into the run folder, each in
 // one step. It reads the samples when the run has several models.

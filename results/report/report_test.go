@@ -36,7 +36,7 @@ func folder(t *testing.T, s results.Scores) *results.Folder {
 	m := results.Manifest{Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Versions: results.Version{Evalrun: "dev", Go: "go1.26"},
 		Machine: results.Machine{OS: "linux", Arch: "amd64", Cores: 2}, Rows: map[string]results.Rows{}, Models: map[string]results.Model{}}
 	m.Config = results.Config{Data: "embedded", Fewshot: -1, Limit: "random:50", Seed: 7}
-	for _, l := range labels(s) {
+	for _, l := range s.Models() {
 		m.Config.Models = append(m.Config.Models, results.ModelConfig{Label: l, Backend: "local", Model: "models/" + l})
 		m.Models[l] = results.Model{Backend: "local", Model: "models/" + l, Hash: "beef", Device: "cpu", Notes: []string{"a note"}}
 	}

@@ -96,7 +96,7 @@ type junitMessage struct {
 func junitXML(m results.Manifest, s results.Scores) ([]byte, error) {
 	all := junitSuites{Name: "evalrun " + m.ID}
 	var total float64
-	for _, label := range labels(s) {
+	for _, label := range s.Models() {
 		suite := junitSuite{Name: label, Timestamp: m.Created.UTC().Format("2006-01-02T15:04:05")}
 		var seconds float64
 		var tasks []string

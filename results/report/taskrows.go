@@ -41,25 +41,8 @@ type otherScore struct {
 	value
 }
 
-type lineKey struct {
-	task, metric string
-}
-
-// taskRows groups the lines of a task and metric over models and profiles.
 func (p *page) taskRows(s results.Scores) {
-	index := map[lineKey]int{}
-	byRow := [][]results.Score{}
-	for _, l := range s.Tasks {
-		k := lineKey{l.Task, l.Metric}
-		i, ok := index[k]
-		if !ok {
-			i = len(byRow)
-			index[k] = i
-			byRow = append(byRow, nil)
-		}
-		byRow[i] = append(byRow[i], l)
-	}
-	for _, lines := range byRow {
+	for _, lines := range s.Rows() {
 		p.Tasks = append(p.Tasks, p.taskRow(lines))
 	}
 }
