@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -172,6 +171,9 @@ func (t *training) open() (err error) {
 
 // read makes examples of the job's rows.
 func (t *training) read() error {
+	if err := t.monitor(); err != nil {
+		return err
+	}
 	h := sha256.New()
 	rows, err := readRows(t.job.Data, h)
 	if err != nil {
@@ -201,6 +203,8 @@ func (t *training) read() error {
 	if len(t.data.Examples) == 0 {
 		return &core.UserError{Where: t.job.Data, Message: fmt.Sprintf("none of %d rows can be trained on: %s", len(rows), first(t.data.Left)), Hint: "raise total_tokens in the recipe, or look at the rows"}
 	}
+	// Validation rows are held to the limits of the training's.
+	t.recipe.PromptTokens, t.recipe.TotalTokens = t.data.PromptTokens, t.data.TotalTokens
 	t.held = &train.Encoded{}
 	if t.job.Validation != "" {
 		fmt.Fprint(h, "\x00validation\x00") // a row that moves between the two makes another training
@@ -214,10 +218,12 @@ func (t *training) read() error {
 		if t.held, err = t.recipe.Encode(rows, t.inputs.writer, t.tok, t.config.Context); err != nil {
 			return err
 		}
-	}
-	t.recipe.PromptTokens, t.recipe.TotalTokens = t.data.PromptTokens, t.data.TotalTokens
-	if err := t.monitor(); err != nil {
-		return err
+		if len(t.held.Examples) == 0 {
+			return &core.UserError{Where: t.job.Validation, Message: fmt.Sprintf("none of %d validation rows can be used: %s", len(rows), first(t.held.Left)), Hint: "raise total_tokens in the recipe, or look at the rows"}
+		}
+		for _, row := range t.held.Left {
+			t.data.Left = append(t.data.Left, "validation row "+row)
+		}
 	}
 	model, err := fingerprint(t.path)
 	if err != nil {
@@ -240,35 +246,6 @@ func first(list []string) string {
 		return "there are none"
 	}
 	return list[0]
-}
-
-// readRows reads a file of prompts and completions, and hashes it.
-func readRows(path string, h io.Writer) ([]train.Row, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, &core.UserError{Where: path, Message: "cannot be opened", Hint: "give a file of JSON lines with prompt and completion", Err: err}
-	}
-	defer f.Close()
-	var rows []train.Row
-	s := bufio.NewScanner(io.TeeReader(f, h))
-	s.Buffer(make([]byte, 1<<16), 1<<27)
-	for n := 1; s.Scan(); n++ {
-		if strings.TrimSpace(s.Text()) == "" {
-			continue
-		}
-		var r train.Row
-		if err := json.Unmarshal(s.Bytes(), &r); err != nil {
-			return nil, &core.UserError{Where: fmt.Sprintf("%s:%d", path, n), Message: err.Error(), Hint: `a line is an object with "prompt" and "completion", both texts, or with "messages"`}
-		}
-		if r.ID == "" {
-			r.ID = fmt.Sprintf("line %d", n)
-		}
-		rows = append(rows, r)
-	}
-	if err := s.Err(); err != nil {
-		return nil, &core.UserError{Where: path, Message: err.Error(), Hint: "a line may have 128 MiB"}
-	}
-	return rows, nil
 }
 
 func mib(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }

@@ -122,8 +122,6 @@ func (f *trainFlags) check(args []string) error {
 		return &core.UserError{Where: fmt.Sprintf("--holdout %g", f.holdout), Message: "is a share from 0 to below 1", Hint: "0.1 keeps one row in ten"}
 	case f.holdout > 0 && f.validation != "":
 		return &core.UserError{Where: "--holdout, --validation", Message: "validation rows come from one place", Hint: "leave one of the two out"}
-	case f.holdout > 0 && f.file != "":
-		return &core.UserError{Where: "--holdout", Message: "is for a task's rows", Hint: "name a file of validation rows: --validation"}
 	case f.steps < 0:
 		return &core.UserError{Where: fmt.Sprintf("--steps %d", f.steps), Message: "must be 1 or more", Hint: "leave it out for the recipe's"}
 	}
@@ -139,7 +137,7 @@ type trainCommand struct {
 	task *tasks.File // nil where the rows are a file
 	name string      // the task's, or the file's
 	job  core.Job
-	data *training.Data // nil where the rows are a file
+	data *training.Data // nil where the rows are a file, taken as it is
 	// scorer scores the rows held out of a task; nil where nothing can.
 	scorer  *training.Scorer
 	metrics metricMaker
@@ -183,10 +181,16 @@ func (t *trainCommand) prepare(ctx context.Context, args []string) error {
 	if err := t.folder(); err != nil {
 		return err
 	}
-	if t.task == nil {
-		return nil
+	if t.task != nil {
+		return t.rows(ctx)
 	}
-	return t.rows(ctx)
+	if t.holdout > 0 {
+		if t.data, err = training.OwnRows(t.file, t.holdout, t.eval.seed); err != nil {
+			return err
+		}
+		return t.save()
+	}
+	return nil
 }
 
 // folder settles where the adapter goes.
@@ -250,6 +254,18 @@ func (t *trainCommand) rows(ctx context.Context) error {
 	if set.Embedded {
 		t.note("the embedded rows are those of the evaluation: what is learned from them says nothing about other rows")
 	}
+	if err := t.save(); err != nil {
+		return err
+	}
+	if t.scorer != nil {
+		t.scorer.Held = t.data.Validation
+	}
+	t.note(t.data.Notes()...)
+	return nil
+}
+
+// save writes the rows to where the trainer reads them.
+func (t *trainCommand) save() (err error) {
 	out := t.job.Out
 	if t.dryRun { // a plan leaves nothing behind
 		if out, err = os.MkdirTemp("", "evalrun-plan-"); err != nil {
@@ -260,10 +276,6 @@ func (t *trainCommand) rows(ctx context.Context) error {
 	if t.job.Data, t.job.Validation, err = t.data.Save(out, t.validation); err != nil {
 		return unwritten(out, err)
 	}
-	if t.scorer != nil {
-		t.scorer.Held = t.data.Validation
-	}
-	t.note(t.data.Notes()...)
 	return nil
 }
 

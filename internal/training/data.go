@@ -12,6 +12,7 @@ import (
 	"hash/fnv"
 	"io/fs"
 	"iter"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -31,11 +32,18 @@ type Row struct {
 	Prompt     string         `json:"prompt,omitempty"`
 	Completion string         `json:"completion,omitempty"`
 	Messages   []core.Message `json:"messages,omitempty"`
+
+	// A row of the user's own file stays as it is, on its line.
+	raw  []byte
+	line int
+	key  string
 }
 
-// Data is a task's rows made ready, and what was found on the way.
+// Data is rows made ready, and what was found on the way.
 type Data struct {
 	Rows, Validation []Row
+	// Own says that they are of the user's own file, and of no task.
+	Own bool
 	// NoTarget and NoLabel name rows that are left out: their target is empty,
 	// or none of the task's labels.
 	NoTarget, NoLabel []string
@@ -111,7 +119,7 @@ func Prepare(job *run.Job, rows iter.Seq2[run.Row, error], o Options) (*Data, er
 		d.Rows = append(d.Rows, one)
 	}
 	if o.Holdout > 0 {
-		d.holdOut(o.Holdout, o.Seed)
+		d.holdOut(o.Holdout, o.Seed, func(r Row) string { return r.ID })
 	}
 	return d, nil
 }
@@ -129,33 +137,47 @@ func joined(join *string, text, target string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(whole, text), end)
 }
 
-// holdOut moves a share of the rows, at least one, to the validation: those
-// with the lowest hash of seed and id, so that more rows change little.
-func (d *Data) holdOut(share float64, seed uint64) {
-	n := min(max(1, int(math.Round(share*float64(len(d.Rows))))), len(d.Rows)-1)
-	if n < 1 {
-		return
-	}
-	hash := func(r Row) uint64 {
-		h := fnv.New64a()
-		fmt.Fprintf(h, "%d\x00%s", seed, r.ID)
-		return h.Sum64()
-	}
-	order := make([]uint64, len(d.Rows))
-	for i, r := range d.Rows {
-		order[i] = hash(r)
-	}
-	slices.Sort(order)
-	bound := order[n-1]
+// holdOut moves a share of the rows to the validation, by what key says of
+// them.
+func (d *Data) holdOut(share float64, seed uint64, key func(Row) string) {
+	held := heldOut(len(d.Rows), func(i int) string { return key(d.Rows[i]) }, share, seed)
 	var stay []Row
-	for _, r := range d.Rows {
-		if hash(r) <= bound && len(d.Validation) < n {
+	for i, r := range d.Rows {
+		if held[i] {
 			d.Validation = append(d.Validation, r)
 		} else {
 			stay = append(stay, r)
 		}
 	}
 	d.Rows = stay
+}
+
+// heldOut chooses a share of n rows, at least one and not all: those with the
+// lowest hash of seed and key, so that more rows change little. Rows with one
+// key stay together; there must be two keys for any to be chosen.
+func heldOut(n int, key func(int) string, share float64, seed uint64) []bool {
+	size := map[uint64]int{}
+	hashes := make([]uint64, n)
+	for i := range hashes {
+		h := fnv.New64a()
+		fmt.Fprintf(h, "%d\x00%s", seed, key(i))
+		hashes[i] = h.Sum64()
+		size[hashes[i]]++
+	}
+	want, taken := max(1, int(math.Round(share*float64(n)))), 0
+	chosen := map[uint64]bool{}
+	order := slices.Sorted(maps.Keys(size))
+	for _, h := range order {
+		if taken >= want || len(chosen) == len(order)-1 {
+			break
+		}
+		chosen[h], taken = true, taken+size[h]
+	}
+	held := make([]bool, n)
+	for i, h := range hashes {
+		held[i] = chosen[h]
+	}
+	return held
 }
 
 // workFolder keeps what a training works with, within its adapter's folder.
@@ -243,8 +265,14 @@ func write(path string, rows []Row) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
+	at := 1
 	for _, r := range rows {
-		if err := e.Encode(r); err != nil {
+		if r.raw != nil {
+			b.Write(bytes.Repeat([]byte{'\n'}, r.line-at)) // lines keep their numbers
+			at = r.line + 1
+			b.Write(r.raw)
+			b.WriteByte('\n')
+		} else if err := e.Encode(r); err != nil {
 			return fmt.Errorf("row %s: %w", r.ID, err)
 		}
 	}

@@ -15,7 +15,7 @@ type Report struct {
 	Plan       *core.TrainPlan
 	End        *core.TrainEnd
 	Log        *Log
-	Data       *Data  // nil where the rows were a file
+	Data       *Data  // nil where the rows were a file, taken as it is
 	Metric     string // of the validation's score; empty for none
 	Next       string // command that scores base and adapter; empty for none
 }
@@ -59,7 +59,9 @@ func (r *Report) markdown() string {
 	left := len(p.Left)
 	if d := r.Data; d != nil {
 		left += len(d.NoTarget) + len(d.NoLabel)
-		fmt.Fprintf(&b, "| rows that are evaluated too | %d |\n", len(d.Shared))
+		if !d.Own {
+			fmt.Fprintf(&b, "| rows that are evaluated too | %d |\n", len(d.Shared))
+		}
 	}
 	fmt.Fprintf(&b, "| rows left out | %d |\n", left)
 	if n := len(r.Log.Points); n > 0 {

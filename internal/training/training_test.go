@@ -3,10 +3,12 @@ package training
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"iter"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +95,73 @@ func TestHoldout(t *testing.T) {
 	}
 	if got := held(1, 2); len(got) != 1 {
 		t.Error("of two rows:", got)
+	}
+}
+
+// A share of a user's file is held out: rows with the same question stay on one
+// side, lines keep their numbers, and the files hold all there was.
+func TestOwnRows(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "rows.jsonl")
+	var text strings.Builder
+	for i := range 40 {
+		if i%4 == 0 {
+			text.WriteByte('\n')
+		}
+		if i%2 == 0 {
+			fmt.Fprintf(&text, `{"prompt":"p%d","completion":"c%d"}`+"\n", i/4, i)
+		} else {
+			fmt.Fprintf(&text, `{"messages":[{"role":"user","content":"q%d"},{"role":"assistant","content":"c%d"}]}`+"\n", i/4, i)
+		}
+	}
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := OwnRows(path, 0.3, 1)
+	if err != nil || len(d.Rows)+len(d.Validation) != 40 || len(d.Validation) < 12 || len(d.Validation) > 13 {
+		t.Fatal(len(d.Rows), len(d.Validation), err)
+	}
+	side := map[string]int{}
+	for i, part := range [][]Row{d.Rows, d.Validation} {
+		for _, r := range part {
+			if before, ok := side[r.key]; ok && before != i {
+				t.Errorf("%s is on both sides", r.key)
+			}
+			side[r.key] = i
+		}
+	}
+	data, held, err := d.Save(filepath.Join(dir, "out"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := func(path string) []string {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(string(text), "\n")
+	}
+	a, b := lines(data), lines(held)
+	for i, want := range lines(path) {
+		var got string
+		for _, part := range [][]string{a, b} {
+			if i < len(part) {
+				got += part[i]
+			}
+		}
+		if got != want {
+			t.Errorf("line %d is %q in the parts, and was %q", i+1, got, want)
+		}
+	}
+	again, err := OwnRows(path, 0.3, 1)
+	if err != nil || len(again.Validation) != len(d.Validation) {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, []byte(`{"prompt":"p","completion":"a"}`+"\n"+`{"prompt":"p","completion":"b"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OwnRows(path, 0.3, 1); err == nil || !strings.Contains(err.Error(), "none of its 2 rows can be held out") {
+		t.Error(err)
 	}
 }
 
