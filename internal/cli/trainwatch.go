@@ -148,26 +148,32 @@ func (t *trainCommand) train(ctx, soft context.Context) error {
 	if t.eval.json {
 		return t.printJSON(plan, last, end)
 	}
-	if !t.eval.quiet {
-		fmt.Fprintf(t.out, "%s\n  %s\n  %d steps, %d updates, %s", end.Adapter, end.Hash, end.Step, end.Updates, duration(end.Seconds))
-		if last != nil {
-			fmt.Fprintf(t.out, ", loss %.4f", last.Smoothed)
-		}
-		switch {
-		case end.Scored:
-			fmt.Fprintf(t.out, ", best validation %s %.4f (loss %.4f) at step %d", t.job.Metric, end.BestScore, end.Best, end.BestStep)
-		case end.BestStep > 0:
-			fmt.Fprintf(t.out, ", best validation loss %.4f at step %d", end.Best, end.BestStep)
-		}
-		if end.Early {
-			fmt.Fprint(t.out, ", ended early: validation got no better")
-		}
-		fmt.Fprintln(t.out)
-		if next := t.next(); next != "" {
-			fmt.Fprintf(t.out, "base and fine-tuned side by side:\n  %s\n", next)
-		}
-	}
+	t.words(last, end)
 	return nil
+}
+
+// words tells people how a training ended.
+func (t *trainCommand) words(last *core.TrainStep, end *core.TrainEnd) {
+	if t.eval.quiet {
+		return
+	}
+	fmt.Fprintf(t.out, "%s\n  %s\n  %d steps, %d updates, %s", end.Adapter, end.Hash, end.Step, end.Updates, duration(end.Seconds))
+	if last != nil {
+		fmt.Fprintf(t.out, ", loss %.4f", last.Smoothed)
+	}
+	switch {
+	case end.Scored:
+		fmt.Fprintf(t.out, ", best validation %s %.4f (loss %.4f) at step %d", t.job.Metric, end.BestScore, end.Best, end.BestStep)
+	case end.BestStep > 0:
+		fmt.Fprintf(t.out, ", best validation loss %.4f at step %d", end.Best, end.BestStep)
+	}
+	if end.Early {
+		fmt.Fprint(t.out, ", ended early: validation got no better")
+	}
+	fmt.Fprintln(t.out)
+	if next := t.next(); next != "" {
+		fmt.Fprintf(t.out, "base and fine-tuned side by side:\n  %s\n", next)
+	}
 }
 
 // unwritten is the failure of writing into a training's folder.
@@ -184,7 +190,12 @@ func (t *trainCommand) lost(err error, saved int) error {
 	if errors.As(err, &own) { // no mistake of the user's: a full disk above all
 		return &exitError{code: ExitInfra, err: &core.UserError{Message: own.Message, Hint: own.Hint}}
 	}
-	if !errors.Is(err, core.ErrSessionLost) {
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, core.ErrSessionLost):
+	case errors.As(err, &path): // answers to validation rows are kept on our side
+		return unwritten(t.job.Out, err)
+	default:
 		return err
 	}
 	at := "there is no checkpoint yet"

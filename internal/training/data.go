@@ -284,7 +284,7 @@ func write(path string, rows []Row) error {
 const unfinished = ".new*"
 
 // removeUnfinished removes what save has left beside files where its process
-// was killed.
+// was killed. The last element of a path may be a pattern.
 func removeUnfinished(paths ...string) {
 	for _, path := range paths {
 		entries, _ := os.ReadDir(filepath.Dir(path))

@@ -26,7 +26,7 @@ const reportFile = "report.md"
 // Write makes loss.svg and report.md in a folder.
 func (r *Report) Write(dir string) error {
 	work := Work(dir)
-	removeUnfinished(filepath.Join(work, "data.jsonl"), filepath.Join(work, "validation.jsonl"), filepath.Join(dir, "loss.svg"), filepath.Join(dir, reportFile))
+	removeUnfinished(filepath.Join(work, "data.jsonl"), filepath.Join(work, "validation.jsonl"), filepath.Join(work, "answers-*.jsonl"), filepath.Join(dir, "loss.svg"), filepath.Join(dir, reportFile))
 	if err := save(filepath.Join(dir, "loss.svg"), r.curve().File()); err != nil {
 		return err
 	}
