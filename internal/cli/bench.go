@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/text"
 	"github.com/evalrun/evalrun/internal/memory"
 	"github.com/evalrun/evalrun/results"
@@ -57,6 +58,9 @@ type figure struct {
 }
 
 func benchRunner(ctx context.Context, out io.Writer, requests, inFlight int, asJSON bool) error {
+	if requests < 1 || inFlight < 1 {
+		return &core.UserError{Where: "--requests, --concurrency", Message: "must be 1 or more", Hint: "leave them out for 20000 and 64"}
+	}
 	dir, err := os.MkdirTemp("", "evalrun-bench-")
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -55,8 +56,10 @@ type pricing struct {
 // list. Without a model nothing is priced.
 func pricesFor(model string, in, out float64) (*pricing, error) {
 	p := &pricing{Model: model, info: core.Info{Forms: []core.Form{core.FormCompletion}}}
-	switch given := in >= 0 || out >= 0; {
-	case given && (in < 0 || out < 0):
+	switch given := !math.IsNaN(in) || !math.IsNaN(out); {
+	case in < 0 || out < 0 || math.IsInf(in+out, 0):
+		return nil, &core.UserError{Where: "--price-in, --price-out", Message: "a price is 0 or more", Hint: "give both, in USD per million tokens"}
+	case given && math.IsNaN(in+out):
 		return nil, &core.UserError{Where: "--price-in, --price-out", Message: "belong together", Hint: "give both, in USD per million tokens"}
 	case given:
 		p.Prices = core.Prices{Known: true, Input: in, Output: out}

@@ -37,6 +37,7 @@ func TestCountRequest(t *testing.T) {
 }
 
 func TestPricesFor(t *testing.T) {
+	none := math.NaN()
 	for _, c := range []struct {
 		model   string
 		in, out float64
@@ -44,13 +45,15 @@ func TestPricesFor(t *testing.T) {
 		form    core.Form
 		bad     bool
 	}{
-		{"", -1, -1, core.Prices{}, core.FormCompletion, false},
-		{"gpt-4-0613", -1, -1, core.Prices{Known: true, Input: 30, Output: 60}, core.FormChat, false},
-		{"gpt-3.5-turbo-instruct", -1, -1, core.Prices{Known: true, Input: 1.5, Output: 2}, core.FormCompletion, false},
+		{"", none, none, core.Prices{}, core.FormCompletion, false},
+		{"gpt-4-0613", none, none, core.Prices{Known: true, Input: 30, Output: 60}, core.FormChat, false},
+		{"gpt-3.5-turbo-instruct", none, none, core.Prices{Known: true, Input: 1.5, Output: 2}, core.FormCompletion, false},
 		{"mine", 0, 0, core.Prices{Known: true}, core.FormChat, false},
 		{"gpt-4", 1, 2, core.Prices{Known: true, Input: 1, Output: 2}, core.FormChat, false},
-		{"mine", -1, -1, core.Prices{}, "", true},
+		{"mine", none, none, core.Prices{}, "", true},
+		{"", 3, none, core.Prices{}, "", true},
 		{"", 3, -1, core.Prices{}, "", true},
+		{"", none, -1, core.Prices{}, "", true},
 	} {
 		p, err := pricesFor(c.model, c.in, c.out)
 		if (err != nil) != c.bad {

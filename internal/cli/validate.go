@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -51,8 +52,8 @@ func newValidate() *cobra.Command {
 	fl.IntVar(&f.repeat, "repeat", 1, "answers a row")
 	fl.IntVar(&f.fewshot, "fewshot", -1, "worked examples before each prompt (default: the task's)")
 	fl.StringVar(&f.model, "for", "", "estimate the cost for this model, such as gpt-4-0613")
-	fl.Float64Var(&f.priceIn, "price-in", -1, "USD per million tokens of input, instead of the known price")
-	fl.Float64Var(&f.priceOut, "price-out", -1, "USD per million tokens of output")
+	fl.Float64Var(&f.priceIn, "price-in", math.NaN(), "USD per million tokens of input, instead of the known price")
+	fl.Float64Var(&f.priceOut, "price-out", math.NaN(), "USD per million tokens of output")
 	fl.IntVar(&f.rows, "rows", 0, "estimate for this many rows a task (default: those of the data, or the limit)")
 	defaultInWords(fl, "fewshot", "price-in", "price-out", "rows")
 	fl.BoolVar(&f.show, "show", false, "print the first prompt of each task as it would be sent")

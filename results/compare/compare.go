@@ -20,6 +20,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"runtime"
 	"slices"
@@ -29,6 +30,7 @@ import (
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
 	"github.com/evalrun/evalrun/core/stats"
+	"github.com/evalrun/evalrun/internal/nearest"
 	"github.com/evalrun/evalrun/results"
 	"github.com/evalrun/evalrun/results/reference"
 )
@@ -189,6 +191,16 @@ func Joined(ctx context.Context, a, b []Side, o Options) (*Result, error) {
 				c.categories[l.Task] = l.Category
 			}
 			c.directions[l.Metric] = l.Better
+		}
+	}
+	for _, task := range o.Tasks {
+		if sides[0].tasks[task] == nil && sides[1].tasks[task] == nil {
+			known := slices.Sorted(maps.Keys(sides[0].tasks))
+			hint := "the tasks of A: " + strings.Join(known, ", ")
+			if near := nearest.Word(task, known); near != "" {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			return nil, &core.UserError{Where: a[0].Folder.Path + " and " + b[0].Folder.Path, Message: fmt.Sprintf("no samples of task %q", task), Hint: hint}
 		}
 	}
 	for _, x := range a {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -259,6 +260,15 @@ func TestTheRunsProfile(t *testing.T) {
 	r := run(t, Side{strict, "m"}, Side{a, "m"}, Options{})
 	if r.Profile() != core.Strict || r.First()[0].Verdict != SurelyBetter || !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "--profile differs") }) {
 		t.Errorf("%s, %+v, %q", r.Profile(), r.First(), r.Warnings)
+	}
+}
+
+func TestUnknownTask(t *testing.T) {
+	f := store(t, nil, rec("m", "boolq", 0, 1))
+	_, err := Compare(context.Background(), Side{f, "m"}, Side{f, "m"}, Options{Tasks: []string{"boolq", "bolq"}})
+	var user *core.UserError
+	if !errors.As(err, &user) || user.Message != `no samples of task "bolq"` || user.Hint != `did you mean "boolq"?` {
+		t.Errorf("%+v", err)
 	}
 }
 
