@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -283,13 +284,20 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 		Dir: filepath.Join(t.job.Out, workFolder), Recipe: &t.recipe, Examples: t.data.Examples, Names: t.data.IDs,
 		Validation: t.held.Examples, Identity: t.identity, Extent: t.extent, Outline: t.memory.Outline, Keep: !plan.Recompute, Decoded: t.memory.Decoded > 0, Tell: t.step, LowerIsBetter: t.job.LowerIsBetter,
 	}
+	j.Machine = t.dev.Name()
+	if d, ok := t.dev.(interface{ Path() string }); ok {
+		j.Machine += ", " + d.Path()
+	}
 	if !t.job.PlanOnly { // before anything large is loaded
 		st, err := take(ctx, j)
 		if err != nil {
-			return errors.Join(t.explain(err), t.close())
+			return errors.Join(t.explain(err), t.dev.Close(), t.close())
 		}
 		defer j.Close()
 		plan.Resumed = st.Step
+		if n := len(st.Machine); n > 0 && st.Machine[n-1] != j.Machine {
+			slog.Warn(fmt.Sprintf("the training was computed on %s and goes on on %s: its bits will be those of neither alone", st.Machine[n-1], j.Machine))
+		}
 	}
 	// The collector keeps to the plan: left alone it lets garbage grow as large
 	// as everything that lives. What loading leaves behind goes at once.

@@ -1,10 +1,12 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/kernels/cpu"
 	"github.com/evalrun/evalrun/plugins"
 )
 
@@ -152,6 +155,28 @@ func TestTrainIsLeft(t *testing.T) {
 	plan, _, err := trainTo(t, job, 1)
 	if err != nil || plan.Resumed != 4 {
 		t.Errorf("resumed at %d, want 4: %v", plan.Resumed, err)
+	}
+}
+
+// A training that goes on on another instruction-set path says that its bits are
+// no one's.
+func TestTrainOnAnotherPath(t *testing.T) {
+	if len(cpu.Paths()) < 2 {
+		t.Skip("this machine has one path")
+	}
+	dir := t.TempDir()
+	job := core.Job{Data: rowsFile(t, dir, 12), Recipe: quickRecipe, Out: filepath.Join(dir, "out")}
+	var said bytes.Buffer
+	defer slog.SetDefault(slog.Default())
+	slog.SetDefault(slog.New(slog.NewTextHandler(&said, nil)))
+	for range 2 {
+		if _, _, err := trainTo(t, job, 8); err != nil || said.Len() > 0 {
+			t.Fatalf("%v, said %s", err, &said)
+		}
+	}
+	t.Setenv(cpu.PathVariable, "go")
+	if _, _, err := trainTo(t, job, 8); err != nil || !strings.Contains(said.String(), "goes on on cpu, go") {
+		t.Errorf("%v, said %q", err, &said)
 	}
 }
 

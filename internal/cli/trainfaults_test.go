@@ -61,6 +61,16 @@ func TestOneTrainerAtATime(t *testing.T) {
 	events := filepath.Join(k.dir, "one", "training", "events.out.tfevents.0.evalrun")
 	pid := k.trainer()
 	k.refused(t, ExitUsage, []string{fmt.Sprintf("one: process %d is training here", pid), "--out"})
+	// While it waits for the folder, it can be interrupted.
+	second, words := k.start(t)
+	time.Sleep(700 * time.Millisecond)
+	if err := second.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = second.Wait()
+	if code := second.ProcessState.ExitCode(); code != ExitInterrupted || !strings.Contains(words.String(), "stopped before the first step") {
+		t.Errorf("exit code %d\n%s", code, words)
+	}
 	// The trainer's own process is asked to end: it leaves a checkpoint.
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)

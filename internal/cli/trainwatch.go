@@ -88,6 +88,9 @@ func (t *trainCommand) train(ctx, soft context.Context) error {
 			if plan == nil && t.data != nil {
 				t.data.Discard(t.job.Out)
 			}
+			if plan == nil && soft.Err() != nil && !errors.Is(err, core.ErrSessionLost) {
+				return stoppedEarly
+			}
 			return t.lost(err, saved)
 		}
 		switch news.Kind {
@@ -132,11 +135,10 @@ func (t *trainCommand) train(ctx, soft context.Context) error {
 		if err := t.printJSON(plan, last, end); err != nil {
 			return err
 		}
-		text := fmt.Sprintf("stopped behind step %d of %d, which is saved in %s; the same command goes on from there", end.Step, plan.Steps, t.job.Out)
 		if end.Step == 0 {
-			text = "stopped before the first step; the same command begins again"
+			return stoppedEarly
 		}
-		return &exitError{code: ExitInterrupted, err: errors.New(text)}
+		return &exitError{code: ExitInterrupted, err: fmt.Errorf("stopped behind step %d of %d, which is saved in %s; the same command goes on from there", end.Step, plan.Steps, t.job.Out)}
 	}
 	if n := len(log.Points); last == nil && n > 0 { // it was killed behind the last step
 		last = &core.TrainStep{Smoothed: log.Points[n-1].Smoothed}
@@ -175,6 +177,8 @@ func (t *trainCommand) words(last *core.TrainStep, end *core.TrainEnd) {
 		fmt.Fprintf(t.out, "base and fine-tuned side by side:\n  %s\n", next)
 	}
 }
+
+var stoppedEarly = &exitError{code: ExitInterrupted, err: errors.New("stopped before the first step; the same command begins again")}
 
 // unwritten is the failure of writing into a training's folder.
 func unwritten(dir string, err error) error {

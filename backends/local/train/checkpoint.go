@@ -21,6 +21,9 @@ type State struct {
 	// Identity is a hash of the base model, the examples and the recipe: a
 	// checkpoint goes on only with the same.
 	Identity string `json:"identity"`
+	// Machine names what computed so far, in order; several are bits that no one
+	// of them gives alone.
+	Machine []string `json:"machine,omitempty"`
 	// Smoothed is the loss that is shown.
 	Smoothed float64 `json:"smoothed"`
 	// Apart counts the windows in a row that had come apart, for the watchdog.

@@ -53,6 +53,9 @@ type Job struct {
 	// Outline has counted what the device's operations need, which is taken at
 	// once; nil lets it grow.
 	Outline kernels.Outline
+	// Machine names what computes, as the instruction-set path: the checkpoint
+	// keeps it. It is not in Identity: another one goes on, to other bits.
+	Machine string
 	// Keep holds all activations of a window.
 	Keep bool
 	// Score gives the score of the values as they stand; it is asked at each
@@ -169,6 +172,9 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 		if err := s.load(j.Dir, st); err != nil {
 			return res, err
 		}
+	}
+	if j.Machine != "" && (len(st.Machine) == 0 || st.Machine[len(st.Machine)-1] != j.Machine) {
+		st.Machine = append(st.Machine, j.Machine)
 	}
 	res.Resumed = st.Step
 	log, err := openMetrics(filepath.Join(j.Dir, metricsFile), st.Step)
