@@ -26,11 +26,18 @@ func newLookup(m []float32) *lookup {
 	return t
 }
 
-// decode writes values from, from+1, ... of the flattened weight to dst.
+// decode writes values from, from+1, ... of the flattened weight to dst,
+// all of one row.
 func (w *weight) decode(p *path, dst []float32, from int) {
 	switch q := w.source.Quant; {
 	case w.values != nil:
 		copy(dst, w.values[from:])
+	case w.panels != nil:
+		row, col := from/w.k, from%w.k
+		panel := w.panels[(row/lanes*w.k+col)*lanes+row%lanes:]
+		for i := range dst {
+			dst[i] = panel[i*lanes]
+		}
 	case q != nil:
 		w.decodeQuant(p, dst, q.First+from)
 		if q.Round != format.F32 {

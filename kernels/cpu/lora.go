@@ -32,7 +32,9 @@ func (d *Device) RowNorms(dst kernels.Buffer, p kernels.Prepared, l kernels.LowR
 		a := l.A.(*weight)
 		up, rank = l.B.(*weight), a.n
 		down = d.tall.take(a.n * a.k)
-		a.decode(d.path, down, 0)
+		for r := range a.n {
+			a.decode(d.path, down[r*a.k:][:a.k], r*a.k)
+		}
 	}
 	d.pool.do(w.n, w.n*w.k > smallWork, func(n, thread int) {
 		mem := d.work[thread].take(2*w.k + rank)

@@ -7,9 +7,9 @@ import (
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
-// weight is a prepared weight: panels for MatMul, the checkpoint's own rows
-// for Embed and RowNorms. A large or quantised weight keeps its few bits: it has
-// no panels, MatMul decodes them as it goes. Both give the same bits.
+// weight is a prepared weight: panels, which everything reads, the checkpoint's
+// own rows no more. A large or quantised weight keeps its few bits: it has no
+// panels, MatMul decodes them as it goes. Both give the same bits.
 type weight struct {
 	n, k   int
 	panels []float32 // [ceil(n/16)][k][16], the last panel filled up with zeros
@@ -35,8 +35,8 @@ func (w *weight) Reads() int64 {
 	return bytes
 }
 
-// Prepare packs for MatMul what packs says. For Embed nothing is copied: rows are decoded from
-// the checkpoint when they are wanted.
+// Prepare packs for MatMul what packs says. For Embed alone nothing is copied:
+// rows are decoded from the checkpoint when they are wanted.
 func (d *Device) Prepare(w kernels.Weight, use kernels.Use) (kernels.Prepared, error) {
 	if err := kernels.CheckWeight(w); err != nil {
 		return nil, err
@@ -46,8 +46,9 @@ func (d *Device) Prepare(w kernels.Weight, use kernels.Use) (kernels.Prepared, e
 		p.lookup = newLookup(w.Quant.Map)
 	}
 	if use&kernels.ForMatMul != 0 && d.packs(w) {
-		p.panels = make([]float32, (w.N+lanes-1)/lanes*lanes*w.K)
-		d.pack(p.panels, p)
+		panels := make([]float32, (w.N+lanes-1)/lanes*lanes*w.K)
+		d.pack(panels, p)
+		p.panels, p.source.Data = panels, nil // the checkpoint's pages are not read again
 	}
 	return p, nil
 }

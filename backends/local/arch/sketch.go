@@ -72,17 +72,17 @@ func (l *loader) sketch(name string, n, k int, use kernels.Use) kernels.Prepared
 }
 
 // count adds what is held beside a device's own form: what products go on
-// reading stays in memory, and so does a copy. Rows of the embedding that are
-// looked up in the file come in as they are wanted.
+// reading stays in memory, and so does a copy where there is no other form. Rows
+// of the embedding that are looked up in the file come in as they are wanted.
 func (l *loader) count(w kernels.Weight, p kernels.Prepared, copied bool, use kernels.Use) {
-	reads := kernels.Reads(p)
-	if copied {
+	reads, own := kernels.Reads(p), p.Bytes() > 0
+	switch {
+	case copied && !own:
 		reads, _ = w.Type.Bytes(int64(w.N) * int64(w.K))
-	}
-	l.held += reads
-	if reads == 0 && use&kernels.ForEmbed != 0 && w.Quant == nil {
+	case reads == 0 && !own && use&kernels.ForEmbed != 0 && w.Quant == nil:
 		l.row, _ = w.Type.Bytes(int64(w.K))
 	}
+	l.held += reads
 }
 
 // angles is a rotary table, of a sketch without the angles.
