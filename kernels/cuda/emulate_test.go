@@ -110,3 +110,9 @@ func TestEmulatedNarrow(t *testing.T) {
 	defer d.Close()
 	narrowOn(t, d)
 }
+
+func TestEmulatedFewRows(t *testing.T) {
+	d := Over(emulate.New(), nil)
+	defer d.Close()
+	manyRows(t, d)
+}

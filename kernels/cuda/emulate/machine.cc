@@ -140,6 +140,9 @@ namespace onerow {
 namespace train {
 #include "../src/train.cu"
 }
+namespace fewrows {
+#include "../src/fewrows.cu"
+}
 namespace lora {
 #include "../src/lora.cu"
 }

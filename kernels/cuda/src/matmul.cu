@@ -11,29 +11,6 @@
 
 const int piece = 32, classes = 32, chunkRows = 512;
 
-// lookUp gives the eight values of a word of 4-bit codes. table holds each of the
-// map's 16 values 32 times, once a bank of shared memory (TABLE), and mine
-// is this lane's.
-DEVICE void lookUp(float *v, u32 word, float scale, SharedAddress mine, int round) {
-#pragma unroll
-	for (int j = 0; j < 8; j++) {
-		const int bit = j / 2 * 8 + (j % 2 ? 0 : 4); // the first of two in the high half
-		u32 c = bit >= 7 ? word >> (bit - 7 & 31) : word << (7 - bit & 31);
-		v[j] = sharedFloat((c & 0x780) | mine) * scale;
-	}
-	if (round == kindBF16) {
-#pragma unroll
-		for (int j = 0; j < 8; j += 2) {
-			u32 two = brains(v[j], v[j + 1]);
-			v[j] = bitsFloat(two << 16);
-			v[j + 1] = bitsFloat(two & 0xffff0000u);
-		}
-	} else if (round == kindF16) {
-#pragma unroll
-		for (int j = 0; j < 8; j++) v[j] = roundHalf(v[j]);
-	}
-}
-
 // load fills v with values i to i+31 of a weight; i lies at a multiple of 16
 // bytes and, where there are blocks, all 32 in one of them.
 template <int KIND> DEVICE void load(float *v, const Weight &w, const float *map, i64 i) {

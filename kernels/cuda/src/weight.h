@@ -58,6 +58,29 @@ DEVICE void spread(float *table, const float *map) {
 	for (int i = threadX(); i < 16 * warp; i += threads()) table[i] = map[i / warp];
 }
 
+// lookUp gives the eight values of a word of 4-bit codes. table holds each of the
+// map's 16 values 32 times, once a bank of shared memory (TABLE), and mine
+// is this lane's.
+DEVICE void lookUp(float *v, u32 word, float scale, SharedAddress mine, int round) {
+#pragma unroll
+	for (int j = 0; j < 8; j++) {
+		const int bit = j / 2 * 8 + (j % 2 ? 0 : 4); // the first of two in the high half
+		u32 c = bit >= 7 ? word >> (bit - 7 & 31) : word << (7 - bit & 31);
+		v[j] = sharedFloat((c & 0x780) | mine) * scale;
+	}
+	if (round == kindBF16) {
+#pragma unroll
+		for (int j = 0; j < 8; j += 2) {
+			u32 two = brains(v[j], v[j + 1]);
+			v[j] = bitsFloat(two << 16);
+			v[j + 1] = bitsFloat(two & 0xffff0000u);
+		}
+	} else if (round == kindF16) {
+#pragma unroll
+		for (int j = 0; j < 8; j++) v[j] = roundHalf(v[j]);
+	}
+}
+
 // Kernels over weights exist once a kind, NAME_0 to NAME_4; with ONLY_KIND, a source
 // is translated for one kind alone.
 #ifdef ONLY_KIND
