@@ -40,6 +40,8 @@ const (
 type Folder struct {
 	Path     string
 	Manifest Manifest
+
+	before string // what latest named when this was made
 }
 
 // Samples is the path of the samples file.
@@ -55,7 +57,7 @@ func Create(root string, m Manifest) (*Folder, error) {
 		return nil, err
 	}
 	m.Format, m.ID = ManifestFormat, m.Created.UTC().Format("20060102-150405")+"-"+hex.EncodeToString(id[:])
-	f := &Folder{Path: filepath.Join(root, m.ID), Manifest: m}
+	f := &Folder{Path: filepath.Join(root, m.ID), Manifest: m, before: latest(root)}
 	if err := os.Mkdir(f.Path, 0o755); err != nil {
 		return nil, folderError(root, err)
 	}
@@ -77,6 +79,33 @@ func folderError(root string, err error) error {
 		u.Message, u.Err = "is a file, not a folder for runs", nil
 	}
 	return u
+}
+
+// Discard removes a run that [Create] made and that came to nothing; latest names
+// the one before again.
+func (f *Folder) Discard() error {
+	root := filepath.Dir(f.Path)
+	if latest(root) == f.Manifest.ID {
+		if f.before != "" {
+			pointLatest(root, f.before)
+		} else {
+			os.Remove(filepath.Join(root, latestLink))
+		}
+	}
+	return os.RemoveAll(f.Path)
+}
+
+// latest is the run that was begun last, empty where there is none.
+func latest(root string) string {
+	link := filepath.Join(root, latestLink)
+	if id, err := os.Readlink(link); err == nil {
+		return filepath.Base(id)
+	}
+	b, err := os.ReadFile(link)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // pointLatest moves the link; a file system without links has a text file of

@@ -45,6 +45,23 @@ func TestNewestFirst(t *testing.T) {
 	}
 }
 
+func TestDiscardLeavesTheLatestRun(t *testing.T) {
+	root := t.TempDir()
+	first, second := create(t, root, "h", time.Now()), create(t, root, "h", time.Now())
+	if err := second.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := Open(root, "latest"); err != nil || f.Manifest.ID != first.Manifest.ID {
+		t.Errorf("latest is %+v, %v", f, err)
+	}
+	if err := first.Discard(); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(root); err != nil || len(entries) > 0 {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+}
+
 func TestUnfinished(t *testing.T) {
 	root := t.TempDir()
 	start := time.Now()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"os"
 
@@ -22,7 +23,7 @@ const MaxLine = 64 << 20
 // want one a key keep the last.
 func Read(path string) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		f, err := os.Open(path)
+		f, err := open(path)
 		if err != nil {
 			yield(Record{}, err)
 			return
@@ -34,6 +35,18 @@ func Read(path string) iter.Seq2[Record, error] {
 			}
 		}
 	}
+}
+
+func open(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err == nil {
+		return f, nil
+	}
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	return nil, &core.UserError{Where: path, Message: "the stored samples cannot be read", Err: err, Hint: "see that the file is there, and who may read it"}
 }
 
 // ReadFrom is [Read] over an open stream; name stands in errors.

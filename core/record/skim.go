@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 	"slices"
 	"strings"
 	"unsafe"
@@ -36,7 +35,7 @@ type Verdict struct {
 // damage there may go unnoticed.
 func Skim(path string) iter.Seq2[*Verdict, error] {
 	return func(yield func(*Verdict, error) bool) {
-		f, err := os.Open(path)
+		f, err := open(path)
 		if err != nil {
 			yield(nil, err)
 			return

@@ -132,7 +132,7 @@ func openCache() (*cached.Store, error) {
 	}
 	store, err := cached.OpenStore(path, func(s string) { fmt.Fprintln(os.Stderr, "warning: "+s) })
 	if err != nil {
-		return nil, fmt.Errorf("open the response cache: %w", err)
+		return nil, &core.UserError{Message: "the response cache cannot be used", Err: err, Hint: "EVALRUN_CACHE names another folder; an evaluation does without it with --cache off"}
 	}
 	return store, nil
 }

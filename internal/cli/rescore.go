@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -260,8 +261,8 @@ func runRescore(ctx context.Context, w io.Writer, root, name string, files []str
 	}
 	scores, verdicts, err := s.rescore(ctx, folder)
 	if err != nil {
-		os.RemoveAll(folder.Path) // half a rescored run is of no use to anyone
-		return fmt.Errorf("rescore run %s: %w", origin.Manifest.ID, err)
+		err = fmt.Errorf("rescore run %s: %w", origin.Manifest.ID, err)
+		return errors.Join(err, folder.Discard()) // half a rescored run is of no use to anyone
 	}
 	if origin.Manifest.Finished != nil {
 		if err := folder.Finish(time.Now()); err != nil {
