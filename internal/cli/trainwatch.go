@@ -182,6 +182,9 @@ var stoppedEarly = &exitError{code: ExitInterrupted, err: errors.New("stopped be
 
 // unwritten is the failure of writing into a training's folder.
 func unwritten(dir string, err error) error {
+	if user := (*core.UserError)(nil); errors.As(err, &user) {
+		return err
+	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist) {
 		return &core.UserError{Where: dir, Message: err.Error(), Hint: "make the folder writable, or name another with --out"}
 	}

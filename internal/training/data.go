@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"io/fs"
 	"iter"
 	"maps"
 	"math"
@@ -276,7 +275,15 @@ func write(path string, rows []Row) error {
 			return fmt.Errorf("row %s: %w", r.ID, err)
 		}
 	}
-	return save(path, b.Bytes())
+	text := b.Bytes()
+	if holds(path, text) {
+		return nil
+	}
+	// They are what an adapter was made of: another training's stay.
+	if dir := filepath.Dir(path); filelock.Held(filepath.Join(dir, lockFile)) {
+		return &core.UserError{Where: filepath.Dir(dir), Message: "another process is training here, on other rows", Hint: "wait for it, stop it, or name another folder with --out"}
+	}
+	return save(path, text)
 }
 
 // unfinished is what os.CreateTemp puts behind the name of a file that is being
@@ -296,13 +303,14 @@ func removeUnfinished(paths ...string) {
 	}
 }
 
-func save(path string, text []byte) error {
+func holds(path string, text []byte) bool {
 	old, err := os.ReadFile(path)
-	if err == nil && bytes.Equal(old, text) {
+	return err == nil && bytes.Equal(old, text)
+}
+
+func save(path string, text []byte) error {
+	if holds(path, text) {
 		return nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+unfinished)
 	if err != nil {

@@ -3,6 +3,7 @@ package training
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/run"
+	"github.com/evalrun/evalrun/internal/filelock"
 )
 
 func rows(texts ...string) iter.Seq2[run.Row, error] {
@@ -316,5 +318,39 @@ func TestLudwigDefaults(t *testing.T) {
 		if !slices.EqualFunc(lost, c.lost, strings.HasPrefix) {
 			t.Errorf("%s\nlost\n%s\nwant\n%s", c.text, strings.Join(lost, "\n"), strings.Join(c.lost, "\n"))
 		}
+	}
+}
+
+// While a training goes on, its rows are not written over by another's.
+func TestRowsOfATrainingStay(t *testing.T) {
+	out := t.TempDir()
+	d := &Data{Rows: []Row{{ID: "a", Prompt: "p", Completion: "c"}}}
+	path, _, err := d.Save(out, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock, err := filelock.Acquire(filepath.Join(Work(out), lockFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := d.Save(out, ""); err != nil {
+		t.Errorf("the same rows: %v", err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &Data{Rows: []Row{{ID: "b", Prompt: "p", Completion: "c"}}}
+	var user *core.UserError
+	if _, _, err := other.Save(out, ""); !errors.As(err, &user) || user.Where != out {
+		t.Errorf("other rows: %v", err)
+	}
+	other.Discard(out)
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the rows were changed (%v)", err)
+	}
+	lock.Release()
+	if _, _, err := other.Save(out, ""); err != nil {
+		t.Errorf("other rows later: %v", err)
 	}
 }
