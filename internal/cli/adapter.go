@@ -9,6 +9,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/evalrun/evalrun/backends/local/demo"
 	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/merge"
 	"github.com/evalrun/evalrun/core"
@@ -263,29 +264,35 @@ func newAdapterMerge() *cobra.Command {
 func newAdapterExport() *cobra.Command {
 	var model, adapter, out string
 	cmd := &cobra.Command{
-		Use:   "export --model BASE --adapter DIR --gguf FILE",
+		Use:   "export [--model BASE] --adapter DIR --gguf FILE",
 		Short: "write an adapter as llama.cpp reads it, beside a GGUF base",
 		Long: "Export writes a GGUF file that llama.cpp's --lora takes. Of the base its shape is read: from\n" +
 			"config.json of a Hugging Face folder, or from the GGUF file itself. LoRA and rsLoRA can be\n" +
 			"exported; DoRA is for adapter merge.",
 		Example: "  evalrun adapter export --model DIR --adapter adapters/mine --gguf mine.gguf\n" +
-			"  evalrun adapter export --model base.gguf --adapter adapters/mine --gguf mine.gguf && llama-cli -m base.gguf --lora mine.gguf",
+			"  evalrun train glue_sst2 --data embedded --steps 8 --set recipe.accumulate=4 --quiet && evalrun adapter export --adapter adapters/glue_sst2-demo --gguf sst2.gguf",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, f := range [][2]string{{"--model", model}, {"--adapter", adapter}, {"--gguf", out}} {
+			for _, f := range [][2]string{{"--adapter", adapter}, {"--gguf", out}} {
 				if f[1] == "" {
 					return &core.UserError{Where: f[0], Message: "is missing", Hint: "write evalrun adapter export --model BASE --adapter DIR --gguf FILE"}
 				}
 			}
+			if model == "" {
+				var err error
+				if model, err = demo.File(); err != nil {
+					return fmt.Errorf("unpack the demonstration model: %w", err)
+				}
+			}
 			if err := merge.GGUF(model, adapter, out); err != nil {
-				return &core.UserError{Message: "exporting", Err: err, Hint: "give the base that the adapter was trained on, a folder with config.json or a .gguf file"}
+				return &core.UserError{Message: "exporting", Err: err, Hint: "give the base that the adapter was trained on with --model, a folder with config.json or a .gguf file"}
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), out)
 			return nil
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&model, "model", "", "base: a folder with config.json, or a .gguf file")
+	fl.StringVar(&model, "model", "", "base: a folder with config.json, or a .gguf file (default: the embedded demonstration model)")
 	fl.StringVar(&adapter, "adapter", "", "folder of the adapter")
 	fl.StringVar(&out, "gguf", "", "file to write")
 	return cmd

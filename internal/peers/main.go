@@ -33,7 +33,7 @@ type options struct {
 	preset                string
 	steps, batch, rows    int
 	threads, rounds       int
-	keep                  string
+	keep, only            string
 }
 
 // verbs by name; "all" is several of them.
@@ -73,6 +73,7 @@ func main() {
 	flag.IntVar(&o.rows, "rows", 500, "evaluation rows a task (train)")
 	flag.IntVar(&o.threads, "threads", 0, "threads of both sides (default: all; PEFT's suffer where other programs run)")
 	flag.IntVar(&o.rounds, "rounds", 3, "turns of each side (speed)")
+	flag.StringVar(&o.only, "only", "", "time only what holds this text, as 4M or 134M (speed)")
 	flag.StringVar(&o.keep, "keep", "", "folder for what is made on the way (default: a temporary one)")
 	flag.Usage = func() {
 		fmt.Fprintln(os.Stderr, "usage: peers [flags] logits|train|speed|llama|gguf|events|all")
@@ -124,6 +125,7 @@ type peers struct {
 	options
 	dir    string
 	failed int
+	cpu    float64 // processor seconds of the last command, with all that it started
 }
 
 // at is a path within the folder.
@@ -151,6 +153,9 @@ func (p *peers) command(cmd *exec.Cmd, in []byte) ([]byte, error) {
 	var complaint strings.Builder
 	cmd.Stdin, cmd.Stderr = strings.NewReader(string(in)), &complaint
 	out, err := cmd.Output()
+	if s := cmd.ProcessState; s != nil {
+		p.cpu = (s.UserTime() + s.SystemTime()).Seconds()
+	}
 	if err != nil {
 		text := complaint.String()
 		if len(text) > 3000 {

@@ -148,7 +148,7 @@ def train(job):
         window.append(json.loads(line))
         if "window" not in window[-1]:
             continue
-        began, rate, each, norm = time.perf_counter(), [], [], None
+        began, busy, rate, each, norm = time.perf_counter(), time.process_time(), [], [], None
         for at in range(0, len(window), job["batch"]):
             some = losses(m, window[at : at + job["batch"]])
             (some.sum() / r["accumulate"]).backward()
@@ -162,7 +162,7 @@ def train(job):
             opt.step()
         opt.zero_grad()
         sched.step()
-        say(step=window[-1]["step"], losses=each, lr=rate, grad_norm=norm, tokens=sum(len(e["ids"]) for e in window), seconds=time.perf_counter() - began)
+        say(step=window[-1]["step"], losses=each, lr=rate, grad_norm=norm, tokens=sum(len(e["ids"]) for e in window), seconds=time.perf_counter() - began, cpu=time.process_time() - busy)
         window, done = [], done + 1
         if done == job["windows"]:
             break

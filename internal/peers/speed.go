@@ -73,9 +73,12 @@ func (p *peers) speed() error {
 	if err := p.ceilings(); err != nil {
 		return err
 	}
-	fmt.Println("| model | T | window | base, compute | side | tokens/s by turn | median | GFLOP/s of needed work |")
-	fmt.Println("|---|---|---|---|---|---|---|---|")
+	fmt.Println("| model | T | window | base, compute | side | tokens/s, turn by turn | median | GFLOP/s of needed work | tokens a processor second | GFLOP/s so |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
 	for _, t := range timings() {
+		if !strings.Contains(fmt.Sprintf("%s, T %d, %s", t.name, t.tokens, t.quant), p.only) {
+			continue
+		}
 		folder := small
 		if t.name == large.name {
 			s := t.shape
@@ -121,78 +124,99 @@ func (p *peers) ceilings() error {
 	return err
 }
 
+// A turn is what one side did: tokens by the clock's seconds and by those of
+// processors. The latter hardly depend on what else the machine does.
+type turn struct{ seconds, cpu float64 }
+
 // time prints a line for each side.
 func (p *peers) time(folder string, t timing) error {
-	rows, ours, start := p.at("rows.jsonl"), p.at("speed-ours"), p.at("speed-start")
+	rows := p.at("rows.jsonl")
 	if err := os.WriteFile(rows, timingRows(t), 0o600); err != nil {
 		return err
 	}
-	steps := t.windows * t.window
 	sides := []string{"evalrun", "PEFT, one at a time"}
 	if t.padded {
 		sides = append(sides, "PEFT, padded batch")
 	}
-	rates := make([][]float64, len(sides))
+	rates := make([][]turn, len(sides))
 	for range p.rounds {
-		if err := os.RemoveAll(ours); err != nil {
-			return err
-		}
-		args := []string{"train", "--train", rows, "--model", folder, "--steps", fmt.Sprint(steps), "--out", ours, "--quiet", "--json"}
-		for _, s := range []string{"dropout=0", "compute=" + t.compute, "quant=" + t.quant, fmt.Sprint("accumulate=", t.window), fmt.Sprint("prompt_tokens=", t.tokens-10), fmt.Sprint("total_tokens=", t.tokens)} {
-			args = append(args, "--set", "recipe."+s)
-		}
-		if p.threads > 0 {
-			args = append(args, "--opt", fmt.Sprint("threads=", p.threads))
-		}
-		out, err := p.evalrun(nil, args...)
+		// Loading is in the processor's time: a training of one window has it too.
+		_, _, loading, err := p.timeOurs(folder, rows, t, 1)
 		if err != nil {
 			return err
 		}
-		var end struct{ Seconds float64 }
-		if err := json.Unmarshal(out, &end); err != nil {
-			return err
-		}
-		text, err := os.ReadFile(filepath.Join(ours, "training", "metrics.jsonl"))
+		tokens, r, busy, err := p.timeOurs(folder, rows, t, 1+t.windows)
 		if err != nil {
 			return err
 		}
-		log, err := lines[ourWindow](text)
-		if err != nil {
-			return err
-		}
-		tokens := 0
-		for _, w := range log {
-			tokens += w.Tokens
-		}
-		rates[0] = append(rates[0], float64(tokens)/end.Seconds)
+		r.cpu = float64(tokens) * float64(t.windows) / float64(1+t.windows) / (busy - loading)
+		rates[0] = append(rates[0], r)
 		for i := range sides[1:] {
 			if p.batch = 1; i == 1 {
 				p.batch = t.window
 			}
-			windows, err := p.reference(folder, ours, start, "")
+			windows, err := p.reference(folder, p.at("speed-ours"), p.at("speed-start"), "")
 			if err != nil {
 				return err
 			}
-			n, seconds := 0, 0.0
+			n, seconds, cpu := 0, 0.0, 0.0
 			for _, w := range windows {
-				n, seconds = n+w.Tokens, seconds+w.Seconds
+				n, seconds, cpu = n+w.Tokens, seconds+w.Seconds, cpu+w.CPU
 			}
 			if n != tokens {
 				return fmt.Errorf("%d tokens, and %d with PEFT", tokens, n)
 			}
-			rates[1+i] = append(rates[1+i], float64(n)/seconds)
+			rates[1+i] = append(rates[1+i], turn{float64(n) / seconds, float64(n) / cpu})
 		}
 	}
 	for i, side := range sides {
 		var each []string
+		var clock, cpu []float64
 		for _, r := range rates[i] {
-			each = append(each, fmt.Sprintf("%.0f", r))
+			each = append(each, fmt.Sprintf("%.0f", r.seconds))
+			clock, cpu = append(clock, r.seconds), append(cpu, r.cpu)
 		}
-		slices.Sort(rates[i])
-		median := rates[i][len(rates[i])/2]
-		fmt.Printf("| %s | %d | %d | %s, %s | %s | %s | %.0f | %.1f |\n", t.name, t.tokens, t.window, t.quant, t.compute, side, strings.Join(each, " "), median, median*t.flops(t.tokens)/1e9)
+		slices.Sort(clock)
+		slices.Sort(cpu)
+		middle := len(clock) / 2
+		work := t.flops(t.tokens) / 1e9
+		fmt.Printf("| %s | %d | %d | %s, %s | %s | %s | %.0f | %.1f | %.0f | %.1f |\n", t.name, t.tokens, t.window, t.quant, t.compute, side,
+			strings.Join(each, " "), clock[middle], clock[middle]*work, cpu[middle], cpu[middle]*work)
 	}
 	return nil
+}
+
+// timeOurs trains on some windows: tokens, their rate by the clock, and the
+// processor's seconds of the whole command.
+func (p *peers) timeOurs(folder, rows string, t timing, windows int) (tokens int, r turn, busy float64, err error) {
+	out := p.at("speed-ours")
+	if err := os.RemoveAll(out); err != nil {
+		return 0, r, 0, err
+	}
+	args := []string{"train", "--train", rows, "--model", folder, "--steps", fmt.Sprint(windows * t.window), "--out", out, "--quiet", "--json"}
+	for _, s := range []string{"dropout=0", "compute=" + t.compute, "quant=" + t.quant, fmt.Sprint("accumulate=", t.window), fmt.Sprint("prompt_tokens=", t.tokens-10), fmt.Sprint("total_tokens=", t.tokens)} {
+		args = append(args, "--set", "recipe."+s)
+	}
+	if p.threads > 0 {
+		args = append(args, "--opt", fmt.Sprint("threads=", p.threads))
+	}
+	text, err := p.evalrun(nil, args...)
+	if err != nil {
+		return 0, r, 0, err
+	}
+	busy = p.cpu
+	var end struct{ Seconds float64 }
+	if err := json.Unmarshal(text, &end); err != nil {
+		return 0, r, 0, err
+	}
+	if text, err = os.ReadFile(filepath.Join(out, "training", "metrics.jsonl")); err != nil {
+		return 0, r, 0, err
+	}
+	log, err := lines[ourWindow](text)
+	for _, w := range log {
+		tokens += w.Tokens
+	}
+	return tokens, turn{seconds: float64(tokens) / end.Seconds}, busy, err
 }
 
 // timingRows are long texts of made-up words: the recipe's limits cut all to

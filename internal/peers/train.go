@@ -25,6 +25,7 @@ type refWindow struct {
 	GradNorm *float64 `json:"grad_norm"`
 	Tokens   int
 	Seconds  float64
+	CPU      float64 // processor seconds
 }
 
 // An ourWindow is a line of a training's metrics.jsonl.

@@ -25,7 +25,7 @@ func newExamples() *cobra.Command {
 			"row, rate, tokens, labels (-100 is not judged), and \"window\" where an accumulation window\n" +
 			"closes: \"update\", or \"drop\" where its gradients are dropped. --start writes the adapter\n" +
 			"that the training began with. The lines are what `debug train` takes.",
-		Example: "  evalrun debug examples --adapter adapters/glue_sst2-demo --start begin > examples.jsonl",
+		Example: "  evalrun train glue_sst2 --data embedded --steps 8 --set recipe.accumulate=4 --quiet && evalrun debug examples --adapter adapters/glue_sst2-demo --start begin",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if adapter == "" && (recipe == "" || rows == "") {
