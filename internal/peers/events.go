@@ -33,6 +33,7 @@ func (p *peers) events() error {
 		LR             float64
 		GradNorm       float64 `json:"grad_norm"`
 		Validation     *float64
+		Score          *float64
 	}
 	log, err := lines[line](text)
 	if err != nil {
@@ -48,6 +49,9 @@ func (p *peers) events() error {
 		want[at{"train/lr", l.Step}], want[at{"train/grad_norm", l.Step}] = l.LR, l.GradNorm
 		if l.Validation != nil {
 			want[at{"validation/loss", l.Step}] = *l.Validation
+		}
+		if l.Score != nil {
+			want[at{"validation/score", l.Step}] = *l.Score
 		}
 	}
 	type scalar struct {
