@@ -47,6 +47,7 @@ type Extent struct {
 	// nobody else uses it.
 	Tokens, Judged, Longest, Context int
 	Updates                          int
+	Mean                             float64 // tokens of a micro-batch
 	// Windows are those that take most, each in its own way.
 	Windows [][]Example
 	ids     map[int32]bool
@@ -88,6 +89,9 @@ func (j *Job) Measure() *Extent {
 			window = append(window, j.Examples[o.at(i)])
 		}
 		l.look(window)
+		for i := range window {
+			x.Mean += float64(len(window[i].IDs)) / float64(j.Recipe.Steps)
+		}
 		if w.Applied {
 			x.Updates++
 		}

@@ -311,12 +311,16 @@ func (j *Job) window(s *Stepper, o *order, w window) (News, error) {
 	return news, err
 }
 
+func (j *Job) extent() *Extent {
+	if j.Extent == nil {
+		j.Extent = j.Measure()
+	}
+	return j.Extent
+}
+
 // stepper plans the memory of the largest window and takes it.
 func (j *Job) stepper() (*Stepper, error) {
-	x := j.Extent
-	if x == nil {
-		x = j.Measure()
-	}
+	x := j.extent()
 	s, err := NewStepper(j.Tuned, j.Recipe, x.Tokens, x.Judged, j.Keep)
 	if err == nil && j.Decoded {
 		err = s.Decode()
@@ -337,29 +341,29 @@ func (j *Job) FirstWindow() []int {
 	return out
 }
 
-// Probe times micro-batches of the first windows and changes nothing that
-// stays: the gradients are dropped.
+// Probe times a few of the first windows, and from their tokens reckons what a
+// micro-batch takes on the average of the whole training; evaluations are not
+// in it. A window before them, which is not timed, brings everything into
+// memory. The values have moved then: nothing is trained on from there.
 func (j *Job) Probe(windows int) (secondsPerStep float64, err error) {
 	s, err := j.stepper()
 	if err != nil {
 		return 0, err
 	}
-	o, step := newOrder(len(j.Examples), j.Recipe), 0
-	began := time.Now()
-	for range windows {
-		if step >= j.Recipe.Steps {
-			break
-		}
-		w := o.window(step)
-		var batch []Example
-		for i := w.From; i < w.To; i++ {
-			batch = append(batch, j.Examples[o.at(i)])
-		}
-		s.pass.Backward(pack(s.t.model, batch, s.recipe.Seed, func(int) float64 { return 1 }))
-		step = w.To
+	o := newOrder(len(j.Examples), j.Recipe)
+	if _, err := j.window(s, o, o.window(0)); err != nil {
+		return 0, err
 	}
-	s.clear()
-	return time.Since(began).Seconds() / float64(step), nil
+	began, tokens := time.Now(), 0
+	for step := 0; windows > 0 && step < j.Recipe.Steps; windows-- {
+		w := o.window(step)
+		news, err := j.window(s, o, w)
+		if err != nil {
+			return 0, err
+		}
+		tokens, step = tokens+news.Tokens, w.To
+	}
+	return time.Since(began).Seconds() / float64(tokens) * j.extent().Mean, nil
 }
 
 // validate gives the mean loss over the validation examples where an
