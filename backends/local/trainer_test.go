@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evalrun/evalrun/backends/local/demo"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/kernels/cpu"
 	"github.com/evalrun/evalrun/plugins"
@@ -177,6 +178,54 @@ func TestTrainOnAnotherPath(t *testing.T) {
 	t.Setenv(cpu.PathVariable, "go")
 	if _, _, err := trainTo(t, job, 8); err != nil || !strings.Contains(said.String(), "goes on on cpu, go") {
 		t.Errorf("%v, said %q", err, &said)
+	}
+}
+
+// A checkpoint does not go on over another base, though all else is the same.
+func TestTrainOnAnotherBase(t *testing.T) {
+	dir := t.TempDir()
+	file, err := demo.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	weights, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := filepath.Join(dir, "base.gguf")
+	job := core.Job{Data: rowsFile(t, dir, 12), Recipe: quickRecipe, Out: filepath.Join(dir, "out")}
+	train := func() (*core.TrainEnd, error) {
+		if err := os.WriteFile(base, weights, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b, err := New(core.Config{Model: base})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		var end *core.TrainEnd
+		for n, err := range b.(core.Trainer).Train(ctx, job) {
+			if err != nil {
+				return nil, err
+			}
+			if n.Kind == core.StepNews {
+				cancel()
+			}
+			end = n.End
+		}
+		return end, nil
+	}
+	for i := range 2 {
+		if end, err := train(); err != nil || end.Step != 8+4*i { // a window, and one that the epoch of 12 cuts
+			t.Fatalf("%+v, %v", end, err)
+		}
+	}
+	weights[len(weights)-3] ^= 1
+	var user *core.UserError
+	if _, err := train(); !errors.As(err, &user) || !strings.Contains(user.Message, "another base model") || user.Hint == "" {
+		t.Errorf("another base: %v", err)
 	}
 }
 
