@@ -116,3 +116,18 @@ func TestEmulatedFewRows(t *testing.T) {
 	defer d.Close()
 	manyRows(t, d)
 }
+
+// The window that is measured on a GPU, in a small shape.
+func TestEmulatedWindow(t *testing.T) {
+	d := Over(emulate.New(), nil)
+	defer d.Close()
+	if err := d.Brain(); err != nil {
+		t.Fatal(err)
+	}
+	w := newWindow(t, d, modelShape{2, 128, 192, 2, 1, 64, 128}, 2, 20, true)
+	if err := w.pass.Decode(); err != nil {
+		t.Fatal(err)
+	}
+	w.step(d)
+	t.Log(profile(d, func() { w.step(d) }))
+}

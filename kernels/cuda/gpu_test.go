@@ -50,6 +50,24 @@ func TestOneRow(t *testing.T) {
 	oneRows(t, d)
 }
 
+func TestFlash(t *testing.T) {
+	d := openGPU(t)
+	defer d.Close()
+	flashOn(t, d)
+}
+
+func TestNarrow(t *testing.T) {
+	d := openGPU(t)
+	defer d.Close()
+	narrowOn(t, d)
+}
+
+func TestFewRows(t *testing.T) {
+	d := openGPU(t)
+	defer d.Close()
+	manyRows(t, d)
+}
+
 // Products of bfloat16 values: against the exact ones of the rounded operands,
 // in shapes that fill no tile, and a row the same alone.
 func TestBrain(t *testing.T) {
@@ -393,5 +411,41 @@ func BenchmarkStep(b *testing.B) {
 		"Q":    func() { d.MatMul(m.qs, m.h, 1, m.q[0], kernels.Store) },
 	} {
 		b.Run(name, func(b *testing.B) { b.ReportMetric(float64(measure(d, f).Nanoseconds())/1000, "µs") })
+	}
+}
+
+// BenchmarkWindow is a window of QLoRA in Mistral-7B's shape, forward, backward
+// and norm, and where its time goes by kernel.
+func BenchmarkWindow(b *testing.B) {
+	for _, c := range []struct {
+		name             string
+		examples         int
+		brain, keep, own bool // own: weights kept decoded
+	}{
+		{"bf16/1x820/decoded", 1, true, true, true}, {"bf16/1x820", 1, true, true, false},
+		{"bf16/4x820/decoded", 4, true, true, true}, {"bf16/16x820/decoded,recomputed", 16, true, false, true},
+		{"cuda/1x820", 1, false, true, false},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			d := openGPU(b)
+			defer d.Close()
+			if c.brain {
+				if err := d.Brain(); err != nil {
+					b.Skip(err)
+				}
+			}
+			const tokens = 820
+			w := newWindow(b, d, mistral7B, c.examples, tokens, c.keep)
+			if c.own {
+				if err := w.pass.Decode(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			rate := float64(c.examples*tokens) / measure(d, func() { w.step(d) }).Seconds()
+			b.ReportMetric(rate, "tok/s")
+			b.ReportMetric(100*rate/28300, "%ofceiling")
+			b.ReportMetric(float64(d.Held())/(1<<30), "GiB")
+			b.Log(profile(d, func() { w.step(d) }))
+		})
 	}
 }

@@ -108,6 +108,12 @@ func (p *Pass) activate(m *MLP, c *activations, rows int) {
 // addTo computes y = x + post(l(in)); before keeps what the post-norm is given.
 func (p *Pass) addTo(y, x kernels.Buffer, l *Linear, in, before kernels.Buffer, post *Norm, r rowsOf) {
 	n, _ := l.Weight.Shape()
+	if fused, ok := p.dev.(kernels.RoundedProducts); ok && p.o.BF16 && post.Weight == nil && l.Bias == nil && p.t.Linears[l] == nil {
+		p.dev.Scale(y, x, r.n*n, 1)
+		if fused.MatMulRounded(y, in, r.n, l.Weight, kernels.Add) {
+			return
+		}
+	}
 	if post.Weight == nil {
 		p.linear(l, p.dout, in, r)
 	} else {

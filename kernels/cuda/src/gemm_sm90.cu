@@ -58,7 +58,7 @@ const i64 howAdd = 1, howRound = 2;
 // storeTile writes a warpgroup's 64 by 256 outputs.
 DEVICE void storeTile(float *dst, const float *d, i64 row0, i64 col0, i64 m, i64 n, i64 how) {
 	const int lane = threadX() % warp;
-	const bool addTo = how & howAdd, pairs = !addTo && n % 2 == 0 && ((u64)dst & 7) == 0;
+	const bool addTo = how & howAdd, pairs = n % 2 == 0 && ((u64)dst & 7) == 0;
 	const i64 row = row0 + threadX() % 128 / warp * 16 + lane / 4, col = col0 + lane % 4 * 2;
 #pragma unroll
 	for (int j = 0; j < rowsB / 8; j++) {
@@ -73,7 +73,9 @@ DEVICE void storeTile(float *dst, const float *d, i64 row0, i64 col0, i64 m, i64
 				v = f32x2{bitsFloat(two << 16), bitsFloat(two & 0xffff0000u)};
 			}
 			if (pairs && c < n) {
-				*(f32x2 *)(dst + r * n + c) = v;
+				f32x2 *at = (f32x2 *)(dst + r * n + c);
+				if (addTo) v = f32x2{at->x + v.x, at->y + v.y};
+				*at = v;
 				continue;
 			}
 			if (c < n) put(dst + r * n + c, v.x, addTo, 1.0f);
