@@ -92,10 +92,10 @@ func TestOneTrainerAtATime(t *testing.T) {
 // The second interrupt does not wait for the window in hand.
 func TestSecondInterruptStopsTraining(t *testing.T) {
 	// A window of some ten seconds.
-	k := longTraining(t, "--set", "recipe.accumulate=1000", "--set", "recipe.update_at_checkpoint=false")
+	k := longTraining(t, "--set", "recipe.accumulate=2000", "--set", "recipe.update_at_checkpoint=false")
 	cmd, stderr := k.start(t)
 	k.wait(t, "training/metrics.jsonl")
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(100 * time.Millisecond)
 	for range 2 {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
