@@ -37,6 +37,8 @@ var needsMore = map[string]string{
 	"adapter info DIR":    "needs an adapter",
 	"adapter diff A B":    "needs adapters",
 	"--model DIR":         "needs a model",
+	"--model base.gguf":   "needs a model and llama.cpp",
+	"debug examples":      "needs an adapter that was trained here",
 	"--model MODEL":       "needs a model",
 	"debug optim":         "needs a file of gradients",
 }
