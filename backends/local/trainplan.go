@@ -24,7 +24,7 @@ func (t *training) plan() (*core.TrainPlan, error) {
 	t.extent = job.Measure()
 	answering, err := t.planAnswering()
 	if err != nil {
-		return nil, err
+		return nil, &core.UserError{Where: "answers to validation rows", Message: err.Error(), Hint: "--opt context=N and --opt kv_mb=N bound them as in an evaluation; --set recipe.monitor=loss needs none"}
 	}
 	t.extent.Context = max(t.extent.Longest, t.answering.Context)
 	b := t.budget()
