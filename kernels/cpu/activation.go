@@ -30,26 +30,27 @@ var ones = func() (x [activationFloats]float32) {
 
 func (d *Device) activate(dst, x, up []float32, a kernels.Activation) {
 	const step = chunkFloats / 4
-	d.pool.do((len(dst)+step-1)/step, len(dst) > 2*step, func(task, _ int) {
+	d.pool.do((len(dst)+step-1)/step, len(dst) > 2*step, func(task, thread int) {
 		end := min(len(dst), (task+1)*step)
+		z := d.work[thread].take(activationFloats)
 		for from := task * step; from < end; from += activationFloats {
 			to := min(end, from+activationFloats)
 			u := ones[:to-from]
 			if up != nil {
 				u = up[from:to]
 			}
-			d.path.activation(dst[from:to], x[from:to], u, a)
+			d.path.activation(dst[from:to], x[from:to], u, z, a)
 		}
 	})
 }
 
-// activation is a(x) · up for at most activationFloats values.
-func (p *path) activation(dst, x, up []float32, a kernels.Activation) {
+// activation is a(x) · up for at most activationFloats values; z has room for
+// as many.
+func (p *path) activation(dst, x, up, z []float32, a kernels.Activation) {
 	switch a {
 	case kernels.SiLU:
 		p.gate(dst, x, x, up)
 	case kernels.GELUTanh:
-		var z [activationFloats]float32
 		for i, v := range x {
 			z[i] = geluTwice * float32(v+float32(geluCube*float32(v*float32(v*v))))
 		}

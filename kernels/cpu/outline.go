@@ -128,6 +128,22 @@ func (o *outline) multiply(rows int, w *shaped, e kernels.Epilogue) {
 	o.takes(lanes*lineFloats + width*lineFloats + rows*through)
 }
 
+func (o *outline) Activate(_, _ kernels.Buffer, _ int, _ kernels.Activation) {
+	o.takes(activationFloats)
+}
+
+func (o *outline) Gate(_, _, _ kernels.Buffer, _ int, _ kernels.Activation) {
+	o.takes(activationFloats)
+}
+
+func (o *outline) ActivateBack(_, _, _ kernels.Buffer, _ int, _ kernels.Activation) {
+	o.takes(4 * activationFloats)
+}
+
+func (o *outline) GateBack(_, _, _, _, _ kernels.Buffer, _ int, _ kernels.Activation) {
+	o.takes(4 * activationFloats)
+}
+
 func (o *outline) LoRA(_, _ kernels.Buffer, segments []kernels.Segment) {
 	for _, s := range segments {
 		a, b := s.A.(*shaped), s.B.(*shaped)

@@ -98,6 +98,12 @@ func TestOutlineCounts(t *testing.T) {
 			case 10:
 				dev.CrossEntropy(alloc(rows), x, x, k, make([]int32, rows), make([]float32, rows))
 				return "CrossEntropy"
+			case 12:
+				dev.Gate(x, x, alloc(rows*k), rows*k, kernels.GELUTanh)
+				return "Gate"
+			case 13:
+				dev.ActivateBack(x, x, alloc(rows*k), rows*k, kernels.SiLU)
+				return "ActivateBack"
 			case 11:
 				wide, narrow := tokens*s.Heads*dim, tokens*s.KVHeads*dim
 				dev.AttentionTrain(alloc(wide), alloc(tokens*s.Heads), alloc(wide), alloc(narrow), alloc(narrow), runs, s)
@@ -108,7 +114,7 @@ func TestOutlineCounts(t *testing.T) {
 				return "AttentionBack"
 			}
 		}
-		op := round % 13
+		op := round % 15
 		o := d.Outline().(*outline)
 		name := run(d, op)
 		run(o, op)

@@ -106,12 +106,13 @@ func (d *Device) RopeBack(dx kernels.Buffer, heads, dim int, cos, sin kernels.Bu
 // slope gives a(x) and a'(x) of up to activationFloats values. SiLU and GELU's
 // approximation are x·s with s = 1/(1 + exp(-z)), see Activate: the derivative
 // is s + x·s·(1-s)·z'.
-func (p *path) slope(y, slope, x []float32, a kernels.Activation) {
+func (p *path) slope(m *slopes, x []float32, a kernels.Activation) {
+	y, slope := m.y[:len(x)], m.slope[:len(x)]
 	switch a {
 	case kernels.SiLU:
 		p.slopes(y, slope, x, x, ones[:len(x)])
 	case kernels.GELUTanh:
-		var z, dz [activationFloats]float32
+		z, dz := m.z, m.dz
 		for i, v := range x {
 			square := float32(v * v)
 			z[i] = geluTwice * float32(v+float32(geluCube*float32(v*square)))
@@ -143,11 +144,10 @@ func slopesGo(y, slope, x, z, dz []float32) {
 
 func (d *Device) ActivateBack(dx, dy, x kernels.Buffer, n int, a kernels.Activation) {
 	out, g, in := kernels.Host(dx, n, "dx"), kernels.Host(dy, n, "dy"), kernels.Host(x, n, "x")
-	d.eachPart(n, func(from, to int) {
-		var y, slope [activationFloats]float32
-		d.path.slope(y[:], slope[:], in[from:to], a)
+	d.eachPart(n, func(from, to int, m *slopes) {
+		d.path.slope(m, in[from:to], a)
 		for i, v := range g[from:to] {
-			out[from+i] = v * slope[i]
+			out[from+i] = v * m.slope[i]
 		}
 	})
 }
@@ -155,21 +155,20 @@ func (d *Device) ActivateBack(dx, dy, x kernels.Buffer, n int, a kernels.Activat
 func (d *Device) GateBack(dgate, dup, dy, gate, up kernels.Buffer, n int, a kernels.Activation) {
 	outG, outU := kernels.Host(dgate, n, "dgate"), kernels.Host(dup, n, "dup")
 	g, x, u := kernels.Host(dy, n, "dy"), kernels.Host(gate, n, "gate"), kernels.Host(up, n, "up")
-	d.eachPart(n, func(from, to int) {
-		var y, slope [activationFloats]float32
-		d.path.slope(y[:], slope[:], x[from:to], a)
+	d.eachPart(n, func(from, to int, m *slopes) {
+		d.path.slope(m, x[from:to], a)
 		g, u, outG, outU := g[from:to], u[from:to], outG[from:to], outU[from:to]
 		for i, v := range g {
 			w := u[i]
-			outG[i] = float32(v*w) * slope[i]
-			outU[i] = v * y[i]
+			outG[i] = float32(v*w) * m.slope[i]
+			outU[i] = v * m.y[i]
 		}
 	})
 }
 
 func (d *Device) SoftCapBack(dx, dy, x kernels.Buffer, n int, cap float32) {
 	out, g, in := kernels.Host(dx, n, "dx"), kernels.Host(dy, n, "dy"), kernels.Host(x, n, "x")
-	d.eachPart(n, func(from, to int) {
+	d.each(n, func(from, to int) {
 		for i := from; i < to; i++ {
 			t := tanh32(in[i] / cap)
 			out[i] = g[i] * (1 - float32(t*t))
@@ -177,11 +176,19 @@ func (d *Device) SoftCapBack(dx, dy, x kernels.Buffer, n int, cap float32) {
 	})
 }
 
+// slopes is the memory of a part of an activation's derivative. It is a
+// thread's, since what a path's function is given would go to the heap.
+type slopes struct{ y, slope, z, dz []float32 }
+
 // eachPart runs f over parts of at most activationFloats values.
-func (d *Device) eachPart(n int, f func(from, to int)) {
-	d.each(n, func(from, to int) {
-		for ; from < to; from += activationFloats {
-			f(from, min(to, from+activationFloats))
+func (d *Device) eachPart(n int, f func(from, to int, m *slopes)) {
+	d.pool.do((n+chunkFloats-1)/chunkFloats, n > 2*chunkFloats, func(task, thread int) {
+		mem := d.work[thread].take(4 * activationFloats)
+		cut := func(i int) []float32 { return mem[i*activationFloats : (i+1)*activationFloats] }
+		m := &slopes{cut(0), cut(1), cut(2), cut(3)}
+		to := min(n, (task+1)*chunkFloats)
+		for from := task * chunkFloats; from < to; from += activationFloats {
+			f(from, min(to, from+activationFloats), m)
 		}
 	})
 }
