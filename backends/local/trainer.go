@@ -294,6 +294,9 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 			return errors.Join(t.explain(err), t.dev.Close(), t.close())
 		}
 		defer j.Close()
+		if err := os.RemoveAll(t.scoredFolder()); err != nil { // of a process that was killed
+			return errors.Join(t.explain(err), t.dev.Close(), t.close())
+		}
 		plan.Resumed = st.Step
 		if n := len(st.Machine); n > 0 && st.Machine[n-1] != j.Machine {
 			slog.Warn(fmt.Sprintf("the training was computed on %s and goes on on %s: its bits will be those of neither alone", st.Machine[n-1], j.Machine))
@@ -313,7 +316,12 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 		return err
 	}
 	j.Tuned = tuned
-	j.Score = func(step int) (float64, error) { return t.score(step, model, tuned) }
+	j.Score = func(step int) (float64, error) {
+		if err := j.Ours(); err != nil {
+			return 0, err
+		}
+		return t.score(step, model, tuned)
+	}
 	if t.job.PlanOnly {
 		if plan.SecondsPerStep, err = j.Probe(3); err != nil {
 			return err

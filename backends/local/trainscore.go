@@ -87,7 +87,7 @@ func (t *training) planAnswering() (int64, error) {
 // written as it would be left and read as an evaluation reads it; the base is
 // the one in training.
 func (t *training) score(step int, model *arch.Model, tuned *train.Tuned) (value float64, err error) {
-	dir := filepath.Join(t.job.Out, workFolder, trainedName)
+	dir := t.scoredFolder()
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if err := t.write(dir, tuned); err != nil {
 		return 0, err
@@ -113,6 +113,9 @@ func (t *training) score(step int, model *arch.Model, tuned *train.Tuned) (value
 	}
 	return *ask.Value, nil
 }
+
+// scoredFolder holds the adapter while it is scored.
+func (t *training) scoredFolder() string { return filepath.Join(t.job.Out, workFolder, trainedName) }
 
 // write makes dir an adapter of the values as they stand.
 func (t *training) write(dir string, tuned *train.Tuned) error {

@@ -91,7 +91,7 @@ func (k *killedTraining) made(t *testing.T) map[string]string {
 		t.Errorf("events of steps %v (%v), and the log\n%s", steps, err, out["training/metrics.jsonl"])
 	}
 	out["events"] = fmt.Sprint(steps)
-	for _, pattern := range []string{"one/.*", "one/training/.*", "one/*.new*", "one/training/*.new*"} {
+	for _, pattern := range []string{"one/.*", "one/training/.*", "one/*.new*", "one/training/*.new*", "one/training/*/*"} {
 		if left, _ := filepath.Glob(filepath.Join(k.dir, pattern)); len(left) > 0 {
 			t.Errorf("left half-written: %v", left)
 		}
@@ -214,7 +214,7 @@ func (k *killedTraining) moment(took time.Duration) <-chan time.Time {
 	if rand.IntN(2) == 0 {
 		return time.After(rand.N(took))
 	}
-	patterns := []string{"training/.checkpoint*", "training/.best*", ".recipe*", ".adapter_model*", "adapter_model*", "adapter_config*", "loss.svg*"}
+	patterns := []string{"training/.checkpoint*", "training/.best*", "training/*/*", ".recipe*", ".adapter_model*", "adapter_model*", "adapter_config*", "loss.svg*"}
 	pattern := filepath.Join(k.dir, "one", patterns[rand.IntN(len(patterns))])
 	out := make(chan time.Time, 1)
 	go func() {
@@ -232,7 +232,7 @@ func (k *killedTraining) moment(took time.Duration) <-chan time.Time {
 func (k *killedTraining) doing() string {
 	for _, at := range [][2]string{
 		{"loss.svg*", "writing the report"}, {"adapter_config.json", "having its adapter"}, {".adapter*", "writing the adapter"}, {".recipe*", "writing the recipe"},
-		{"training/.*", "writing a checkpoint"}, {"training/checkpoint*", "training"}, {"training/metrics*", "training before a checkpoint"},
+		{"training/.*", "writing a checkpoint"}, {"training/*/*", "scoring"}, {"training/checkpoint*", "training"}, {"training/metrics*", "training before a checkpoint"},
 	} {
 		if found, _ := filepath.Glob(filepath.Join(k.dir, "one", at[0])); len(found) > 0 {
 			return at[1]
