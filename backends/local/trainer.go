@@ -282,7 +282,7 @@ func (t *training) batch(job *train.Job) []string {
 func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) {
 	j := &train.Job{
 		Dir: filepath.Join(t.job.Out, workFolder), Recipe: &t.recipe, Examples: t.data.Examples, Names: t.data.IDs,
-		Validation: t.held.Examples, Identity: t.identity, Extent: t.extent, Outline: t.memory.Outline, Keep: !plan.Recompute, Decoded: t.memory.Decoded > 0, Tell: t.step, LowerIsBetter: t.job.LowerIsBetter,
+		Validation: t.held.Examples, Identity: t.identity, Extent: t.extent, Outline: t.memory.Outline, Keep: !plan.Recompute, Decoded: t.memory.Decode, Tell: t.step, LowerIsBetter: t.job.LowerIsBetter,
 	}
 	j.Machine = t.dev.Name()
 	if d, ok := t.dev.(interface{ Path() string }); ok {

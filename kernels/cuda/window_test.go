@@ -31,6 +31,9 @@ type window struct {
 	grads []kernels.Buffer
 }
 
+// hostWeights are random ones, which the layers share.
+var hostWeights = map[[2]int]kernels.Weight{}
+
 func newWindow(t testing.TB, d *Device, s modelShape, examples, tokens int, keep bool) *window {
 	t.Helper()
 	must := func(err error) {
@@ -47,13 +50,12 @@ func newWindow(t testing.TB, d *Device, s modelShape, examples, tokens int, keep
 		d.Fill(b, n, value)
 		return b
 	}
-	data := map[[2]int]kernels.Weight{} // the layers share the host's
 	linear := func(n, k int) nn.Linear {
 		at := [2]int{n, k}
-		if _, ok := data[at]; !ok {
-			data[at] = nf4(t, n, k, format.BF16)
+		if _, ok := hostWeights[at]; !ok {
+			hostWeights[at] = nf4(t, n, k, format.BF16)
 		}
-		p, err := d.Prepare(data[at], kernels.ForMatMul)
+		p, err := d.Prepare(hostWeights[at], kernels.ForMatMul)
 		must(err)
 		return nn.Linear{Weight: p}
 	}

@@ -139,7 +139,9 @@ func (p *Pass) backward(i int, b *Packed) {
 			h = p.pickedH
 		}
 	}
-	p.activate(m, c, r.n)
+	if p.t.Linears[&m.Down] != nil { // its gradients are of its input
+		p.activate(m, c, r.n)
+	}
 	p.linearBack(&m.Down, p.dup, p.postBack(&block.PostMLP, c.m, r.n), p.act, r, kernels.Store)
 	switch {
 	case m.GateUp.Weight != nil:

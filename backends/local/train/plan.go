@@ -26,8 +26,9 @@ type Plan struct {
 	// Checkpoint is the copy of values and means that one is written from.
 	Checkpoint int64
 	Parameters int64 // trained
-	// Decoded is the values of the weights that the device keeps beside their
-	// codes to multiply faster; 0 where they do not fit, or it keeps none.
+	// Decode says that the device may keep the values of the weights beside their
+	// codes, to multiply faster; Decoded is what they take.
+	Decode  bool
 	Decoded int64
 	// Recompute says that activations are not held, to fit the limit.
 	Recompute bool
@@ -186,7 +187,7 @@ func planOf(dev kernels.Outline, c *arch.Config, f *weights.File, o arch.Options
 	}
 	p.Logits = s.pass.LogitBytes()
 	p.Activations = since() - p.Logits
-	if decoded {
+	if p.Decode = decoded; decoded {
 		if err := s.Decode(); err != nil {
 			return nil, err
 		}

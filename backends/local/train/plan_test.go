@@ -81,7 +81,10 @@ func planned(t *testing.T, dev kernels.TrainDevice, c planCase, length int) (*Pl
 	if p.Recompute == c.keep {
 		t.Errorf("%v: recompute %v", c, p.Recompute)
 	}
-	j.Outline = p.Outline
+	if _, can := dev.(kernels.Keeper); p.Decode != (can && c.keep) {
+		t.Errorf("%v, %s: weights are decoded: %v", c, dev.Name(), p.Decode)
+	}
+	j.Outline, j.Decoded = p.Outline, p.Decode
 	m, err := arch.Build(dev, config, file, j.Extent.Longest, o)
 	if err != nil {
 		t.Fatal(err)

@@ -64,7 +64,7 @@ func (c measured) run(t *testing.T, dev kernels.TrainDevice, dir string) reached
 	if err != nil {
 		t.Fatal(err)
 	}
-	j.Outline = got.plan.Outline
+	j.Outline, j.Decoded = got.plan.Outline, got.plan.Decode
 	m, err := arch.Build(dev, config, f, j.Extent.Longest, arch.Options{})
 	if err != nil {
 		t.Fatal(err)
