@@ -54,16 +54,40 @@ func (d *Device) AllocKV(pages, heads, dim int) (kernels.KV, error) {
 func (d *Device) StoreKV(kv kernels.KV, k, v kernels.Buffer, spans []kernels.Span) {
 	c := kv.(*cache)
 	width := c.heads * c.dim
-	kernels.CheckSpans(spans, k.Len()/width, c.pages, 0)
-	var place []int32
+	place := c.places(spans, k.Len()/width)
+	n := len(place) / 2
+	d.each("storeKV", n*width, c.k.at, c.v.at, on(k, 0, "k"), on(v, 0, "v"), d.table(place), num(n), num(c.heads), num(c.dim))
+}
+
+// places are for each row of the spans its number and its place in the cache.
+func (c *cache) places(spans []kernels.Span, rows int) (place []int32) {
+	kernels.CheckSpans(spans, rows, c.pages, 0)
 	for _, s := range spans {
 		for i := range s.N {
 			p := s.Pos + i
 			place = append(place, int32(s.Row+i), s.Pages[p/page]*page+int32(p%page))
 		}
 	}
-	n := len(place) / 2
-	d.each("storeKV", n*width, c.k.at, c.v.at, on(k, 0, "k"), on(v, 0, "v"), d.table(place), num(n), num(c.heads), num(c.dim))
+	return place
+}
+
+// RopeStoreKV is one kernel; see src/ropestore.cu. Every row is one of a span.
+func (d *Device) RopeStoreKV(q, k, v kernels.Buffer, heads int, r kernels.Rotation, pos []int32, kv kernels.KV, spans []kernels.Span) bool {
+	c := kv.(*cache)
+	rows, width := len(pos), c.heads*c.dim
+	place := c.places(spans, k.Len()/width)
+	if len(place) != 2*rows || r.Dim != c.dim {
+		return false
+	}
+	last := int32(-1)
+	for _, p := range pos {
+		last = max(last, p)
+	}
+	angles := (int(last) + 1) * r.Half
+	n := rows * (heads*r.Half + c.heads*(c.dim-r.Half) + width)
+	d.each("ropeStoreKV", n, on(q, rows*heads*c.dim, "q"), on(k, rows*width, "k"), on(v, rows*width, "v"), on(r.Cos, angles, "cos"), on(r.Sin, angles, "sin"),
+		d.table(pos), c.k.at, c.v.at, d.table(place), num(rows), num(heads), num(c.heads), num(c.dim), num(r.Half), num(int(r.Style)))
+	return true
 }
 
 func (d *Device) CopyPage(kv kernels.KV, dst, src int32, _ int) {

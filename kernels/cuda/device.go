@@ -25,7 +25,8 @@ type Device struct {
 	heap   heap
 	found  map[string]uintptr
 	tables tables
-	idle   []*block // memory of operations that are over
+	maps   []mapPair // of the weights
+	idle   []*block  // memory of operations that are over
 	failed func(*Fault)
 	train  cache // keys and values of AttentionTrain
 	brain  bool  // products of bfloat16 values; see Brain

@@ -131,3 +131,34 @@ func TestEmulatedWindow(t *testing.T) {
 	w.step(d)
 	t.Log(profile(d, func() { w.step(d) }))
 }
+
+// A row of a layer of NF4 goes through the kernels that join operations; what
+// kerneltest compares there is not twice the same.
+func TestEmulatedFused(t *testing.T) {
+	d := Over(emulate.New(), nil)
+	defer d.Close()
+	var ws []kernels.Prepared
+	for _, n := range []int{64, 20, 20} {
+		w, err := d.Prepare(nf4(t, n, 64, format.BF16), kernels.ForMatMul)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ws = append(ws, w)
+	}
+	a, _ := d.Alloc(format.F32, 64)
+	b, _ := d.Alloc(format.F32, 64)
+	x, _ := d.Alloc(format.F32, 64)
+	if !d.MatMuls([]kernels.Buffer{a, b, b}, x, 1, ws) || !d.MatMulGate(b, x, 1, ws[1], ws[2], kernels.SiLU) {
+		t.Error("products of one row were not joined")
+	}
+	if d.MatMuls([]kernels.Buffer{a, b}, x, 2, ws[:2]) || d.MatMulGate(b, x, 1, ws[0], ws[1], kernels.SiLU) {
+		t.Error("two rows, or a gate of another width, were joined")
+	}
+	other, err := d.Prepare(kernels.Weight{Name: "w", Type: format.F32, N: 4, K: 64, Data: make([]byte, 4*4*64)}, kernels.ForMatMul)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.MatMuls([]kernels.Buffer{a, b}, x, 1, []kernels.Prepared{ws[0], other}) {
+		t.Error("weights of two formats were joined")
+	}
+}

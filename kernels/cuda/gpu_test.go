@@ -304,18 +304,13 @@ func (m *mistral) step(spans []kernels.Span, logits []float32) {
 	work := func() {
 		for l := range layers {
 			d.RMSNorm(m.h, m.x, m.norm, rows, 1e-5)
-			d.MatMul(m.qs, m.h, rows, m.q[l], kernels.Store)
-			d.MatMul(m.ks, m.h, rows, m.k[l], kernels.Store)
-			d.MatMul(m.vs, m.h, rows, m.v[l], kernels.Store)
-			d.Rope(m.qs, heads, dim, m.cos, m.sin, dim/2, pos, kernels.RopeHalves)
-			d.Rope(m.ks, kvHeads, dim, m.cos, m.sin, dim/2, pos, kernels.RopeHalves)
-			d.StoreKV(m.caches[l], m.ks.Slice(0, rows*kvHeads*dim), m.vs.Slice(0, rows*kvHeads*dim), spans)
+			kernels.MatMuls(d, []kernels.Buffer{m.qs, m.ks, m.vs}, m.h, rows, []kernels.Prepared{m.q[l], m.k[l], m.v[l]})
+			kernels.RopeStoreKV(d, m.qs, m.ks.Slice(0, rows*kvHeads*dim), m.vs.Slice(0, rows*kvHeads*dim), heads, kvHeads,
+				kernels.Rotation{Dim: dim, Cos: m.cos, Sin: m.sin, Half: dim / 2}, pos, m.caches[l], spans)
 			d.Attention(m.h, m.qs.Slice(0, rows*width), m.caches[l], spans, heads, kernels.AttentionOptions{Scale: 0.088})
 			d.MatMul(m.x, m.h, rows, m.o[l], kernels.Add)
 			d.RMSNorm(m.h, m.x, m.norm, rows, 1e-5)
-			d.MatMul(m.a, m.h, rows, m.gate[l], kernels.Store)
-			d.MatMul(m.b, m.h, rows, m.up[l], kernels.Store)
-			d.Gate(m.a, m.a, m.b, rows*inner, kernels.SiLU)
+			kernels.MatMulGate(d, m.a, m.b, m.h, rows, m.gate[l], m.up[l], kernels.SiLU)
 			d.MatMul(m.x, m.a, rows, m.down[l], kernels.Add)
 		}
 		d.RMSNorm(m.h, m.x, m.norm, rows, 1e-5)
@@ -393,22 +388,28 @@ func BenchmarkLaunch(b *testing.B) {
 	b.ReportMetric(float64(measure(d, func() { d.Fill(x, 1, 0) }).Nanoseconds())/1000, "µs")
 }
 
-// BenchmarkStep is each operation of a decoding step at position 200.
-func BenchmarkStep(b *testing.B) {
+// BenchmarkOperations is each operation of a decoding step at position 200.
+func BenchmarkOperations(b *testing.B) {
 	d := openGPU(b)
 	defer d.Close()
 	m := newMistral(b, d, 7)
 	spans := []kernels.Span{{N: 1, Pos: 200, Pages: []int32{0, 1, 2, 3, 4, 5, 6}}}
 	for name, f := range map[string]func(){
 		"RMSNorm": func() { d.RMSNorm(m.h, m.x, m.norm, 1, 1e-5) },
-		"Rope":    func() { d.Rope(m.qs, heads, dim, m.cos, m.sin, dim/2, []int32{200}, kernels.RopeHalves) },
-		"StoreKV": func() { d.StoreKV(m.caches[0], m.ks.Slice(0, kvHeads*dim), m.vs.Slice(0, kvHeads*dim), spans) },
+		"RopeStoreKV": func() {
+			kernels.RopeStoreKV(d, m.qs, m.ks.Slice(0, kvHeads*dim), m.vs.Slice(0, kvHeads*dim), heads, kvHeads,
+				kernels.Rotation{Dim: dim, Cos: m.cos, Sin: m.sin, Half: dim / 2}, []int32{200}, m.caches[0], spans)
+		},
 		"Attention": func() {
 			d.Attention(m.h, m.qs.Slice(0, width), m.caches[0], spans, heads, kernels.AttentionOptions{Scale: 0.088})
 		},
-		"Gate": func() { d.Gate(m.a, m.a, m.b, inner, kernels.SiLU) },
-		"Head": func() { d.MatMul(m.logits, m.h, 1, m.head, kernels.Store) },
-		"Q":    func() { d.MatMul(m.qs, m.h, 1, m.q[0], kernels.Store) },
+		"GateUp": func() { kernels.MatMulGate(d, m.a, m.b, m.h, 1, m.gate[0], m.up[0], kernels.SiLU) },
+		"Head":   func() { d.MatMul(m.logits, m.h, 1, m.head, kernels.Store) },
+		"QKV": func() {
+			kernels.MatMuls(d, []kernels.Buffer{m.qs, m.ks, m.vs}, m.h, 1, []kernels.Prepared{m.q[0], m.k[0], m.v[0]})
+		},
+		"O":    func() { d.MatMul(m.x, m.h, 1, m.o[0], kernels.Add) },
+		"Down": func() { d.MatMul(m.x, m.a, 1, m.down[0], kernels.Add) },
 	} {
 		b.Run(name, func(b *testing.B) { b.ReportMetric(float64(measure(d, f).Nanoseconds())/1000, "µs") })
 	}

@@ -14,41 +14,116 @@ const (
 	oneRowMost = 16
 )
 
-// oneRow multiplies one row with 4-bit codes where src/onerow.cu has the kernel:
-// whole pieces, blocks of powers of two, values counted in 32 bits, and as much
-// shared memory as x takes. The bits are those of the other kernels.
+// suitsOneRow tells whether src/onerow.cu multiplies with a weight: whole pieces,
+// blocks of powers of two, values counted in 32 bits, and as much shared
+// memory as x takes.
+func (d *Device) suitsOneRow(x uint64, w *weight) bool {
+	return w.kind == kindCode4 && w.wide && w.short && x%16 == 0 && pairBytes+w.k/piece*36*4+oneRowRest <= d.driver.Shared()
+}
+
+// oneRow multiplies one row with 4-bit codes, false where it cannot. The bits are
+// those of the other kernels.
 func (d *Device) oneRow(dst, x uint64, w *weight, e kernels.Epilogue, scale float32) bool {
-	shared := pairBytes + w.k/piece*36*4
-	if w.kind != kindCode4 || !w.wide || !w.short || x%16 != 0 || shared+oneRowRest > d.driver.Shared() {
+	if !d.suitsOneRow(x, w) {
 		return false
 	}
+	// Four outputs a warp read x half as often as two, but a small matrix has too
+	// few fours.
+	outputs, form := 4, fours
+	if w.n < 4*12*d.driver.Processors() {
+		outputs, form = 2, twos
+	}
+	d.launchOneRow(form, x, (w.n+outputs-1)/outputs, []*weight{w}, []uint64{dst}, add(e), real32(scale))
+	return true
+}
+
+// launchOneRow starts a kernel over so many groups of outputs, with as many warps a block
+// as end together.
+func (d *Device) launchOneRow(form int, x uint64, groups int, ws []*weight, dsts []uint64, more ...uint64) {
+	w := ws[0]
+	blocks := min(d.driver.Processors(), groups)
+	each := (groups + blocks - 1) / blocks
+	turns := (each + oneRowMost - 1) / oneRowMost
+	warps := (each + turns - 1) / turns
 	nested := 0
 	if w.args[3] != 0 { // scales are codes themselves
 		nested = 1
 	}
-	// Four outputs a warp read x half as often as two, but a small matrix has too
-	// few fours.
-	processors, outputs := d.driver.Processors(), 4
-	if w.n < 4*12*processors {
-		outputs = 2
+	// data, map, absmax, codes, map2, block, shift, block2, shift2, first, offset
+	args := append([]uint64{x, num(w.k), w.args[1], w.args[4], w.args[6], w.args[8], num(groups)}, more...)
+	for i, w := range ws {
+		args = append(args, dsts[i], num(w.n), w.args[0], w.args[2], w.args[3], w.args[9], w.args[10])
 	}
-	tasks := (w.n + outputs - 1) / outputs
-	blocks := min(processors, tasks)
-	each := (tasks + blocks - 1) / blocks
-	turns := (each + oneRowMost - 1) / oneRowMost
-	warps := (each + turns - 1) / turns
-	d.launch(oneRowNames[nested][outputs/4][w.round], blocks, 1, 32*warps, shared,
-		append([]uint64{dst, x, num(w.n), num(w.k), add(e), real32(scale)}, w.args...)...)
+	d.launch(oneRowNames[nested][form][w.round], blocks, 1, 32*warps, pairBytes+w.k/piece*36*4, args...)
+}
+
+// alike tells whether one kernel of src/onerow.cu can multiply with all of some weights.
+func (d *Device) alike(x uint64, ws []*weight) bool {
+	for _, w := range ws {
+		o := ws[0]
+		if !d.suitsOneRow(x, w) || w.k != o.k || w.round != o.round || w.maps != o.maps || w.args[3] == 0 != (o.args[3] == 0) || w.args[6] != o.args[6] || w.args[8] != o.args[8] {
+			return false
+		}
+	}
 	return true
 }
 
-// oneRowNames are the kernels by whether scales are codes, by two or four outputs
-// and by rounding.
-var oneRowNames = func() (names [2][2][3]string) {
+var _ kernels.Fuser = (*Device)(nil)
+
+// MatMuls multiplies one row with up to three weights at once.
+func (d *Device) MatMuls(dsts []kernels.Buffer, x kernels.Buffer, rows int, ps []kernels.Prepared) bool {
+	const most = 3
+	if rows != 1 || d.brain || len(ps) < 2 || len(ps) > most {
+		return false
+	}
+	var ws []*weight
+	var to []uint64
+	groups := 0
+	for i, p := range ps {
+		w := p.(*weight)
+		ws, to, groups = append(ws, w), append(to, on(dsts[i], w.n, "dst")), groups+(w.n+3)/4
+	}
+	at := on(x, ws[0].k, "x")
+	if !d.alike(at, ws) {
+		return false
+	}
+	for len(ws) < most { // one that gets no group
+		ws, to = append(ws, ws[0]), append(to, to[0])
+	}
+	d.launchOneRow(severalWeights, at, groups, ws, to)
+	return true
+}
+
+// MatMulGate computes one row of a gated layer at once.
+func (d *Device) MatMulGate(dst, x kernels.Buffer, rows int, gate, up kernels.Prepared, a kernels.Activation) bool {
+	g, u := gate.(*weight), up.(*weight)
+	if rows != 1 || d.brain || g.n != u.n {
+		return false
+	}
+	at, ws := on(x, g.k, "x"), []*weight{g, u}
+	if !d.alike(at, ws) {
+		return false
+	}
+	to := on(dst, g.n, "dst")
+	d.launchOneRow(gatedWeights, at, (g.n+1)/2, ws, []uint64{to, to}, known(a))
+	return true
+}
+
+// Forms of the kernels: two or four outputs a warp, several weights, a gate.
+const (
+	twos = iota
+	fours
+	severalWeights
+	gatedWeights
+	oneRowForms
+)
+
+// oneRowNames are the kernels by whether scales are codes, by form and by rounding.
+var oneRowNames = func() (names [2][oneRowForms][3]string) {
 	for nested, name := range []string{"gemvCode", "gemvNested"} {
-		for four, outputs := range []int{2, 4} {
+		for form, suffix := range []string{twos: "2", fours: "4", severalWeights: "Several", gatedWeights: "Gated"} {
 			for round := range 3 {
-				names[nested][four][round] = fmt.Sprintf("%s%d_%d", name, outputs, round)
+				names[nested][form][round] = fmt.Sprintf("%s%s_%d", name, suffix, round)
 			}
 		}
 	}

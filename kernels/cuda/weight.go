@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"unsafe"
 
 	"github.com/evalrun/evalrun/kernels"
@@ -37,6 +38,7 @@ type weight struct {
 	wide   bool           // whole pieces of 32 values may be read at once
 	words  bool           // 4-bit codes in whole words of 8 within a block
 	short  bool           // blocks of powers of two, codes counted in 32 bits
+	maps   int            // number of its maps; see mapsOf
 
 	decoded, turned *block // its values as bfloat16, and transposed, where they are kept
 }
@@ -180,6 +182,23 @@ func (d *Device) prepareQuant(p *weight, q *format.Quant) error {
 	p.short = power(q.Block) >= 0 && power(block2) >= 0 && int64(first)+int64(n) < 1<<31
 	p.words = p.kind == kindCode4 && first%8 == 0 && q.Block%8 == 0 && n%8 == 0
 	return nil
+}
+
+// mapPair is what the codes of a weight, and of its scales, stand for.
+type mapPair struct{ codes, scales []float32 }
+
+// mapsOf numbers the maps of a weight: those of equal values have one number.
+func (d *Device) mapsOf(q *format.Quant) int {
+	m := mapPair{codes: q.Map}
+	if q.Nested != nil {
+		m.scales = q.Nested.Map
+	}
+	i := slices.IndexFunc(d.maps, func(o mapPair) bool { return slices.Equal(o.codes, m.codes) && slices.Equal(o.scales, m.scales) })
+	if i < 0 {
+		i = len(d.maps)
+		d.maps = append(d.maps, mapPair{slices.Clone(m.codes), slices.Clone(m.scales)})
+	}
+	return i
 }
 
 // power is the power of two that n is, or -1.

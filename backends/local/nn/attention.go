@@ -27,17 +27,13 @@ func (a *Attention) Forward(dev kernels.Device, w *Workspace, b *Batch, cache ke
 		dev.Columns(w.k, w.fused, rows, all, wide, narrow)
 		dev.Columns(w.v, w.fused, rows, all, wide+narrow, narrow)
 	} else {
-		a.Q.Forward(dev, w, w.q, w.h, rows, uses)
-		a.K.Forward(dev, w, w.k, w.h, rows, uses)
-		a.V.Forward(dev, w, w.v, w.h, rows, uses)
+		forwardAll(dev, w, []*Linear{&a.Q, &a.K, &a.V}, []kernels.Buffer{w.q, w.k, w.v}, w.h, rows, uses)
 	}
 	if a.QNorm.Weight != nil {
 		a.QNorm.forward(dev, w.q, w.q, rows, a.Heads, uses)
 		a.KNorm.forward(dev, w.k, w.k, rows, a.KVHeads, uses)
 	}
-	a.Rope.Forward(dev, w.q, a.Heads, a.Dim, b.Pos)
-	a.Rope.Forward(dev, w.k, a.KVHeads, a.Dim, b.Pos)
-	dev.StoreKV(cache, w.k.Slice(0, rows*narrow), w.v.Slice(0, rows*narrow), b.Spans)
+	a.Rope.store(dev, w.q, w.k.Slice(0, rows*narrow), w.v.Slice(0, rows*narrow), a, b, cache)
 	dev.Attention(w.att.Slice(0, rows*wide), w.q.Slice(0, rows*wide), cache, b.Spans, a.Heads, a.Options)
 }
 
@@ -59,8 +55,11 @@ func (m *MLP) add(dev kernels.Device, w *Workspace, x, h kernels.Buffer, rows in
 		dev.Columns(w.up, w.fused, rows, 2*m.Width, m.Width, m.Width)
 		dev.Gate(w.gate, w.gate, w.up, n, m.Act)
 	case m.Gate.Weight != nil:
-		m.Gate.Forward(dev, w, w.gate, h, rows, uses)
-		m.Up.Forward(dev, w, w.up, h, rows, uses)
+		if m.Gate.plain(uses) && m.Up.plain(uses) {
+			kernels.MatMulGate(dev, w.gate, w.up, h, rows, m.Gate.Weight, m.Up.Weight, m.Act)
+			break
+		}
+		forwardAll(dev, w, []*Linear{&m.Gate, &m.Up}, []kernels.Buffer{w.gate, w.up}, h, rows, uses)
 		dev.Gate(w.gate, w.gate, w.up, n, m.Act)
 	default:
 		m.Up.Forward(dev, w, w.gate, h, rows, uses)

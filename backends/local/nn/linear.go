@@ -14,21 +14,42 @@ type Linear struct {
 
 // Forward computes y [rows, N] from x [rows, K].
 func (l *Linear) Forward(dev kernels.Device, w *Workspace, y, x kernels.Buffer, rows int, uses []Use) {
-	if !changes(uses, l.Module) {
+	if !l.replaced(uses) {
 		dev.MatMul(y, x, rows, l.Weight, kernels.Store)
+	} else {
+		n, k := l.Weight.Shape()
+		runs(uses, l.Module, rows, func(row, count int, p *Part) {
+			weight := l.Weight
+			if p != nil && p.Weight != nil {
+				weight = p.Weight
+			}
+			dev.MatMul(y.Slice(row*n, (row+count)*n), x.Slice(row*k, (row+count)*k), count, weight, kernels.Store)
+		})
+	}
+	l.finish(dev, w, y, x, rows, uses)
+}
+
+// replaced tells whether a use has a weight of its own in the place of the layer's.
+func (l *Linear) replaced(uses []Use) bool {
+	for _, u := range uses {
+		if p := u.part(l.Module); p != nil && p.Weight != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// finish adds what follows the product: adapters and the bias.
+func (l *Linear) finish(dev kernels.Device, w *Workspace, y, x kernels.Buffer, rows int, uses []Use) {
+	if !changes(uses, l.Module) {
 		if l.Bias != nil {
 			dev.AddBias(y, l.Bias, rows)
 		}
 		return
 	}
-	n, k := l.Weight.Shape()
+	n, _ := l.Weight.Shape()
 	w.segments = w.segments[:0]
 	runs(uses, l.Module, rows, func(row, count int, p *Part) {
-		weight := l.Weight
-		if p != nil && p.Weight != nil {
-			weight = p.Weight
-		}
-		dev.MatMul(y.Slice(row*n, (row+count)*n), x.Slice(row*k, (row+count)*k), count, weight, kernels.Store)
 		if p != nil && p.LowRank.A != nil {
 			w.segments = append(w.segments, kernels.Segment{Row: row, N: count, LowRank: p.LowRank})
 		}
@@ -54,6 +75,27 @@ func (l *Linear) Forward(dev kernels.Device, w *Workspace, y, x kernels.Buffer, 
 		}
 	})
 }
+
+// forwardAll is Forward of several layers with the same x.
+func forwardAll(dev kernels.Device, w *Workspace, ls []*Linear, ys []kernels.Buffer, x kernels.Buffer, rows int, uses []Use) {
+	ws := make([]kernels.Prepared, len(ls))
+	for i, l := range ls {
+		if l.replaced(uses) {
+			for i, l := range ls {
+				l.Forward(dev, w, ys[i], x, rows, uses)
+			}
+			return
+		}
+		ws[i] = l.Weight
+	}
+	kernels.MatMuls(dev, ys, x, rows, ws)
+	for i, l := range ls {
+		l.finish(dev, w, ys[i], x, rows, uses)
+	}
+}
+
+// plain tells whether the layer is its product and nothing more.
+func (l *Linear) plain(uses []Use) bool { return l.Bias == nil && !changes(uses, l.Module) }
 
 // add adds the layer's output, through a post-norm where there is one, to y.
 // However the batch is composed, a row's sum is taken in the same order: first

@@ -75,3 +75,8 @@ func NewRope(dev kernels.Device, a Angles, context int) (*Rope, error) {
 func (r *Rope) Forward(dev kernels.Device, x kernels.Buffer, heads, dim int, rows []int32) {
 	dev.Rope(x, heads, dim, r.Cos, r.Sin, r.Half, rows, r.Style)
 }
+
+// store rotates q and k of an attention layer and brings k and v to the cache.
+func (r *Rope) store(dev kernels.Device, q, k, v kernels.Buffer, a *Attention, b *Batch, cache kernels.KV) {
+	kernels.RopeStoreKV(dev, q, k, v, a.Heads, a.KVHeads, kernels.Rotation{Dim: a.Dim, Cos: r.Cos, Sin: r.Sin, Half: r.Half, Style: r.Style}, b.Pos, cache, b.Spans)
+}

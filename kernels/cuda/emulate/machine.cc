@@ -23,8 +23,8 @@ u8 *stacks;
 jmp_buf host;
 int alive, waiting, generation;
 int warpAlive[32], warpWaiting[32], warpGeneration[32];
-const int parameters = 24; // a kernel takes those that it declares
-void (*kernel)(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
+const int parameters = 32; // a kernel takes those that it declares
+void (*kernel)(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
 i64 arguments[parameters];
 
 // enter goes on with fibre t.
@@ -62,7 +62,7 @@ void release(int w) {
 
 void run() {
 	const i64 *a = arguments;
-	kernel(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23]);
+	kernel(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23], a[24], a[25], a[26], a[27], a[28], a[29], a[30], a[31]);
 	fibres[thread].ended = true;
 	alive--;
 	warpAlive[thread / 32]--;
@@ -120,6 +120,7 @@ extern "C" void emulateLaunch(void *k, const i64 *args, int n, int gridX, int gr
 
 extern "C" void *emulateFind(const char *name) { return dlsym(RTLD_DEFAULT, name); }
 
+#include "../src/activation.h"
 #include "../src/weight.h"
 #include "../src/attention.cu"
 namespace brain {
@@ -135,6 +136,9 @@ namespace matmul {
 }
 namespace onerow {
 #include "../src/onerow.cu"
+}
+namespace ropestore {
+#include "../src/ropestore.cu"
 }
 #undef EACH
 namespace train {

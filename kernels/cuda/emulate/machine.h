@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define GLOBAL extern "C" void
+#define GLOBAL_UPTO(n) extern "C" void
 #define DEVICE static inline
 #define METHOD inline
 #define BOUNDS(threads, blocks)

@@ -26,6 +26,8 @@ struct alignas(8) f32x2 {
 #include "machine.h"
 #else
 #define GLOBAL extern "C" __attribute__((global)) void
+// A kernel that is started with at most so many threads a block.
+#define GLOBAL_UPTO(n) extern "C" __attribute__((global)) __attribute__((launch_bounds(n))) void
 #define DEVICE static __attribute__((device)) __attribute__((always_inline)) inline
 #define METHOD __attribute__((device)) __attribute__((always_inline)) inline
 #define BOUNDS(threads, blocks) __attribute__((launch_bounds(threads, blocks)))

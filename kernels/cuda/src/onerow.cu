@@ -1,7 +1,8 @@
-// The product of one row with 4-bit codes: what decoding one sequence consists of.
+// Products of one row with 4-bit codes: what decoding one sequence consists of.
 //
 // The order of a sum is matmul.cu's: a lane owns the pieces of 32 values whose
 // number is its own modulo 32.
+#include "activation.h"
 #include "weight.h"
 
 const int piece = 32, classes = 32;
@@ -22,43 +23,88 @@ struct Row {
 
 template <int ROUND> DEVICE float as(float x) { return ROUND == kindBF16 ? asBrain(x) : ROUND == kindF16 ? roundHalf(x) : x; }
 
-// gemvCode: dst [n] = x [k] · w, w of 4-bit codes in whole pieces (wide), counted
-// in 32 bits, blocks of powers of two. A warp takes OUT outputs at a time, so
-// that what it reads of x serves all of them. ROUND is the kind that the weights
+// Codes are a weight [outs, k] of 4-bit codes, and where its products go. All
+// weights of a kernel have the same map, the same map of scales and equal blocks, powers of
+// two; they are counted in 32 bits.
+struct Codes {
+	float *dst;
+	u32 outs;
+	const u8 *data;
+	const float *absmax;
+	const u8 *codes; // of the scales, where they are codes themselves
+	u32 first;
+	float offset;
+};
+
+// Shared is what all of a kernel's weights have in common.
+struct Common {
+	const float *x, *map, *map2;
+	u32 k, shift, shift2;
+};
+
+enum Mode {
+	one,     // dst = x · a, or dst + (x · a)·by
+	several, // the products of x with a, b and c, each to its dst
+	gated,   // a.dst = activation(x · a) · (x · b)
+};
+
+// gemvCode: the products of x [k] with up to three weights in whole pieces
+// (wide). A warp takes a group of OUT outputs at a time, so that what it reads of
+// x serves all of them: of one weight, or for a gate half of them of each. ROUND is the kind that the weights
 // are rounded to, NESTED says that their scales are codes themselves.
-template <int ROUND, bool NESTED, int OUT>
-DEVICE void gemvCode(float *dst, const float *x, i64 n, i64 k, i64 addTo, i64 by, const Weight &w) {
-	const int most = 16; // warps
+template <int ROUND, bool NESTED, int OUT, Mode MODE>
+DEVICE void gemvCode(const Common &all, u32 groups, i64 addTo, float by, i64 activation, const Codes &a, const Codes &b, const Codes &c) {
+	const int most = 16; // warps, as GLOBAL_UPTO says below
+	const u32 each = MODE == gated ? OUT / 2 : OUT; // outputs of a group
 	DYNAMIC(u8, mem);
 	SHARED float scales[256];
 	SHARED float part[most][OUT][classes + 1];
 	f32x2 *pairs = (f32x2 *)mem;
 	float *xs = (float *)(mem + pairBytes);
 	const u32 lane = threadX() % warp, me = threadX() / warp, warps = threads() / warp;
-	const u32 outs = (u32)n, width = (u32)k, stride = blocks() * warps * OUT, shift = (u32)w.shift, shift2 = (u32)w.shift2;
-	const u32 begin = (u32)w.first + lane * piece;
-	u32 out = (blockX() * warps + me) * OUT, base = 0;
+	const u32 width = all.k, stride = blocks() * warps, shift = all.shift, shift2 = all.shift2;
 
-	Row one[OUT], two[OUT];
-	auto ask = [&](Row *row, u32 out, u32 base) INLINE {
-		if (out >= outs || base + lane * piece >= width) return;
+	// from is the weight that a group's outputs belong to, out the first of them.
+	u32 group = blockX() * warps + me, base = 0, out, nextOut;
+	Codes from, next;
+	auto find = [&](u32 group, Codes &from, u32 &out) INLINE {
+		from = a;
+		if (MODE == several) {
+			const u32 ofA = (a.outs + OUT - 1) / OUT, ofB = (b.outs + OUT - 1) / OUT;
+			if (group >= ofA) {
+				from = group - ofA < ofB ? b : c;
+				group -= group - ofA < ofB ? ofA : ofA + ofB;
+			}
+		}
+		out = group * each;
+	};
+	Row first[OUT], second[OUT];
+	auto ask = [&](Row *row, const Codes &from, u32 out, u32 base) INLINE {
+		if (base + lane * piece >= width) return;
 #pragma unroll
-		for (int r = 0; r < OUT; r++) {
+		for (u32 r = 0; r < OUT; r++) {
+			const Codes &w = MODE == gated && r >= each ? b : from;
+			const u32 o = out + r % each;
 			// An output that is not there is the last one; nobody stores it.
-			const u32 i = (out + r < outs ? out + r : outs - 1) * width + base + begin, b = i >> shift;
+			const u32 i = (o < w.outs ? o : w.outs - 1) * width + base + w.first + lane * piece, block = i >> shift;
 			row[r].codes = *(const u32x4 *)(w.data + (i >> 1));
-			row[r].second = NESTED ? w.codes[b] : 0;
-			row[r].scale = w.absmax[NESTED ? b >> shift2 : b];
+			row[r].second = NESTED ? w.codes[block] : 0;
+			row[r].scale = w.absmax[NESTED ? block >> shift2 : block];
 		}
 	};
-	ask(one, out, 0);
+	if (group < groups) {
+		find(group, from, out);
+		ask(first, from, out, 0);
+	}
+#pragma unroll 4
 	for (u32 i = threadX(); i < 256 * warp; i += threads()) {
 		const u32 byte = i / warp;
-		pairs[i] = f32x2{w.map[byte >> 4], w.map[byte & 15]};
+		pairs[i] = f32x2{all.map[byte >> 4], all.map[byte & 15]};
 	}
 	if (NESTED)
-		for (u32 i = threadX(); i < 256; i += threads()) scales[i] = w.map2[i];
-	for (u32 i = threadX() * 4; i < width; i += threads() * 4) *(f32x4 *)(xs + i / piece * 36 + i % piece) = *(const f32x4 *)(x + i);
+		for (u32 i = threadX(); i < 256; i += threads()) scales[i] = all.map2[i];
+#pragma unroll 4
+	for (u32 i = threadX() * 4; i < width; i += threads() * 4) *(f32x4 *)(xs + i / piece * 36 + i % piece) = *(const f32x4 *)(all.x + i);
 	barrier();
 
 	const SharedAddress table = sharedAddress(pairs);
@@ -68,17 +114,22 @@ DEVICE void gemvCode(float *dst, const float *x, i64 n, i64 k, i64 addTo, i64 by
 	// step uses what row holds and asks for the next step's into ahead.
 	auto step = [&](const Row *row, Row *ahead) INLINE {
 		const bool last = base + classes * piece >= width;
-		const u32 nextOut = last ? out + stride : out, nextBase = last ? 0 : base + classes * piece;
-		ask(ahead, nextOut, nextBase);
+		const u32 nextBase = last ? 0 : base + classes * piece;
+		const u32 nextGroup = last ? group + stride : group;
+		next = from;
+		nextOut = out;
+		if (last) find(nextGroup, next, nextOut);
+		if (nextGroup < groups) ask(ahead, next, nextOut, nextBase);
 		if (base + lane * piece < width) {
-			const f32x4 *from = (const f32x4 *)(xs + (base / piece + lane) * 36);
+			const f32x4 *mine = (const f32x4 *)(xs + (base / piece + lane) * 36);
 			float scale[OUT];
 #pragma unroll
-			for (int r = 0; r < OUT; r++) scale[r] = NESTED ? scales[row[r].second] * row[r].scale + w.offset : row[r].scale;
+			for (u32 r = 0; r < OUT; r++)
+				scale[r] = NESTED ? scales[row[r].second] * row[r].scale + (MODE == gated && r >= each ? b : from).offset : row[r].scale;
 #pragma unroll
 			for (int j = 0; j < 4; j++) {
-				const f32x4 a = from[2 * j], b = from[2 * j + 1];
-				const float eight[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+				const f32x4 low = mine[2 * j], high = mine[2 * j + 1];
+				const float eight[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
 #pragma unroll
 				for (int r = 0; r < OUT; r++) {
 					const u32x4 q = row[r].codes;
@@ -99,35 +150,57 @@ DEVICE void gemvCode(float *dst, const float *x, i64 n, i64 k, i64 addTo, i64 by
 				acc[r] = 0;
 			}
 			warpBarrier();
-			if (lane < OUT && out + lane < outs) {
-				float sum = 0;
+			float sum = 0;
+			if (lane < OUT) {
 #pragma unroll
 				for (int p = 0; p < classes; p++) sum += part[me][lane][p];
-				put(dst + out + lane, sum, addTo, real(by));
+			}
+			const float other = MODE == gated ? shuffle(sum, lane + each & 31) : 0.0f;
+			if (lane < each && out + lane < from.outs) {
+				if (MODE == gated)
+					from.dst[out + lane] = activated(sum, activation) * other;
+				else
+					put(from.dst + out + lane, sum, addTo, by);
 			}
 			warpBarrier();
 		}
+		from = next;
 		out = nextOut;
+		group = nextGroup;
 		base = nextBase;
 	};
-	while (out < outs) {
-		step(one, two);
-		if (out >= outs) break;
-		step(two, one);
+	while (group < groups) {
+		step(first, second);
+		if (group >= groups) break;
+		step(second, first);
 	}
 }
 
-#define GEMV_CODE(NAME, ROUND, NESTED, OUT) \
-	GLOBAL NAME##OUT##_##ROUND(float *dst, const float *x, i64 n, i64 k, i64 addTo, i64 by, WEIGHT) { \
-		Weight w = WEIGHT_OF; \
-		gemvCode<ROUND, NESTED, OUT>(dst, x, n, k, addTo, by, w); \
+#define COMMON const float *x, i64 k, const float *map, const float *map2, i64 shift, i64 shift2, i64 groups
+#define COMMON_OF Common{x, map, map2, (u32)k, (u32)shift, (u32)shift2}
+#define CODES(a) float *a##Dst, i64 a##Outs, const u8 *a##Data, const float *a##Absmax, const u8 *a##Codes, i64 a##First, i64 a##Offset
+#define CODES_OF(a) Codes{a##Dst, (u32)a##Outs, a##Data, a##Absmax, a##Codes, (u32)a##First, real(a##Offset)}
+#define GEMV_ONE(NAME, ROUND, NESTED, OUT) \
+	GLOBAL_UPTO(512) NAME##OUT##_##ROUND(COMMON, i64 addTo, i64 by, CODES(a)) { \
+		const Codes codes = CODES_OF(a); \
+		gemvCode<ROUND, NESTED, OUT, one>(COMMON_OF, (u32)groups, addTo, real(by), 0, codes, codes, codes); \
+	}
+#define GEMV_MORE(NAME, ROUND, NESTED) \
+	GLOBAL_UPTO(512) NAME##Several_##ROUND(COMMON, CODES(a), CODES(b), CODES(c)) { \
+		gemvCode<ROUND, NESTED, 4, several>(COMMON_OF, (u32)groups, 0, 1.0f, 0, CODES_OF(a), CODES_OF(b), CODES_OF(c)); \
+	} \
+	GLOBAL_UPTO(512) NAME##Gated_##ROUND(COMMON, i64 activation, CODES(a), CODES(b)) { \
+		const Codes up = CODES_OF(b); \
+		gemvCode<ROUND, NESTED, 4, gated>(COMMON_OF, (u32)groups, 0, 1.0f, activation, CODES_OF(a), up, up); \
 	}
 // Kinds are those of weights; here they are what the values are rounded to.
 #define GEMV_CODES(ROUND) \
-	GEMV_CODE(gemvCode, ROUND, false, 2) \
-	GEMV_CODE(gemvCode, ROUND, false, 4) \
-	GEMV_CODE(gemvNested, ROUND, true, 2) \
-	GEMV_CODE(gemvNested, ROUND, true, 4)
+	GEMV_ONE(gemvCode, ROUND, false, 2) \
+	GEMV_ONE(gemvCode, ROUND, false, 4) \
+	GEMV_MORE(gemvCode, ROUND, false) \
+	GEMV_ONE(gemvNested, ROUND, true, 2) \
+	GEMV_ONE(gemvNested, ROUND, true, 4) \
+	GEMV_MORE(gemvNested, ROUND, true)
 #ifdef ONLY_KIND
 APPLY(GEMV_CODES, ONLY_KIND)
 #else
