@@ -127,8 +127,8 @@ func (k *killedTraining) trainer() int {
 	return pid
 }
 
-// A training is killed at any moment, its trainer, its host or both, on one
-// thread and on two: while it loads, trains, evaluates, writes a checkpoint,
+// A training is killed at any moment, its trainer, its host or both, or asked to
+// stop, on one thread and on two: while it loads, trains, evaluates, writes a checkpoint,
 // the adapter, or the report. The same command ends in the same files.
 // EVALRUN_KILLS=100 makes it a long run.
 func TestTrainingKilledAtAnyMoment(t *testing.T) {
@@ -169,20 +169,27 @@ func TestTrainingKilledAtAnyMoment(t *testing.T) {
 					continue
 				case <-k.moment(took):
 				}
+				what[k.doing()]++
 				victims := []int{cmd.Process.Pid, k.trainer()}
-				switch rand.IntN(3) {
+				switch rand.IntN(4) {
 				case 0:
 					victims = victims[:1]
 				case 1:
 					victims = victims[1:]
+				case 2: // it is asked to stop
+					victims = nil
+					_ = cmd.Process.Signal(syscall.SIGTERM)
 				}
-				what[k.doing()]++
 				for _, pid := range victims {
 					if pid > 0 {
 						_ = syscall.Kill(pid, syscall.SIGKILL) // it may just have ended
 					}
 				}
 				<-ended
+				// One that has only begun knows no signals yet, and ends with -1.
+				if code := cmd.ProcessState.ExitCode(); victims == nil && code != ExitOK && code != ExitInterrupted && code != -1 {
+					t.Errorf("asked to stop: exit code %d\n%s", code, stderr)
+				}
 				waitNoneLeft(t, k.dir)
 			}
 			t.Logf("killed while: %v", what)
