@@ -18,7 +18,7 @@ func (p *peers) events() error {
 		if err := os.RemoveAll(p.adapter); err != nil {
 			return err
 		}
-		if _, err := p.evalrun(nil, "train", "glue_sst2", "--data", "embedded", "--holdout", "0.2", "--steps", "64", "--set", "recipe.accumulate=4", "--set", "recipe.eval_every=16", "--out", p.adapter, "--quiet"); err != nil {
+		if _, err := p.evalrun(nil, "train", "glue_sst2", "--data", "embedded", "--holdout", "0.2", "--steps", "64", "--set", "recipe.accumulate=4", "--set", "recipe.eval_every=16", "--set", "recipe.monitor=score", "--out", p.adapter, "--quiet"); err != nil {
 			return err
 		}
 	}

@@ -92,25 +92,3 @@ func (d *Device) sumSquares(in []float32) (total float64) {
 	}
 	return total
 }
-
-func (d *Device) Dropout(dst, x kernels.Buffer, cols int, o kernels.Dropping, e kernels.Epilogue) {
-	rows := len(o.Rows)
-	out, in := kernels.Host(dst, rows*cols, "dst"), kernels.Host(x, rows*cols, "x")
-	by := 1 / (1 - o.P)
-	d.rows(rows, 4*cols, func(t, _ int) {
-		to, from := out[t*cols:(t+1)*cols], in[t*cols:(t+1)*cols]
-		for i := 0; i < cols; i += 4 {
-			keep := o.Keep(t, i/4)
-			for j := i; j < min(cols, i+4); j++ {
-				v := float32(0)
-				if keep[j-i] {
-					v = from[j] * by
-				}
-				if e == kernels.Add {
-					v = to[j] + v
-				}
-				to[j] = v
-			}
-		}
-	})
-}
