@@ -155,7 +155,7 @@ func (p *peers) time(folder string, t timing) error {
 			if p.batch = 1; i == 1 {
 				p.batch = t.window
 			}
-			windows, err := p.reference(folder, p.at("speed-ours"), p.at("speed-start"), "")
+			windows, err := p.reference(folder, p.at("speed-ours"), p.at("speed-start"), "", "--train", rows)
 			if err != nil {
 				return err
 			}

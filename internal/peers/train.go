@@ -105,9 +105,9 @@ func (p *peers) trainOn(folder, task string) (n, same int, err error) {
 }
 
 // reference does the training that evalrun left in ours once more with torch
-// and PEFT.
-func (p *peers) reference(folder, ours, start, out string) ([]refWindow, error) {
-	examples, err := p.evalrun(nil, "debug", "examples", "--model", folder, "--adapter", ours, "--start", start)
+// and PEFT; flags say where its rows are if it does not keep them.
+func (p *peers) reference(folder, ours, start, out string, flags ...string) ([]refWindow, error) {
+	examples, err := p.evalrun(nil, append([]string{"debug", "examples", "--model", folder, "--adapter", ours, "--start", start}, flags...)...)
 	if err != nil {
 		return nil, err
 	}
