@@ -42,7 +42,7 @@ const recipeFile = "recipe.json"
 
 // garbage is how much of it the collector of a training lets lie, but a share
 // of a hundredth at least.
-const garbage = 16 << 20
+const garbage = 8 << 20
 
 // Train fine-tunes the backend's model. The model is opened anew, quantised as
 // the recipe says: answering and training do not share weights.
