@@ -104,9 +104,9 @@ func (g *gpu) Graph(functions []uintptr, shapes [][4]int, args [][]uint64) (uint
 	if err != nil {
 		return 0, err
 	}
-	id := uintptr(unsafe.Pointer(made.exec))
-	g.graphs[id] = made
-	return id, nil
+	g.made++
+	g.graphs[g.made] = made
+	return g.made, nil
 }
 
 func (g *gpu) GraphArgs(graph uintptr, kernel int, args []uint64) error {

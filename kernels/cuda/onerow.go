@@ -50,7 +50,8 @@ func (d *Device) launchOneRow(form int, x uint64, groups int, ws []*weight, dsts
 		nested = 1
 	}
 	// data, map, absmax, codes, map2, block, shift, block2, shift2, first, offset
-	args := append([]uint64{x, num(w.k), w.args[1], w.args[4], w.args[6], w.args[8], num(groups)}, more...)
+	args := append(make([]uint64, 0, 32), x, num(w.k), w.args[1], w.args[4], w.args[6], w.args[8], num(groups))
+	args = append(args, more...)
 	for i, w := range ws {
 		args = append(args, dsts[i], num(w.n), w.args[0], w.args[2], w.args[3], w.args[9], w.args[10])
 	}

@@ -109,6 +109,7 @@ type gpu struct {
 	modules map[string]cu.Module
 	allowed map[uintptr]int // shared memory beyond 48 KiB that a kernel may take
 	graphs  map[uintptr]*graphOf
+	made    uintptr // graphs so far, which numbers them
 
 	processors, shared int
 }

@@ -28,7 +28,7 @@ func TestGPUDecoding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dev.Close()
+	t.Cleanup(func() { dev.Close() })
 	c := decoding{shape: fixture.Mistral7B, adapters: 25, prompt: 200, from: 4, to: 68, sequences: []int{1, 8, 50}}
 	base := 0.0
 	for _, r := range c.run(t, dev, dir, 8<<30) {

@@ -90,7 +90,7 @@ func TestMeasuredDecoding(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dev.Close()
+	t.Cleanup(func() { dev.Close() })
 	rates := c.run(t, dev, dir, 0)
 	if len(rates) != 5 { // two sequences are too few for three adapters
 		t.Fatalf("%d rates: %v", len(rates), rates)
