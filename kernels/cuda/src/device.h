@@ -238,6 +238,10 @@ DEVICE float maxBlock(float x) {
 	return top;
 }
 
+// over is i / c, both at least 0: in 32 bits, a third of the instructions, where
+// they fit.
+DEVICE i64 over(i64 i, i64 c) { return ((u64)(i | c) >> 32) == 0 ? (i64)((u32)i / (u32)c) : i / c; }
+
 // put stores a value or adds it: kernels.Epilogue, with the product's factor.
 DEVICE void put(float *at, float v, i64 add, float scale) {
 	if (add) v = *at + v * scale;

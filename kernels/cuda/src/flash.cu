@@ -20,7 +20,7 @@ template <int N> struct Words { static const int line = N / 2 + 4; };
 // brainHeads: dst[i] = the values of a head of x, [rows, dim] as bfloat16 [rows, wide].
 GLOBAL brainHeads(u32 *dst, const float *x, i64 rows, i64 dim, i64 wide) {
 	for (i64 i = (i64)blockX() * threads() + threadX(); i < rows * wide / 2; i += (i64)blocks() * threads()) {
-		const i64 row = 2 * i / wide, d = 2 * i % wide;
+		const i64 row = over(2 * i, wide), d = 2 * i - row * wide;
 		const float *from = x + row * dim + d;
 		dst[i] = brains(d < dim ? from[0] : 0.0f, d + 1 < dim ? from[1] : 0.0f);
 	}

@@ -69,9 +69,10 @@ GLOBAL normWeights(float *dweight, float *dbias, const float *stats, const float
 // normInput: dx = s·(g - mean(g) - x̂·mean(g·x̂)).
 GLOBAL normInput(float *dx, const float *stats, const float *dy, const float *x, const float *weight, i64 rows, i64 c, i64 addTo) {
 	EACH(i, rows * c) {
-		const float *of = stats + i / c * 4;
+		const i64 row = over(i, c), col = i - row * c;
+		const float *of = stats + row * 4;
 		float hat = (x[i] - of[0]) * of[1];
-		put(dx + i, of[1] * (dy[i] * weight[i % c] - of[2] - hat * of[3]), addTo, 1.0f);
+		put(dx + i, of[1] * (dy[i] * weight[col] - of[2] - hat * of[3]), addTo, 1.0f);
 	}
 }
 
@@ -127,7 +128,7 @@ GLOBAL sumSquares(double *out, const float *x, i64 n) {
 GLOBAL dropout(float *dst, const float *x, const u32 *keys, i64 rows, i64 cols, i64 seed, i64 stream, i64 limit, i64 factor, i64 addTo) {
 	const i64 groups = (cols + 3) / 4;
 	EACH(i, rows * groups) {
-		i64 t = i / groups, group = i % groups;
+		i64 t = over(i, groups), group = i - t * groups;
 		u32 c0 = keys[2 * t], c1 = keys[2 * t + 1], c2 = (u32)stream, c3 = (u32)group;
 		u32 k0 = (u32)seed, k1 = (u32)((u64)seed >> 32);
 		for (int round = 0; round < 10; round++) {
