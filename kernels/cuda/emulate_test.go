@@ -4,6 +4,10 @@ package cuda
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/evalrun/evalrun/kernels"
@@ -12,9 +16,50 @@ import (
 	"github.com/evalrun/evalrun/kernels/kerneltest"
 )
 
+// counted is the emulation that holds each start to the number of parameters that
+// the PTX declares: a GPU refuses another, the emulation would not see it.
+type counted struct {
+	*emulate.Machine
+	t          *testing.T
+	parameters map[string]int
+	names      map[uintptr]string
+}
+
+func newCounted(t *testing.T) *counted {
+	c := &counted{emulate.New(), t, map[string]int{}, map[uintptr]string{}}
+	files, err := filepath.Glob("ptx/*.ptx")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no PTX: ", err)
+	}
+	entry := regexp.MustCompile(`(?s)\.entry (\w+)\((.*?)\)`)
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range entry.FindAllStringSubmatch(string(text), -1) {
+			c.parameters[m[1]] = strings.Count(m[2], ".param")
+		}
+	}
+	return c
+}
+
+func (c *counted) Function(name string) (uintptr, error) {
+	f, err := c.Machine.Function(name)
+	c.names[f] = name
+	return f, err
+}
+
+func (c *counted) Launch(f uintptr, gridX, gridY, threads, shared int, args []uint64) error {
+	if name := c.names[f]; len(args) != c.parameters[name] {
+		c.t.Errorf("kernel %s is started with %d parameters and declares %d", name, len(args), c.parameters[name])
+	}
+	return c.Machine.Launch(f, gridX, gridY, threads, shared, args)
+}
+
 // The kernels on the processor: their logic, not their speed.
 func TestEmulated(t *testing.T) {
-	d := Over(emulate.New(), nil)
+	d := Over(newCounted(t), nil)
 	defer d.Close()
 	kerneltest.Run(t, d)
 	kerneltest.RunTrain(t, d)
@@ -34,7 +79,7 @@ func TestEmulatedDequantise(t *testing.T) {
 }
 
 func TestEmulatedOneRow(t *testing.T) {
-	d := Over(emulate.New(), nil)
+	d := Over(newCounted(t), nil)
 	defer d.Close()
 	oneRows(t, d)
 }
@@ -135,7 +180,7 @@ func TestEmulatedWindow(t *testing.T) {
 // A row of a layer of NF4 goes through the kernels that join operations; what
 // kerneltest compares there is not twice the same.
 func TestEmulatedFused(t *testing.T) {
-	d := Over(emulate.New(), nil)
+	d := Over(newCounted(t), nil)
 	defer d.Close()
 	var ws []kernels.Prepared
 	for _, n := range []int{64, 20, 20} {
