@@ -27,7 +27,7 @@ GLOBAL brainHeads(u32 *dst, const float *x, i64 rows, i64 dim, i64 wide) {
 }
 
 // pull brings ROWS rows of a head to shared memory as they lie, zeros beyond the run.
-template <int DIM, int ROWS> DEVICE void pull(u32 *to, const u32 *from, i64 row, i64 first, i64 n, i64 head, i64 heads) {
+template <int DIM, int ROWS> DEVICE void pull(u32 *to, const u32 *from, i64 row, int first, int n, i64 head, i64 heads) {
 	const int chunks = DIM / 8;
 #pragma unroll 4
 	for (int e = threadX(); e < ROWS * chunks; e += threads()) {
@@ -40,7 +40,7 @@ template <int DIM, int ROWS> DEVICE void pull(u32 *to, const u32 *from, i64 row,
 
 // pullTurned brings columns from column on, COLS of them, of ROWS rows: a row in
 // shared memory for each column, words of two rows.
-template <int DIM, int ROWS, int COLS> DEVICE void pullTurned(u32 *to, const u32 *from, i64 row, i64 first, i64 n, i64 head, i64 heads, int column) {
+template <int DIM, int ROWS, int COLS> DEVICE void pullTurned(u32 *to, const u32 *from, i64 row, int first, int n, i64 head, i64 heads, int column) {
 #pragma unroll 4
 	for (int e = threadX(); e < ROWS / 2 * (COLS / 2); e += threads()) {
 		// Four pairs of columns by eight of rows are a warp's.
@@ -97,12 +97,14 @@ template <int COLS> DEVICE void storeRows(float *dst, const float (*d)[4], i64 r
 		}
 }
 
-DEVICE bool sees(i64 t, i64 u, i64 window) { return u <= t && (window <= 0 || u > t - window); }
-DEVICE i64 firstTile(i64 own, i64 window, int size) { return window > 0 && own - window + 1 > 0 ? (own - window + 1) / size * size : 0; }
+// sees: token t sees itself and the reach-1 tokens before it.
+DEVICE bool sees(int t, int u, int reach) { return u <= t && u > t - reach; }
+DEVICE int firstTile(int own, i64 window, int size) { return window > 0 && own - window + 1 > 0 ? (int)(own - window + 1) / size * size : 0; }
 
 #define TILE_OF \
 	const int *entry = tiles + 4 * blockX(); \
-	const i64 row = entry[0], n = entry[1], own = entry[2]; \
+	const i64 row = entry[0]; \
+	const int n = entry[1], own = entry[2], reach = window > 0 && window < n ? (int)window : n; \
 	const float scale = real(scaleBits), cap = real(capBits); \
 	const int lane = threadX() % warp, g = lane / 4, t = lane % 4
 
@@ -116,7 +118,7 @@ template <int DIM, int KEYS> DEVICE void flashBody(float *dst, float *lse, const
 	float out[DIM / 8][4], top[2] = {none, none}, total[2] = {0, 0};
 	clear<DIM>(out);
 	pull<DIM, ownRows>(qs, q, row, own, n, head, heads);
-	for (i64 u0 = firstTile(own, window, KEYS); u0 < own + ownRows && u0 < n; u0 += KEYS) {
+	for (int u0 = firstTile(own, window, KEYS); u0 < own + ownRows && u0 < n; u0 += KEYS) {
 		barrier();
 		pull<DIM, KEYS>(ks, k, row, u0, n, kvHead, kvHeads);
 		pullTurned<DIM, KEYS, DIM>(vt, v, row, u0, n, kvHead, kvHeads, 0);
@@ -130,7 +132,7 @@ template <int DIM, int KEYS> DEVICE void flashBody(float *dst, float *lse, const
 			for (int e = 0; e < 4; e++) {
 				float score = scale * s[j][e];
 				if (cap > 0) score = cap * tanh32(score / cap);
-				s[j][e] = sees(own + threadX() / warp * warpRows + g + 8 * (e / 2), u0 + 8 * j + 2 * t + e % 2, window) ? score : none;
+				s[j][e] = sees(own + threadX() / warp * warpRows + g + 8 * (e / 2), u0 + 8 * j + 2 * t + e % 2, reach) ? score : none;
 				most[e / 2] = max32(most[e / 2], s[j][e]);
 			}
 #pragma unroll
@@ -190,7 +192,7 @@ template <int DIM, int KEYS, int OUT> DEVICE void flashBackQBody(float *dq, FLAS
 	const int line = Words<DIM>::line, parts = DIM / OUT, column = blockY() % parts * OUT;
 	u32 *qs = mem, *dys = qs + ownRows * line, *ks = dys + ownRows * line, *vs = ks + KEYS * line, *kt = vs + KEYS * line;
 	const i64 head = blockY() / parts, kvHead = head / (heads / kvHeads);
-	const i64 first = own + threadX() / warp * warpRows + g;
+	const int first = own + threadX() / warp * warpRows + g;
 	float acc[OUT / 8][4], lses[2], dot[2];
 	clear<OUT>(acc);
 #pragma unroll
@@ -202,7 +204,7 @@ template <int DIM, int KEYS, int OUT> DEVICE void flashBackQBody(float *dq, FLAS
 	}
 	pull<DIM, ownRows>(qs, q, row, own, n, head, heads);
 	pull<DIM, ownRows>(dys, dy, row, own, n, head, heads);
-	for (i64 u0 = firstTile(own, window, KEYS); u0 < own + ownRows && u0 < n; u0 += KEYS) {
+	for (int u0 = firstTile(own, window, KEYS); u0 < own + ownRows && u0 < n; u0 += KEYS) {
 		barrier();
 		pull<DIM, KEYS>(ks, k, row, u0, n, kvHead, kvHeads);
 		pull<DIM, KEYS>(vs, v, row, u0, n, kvHead, kvHeads);
@@ -217,8 +219,8 @@ template <int DIM, int KEYS, int OUT> DEVICE void flashBackQBody(float *dq, FLAS
 		for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll
 			for (int e = 0; e < 4; e++) {
-				const i64 at = first + 8 * (e / 2);
-				bothGradients(s[j][e], d[j][e], at < n && sees(at, u0 + 8 * j + 2 * t + e % 2, window), lses[e / 2], dot[e / 2], scale, cap);
+				const int at = first + 8 * (e / 2);
+				bothGradients(s[j][e], d[j][e], at < n && sees(at, u0 + 8 * j + 2 * t + e % 2, reach), lses[e / 2], dot[e / 2], scale, cap);
 			}
 		timesTurned<KEYS, OUT>(acc, d, kt);
 	}
@@ -240,7 +242,7 @@ template <int DIM, int ROWS, int OUT> DEVICE void flashBackKVBody(float *dk, flo
 	clear<OUT>(accV);
 	pull<DIM, ownRows>(ks, k, row, own, n, kvHead, kvHeads);
 	pull<DIM, ownRows>(vs, v, row, own, n, kvHead, kvHeads);
-	for (i64 t0 = own; t0 < n && (window <= 0 || t0 < own + ownRows + window); t0 += ROWS) {
+	for (int t0 = own; t0 < n && (window <= 0 || t0 < own + ownRows + window); t0 += ROWS) {
 		barrier();
 		pull<DIM, ROWS>(qs, q, row, t0, n, head, heads);
 		pull<DIM, ROWS>(dys, dy, row, t0, n, head, heads);
@@ -263,7 +265,7 @@ template <int DIM, int ROWS, int OUT> DEVICE void flashBackKVBody(float *dk, flo
 #pragma unroll
 			for (int e = 0; e < 4; e++) {
 				const int i = 8 * j + 2 * t + e % 2;
-				bothGradients(s[j][e], d[j][e], t0 + i < n && sees(t0 + i, own + threadX() / warp * warpRows + g + 8 * (e / 2), window), lses[i], dot[i], scale, cap);
+				bothGradients(s[j][e], d[j][e], t0 + i < n && sees(t0 + i, own + threadX() / warp * warpRows + g + 8 * (e / 2), reach), lses[i], dot[i], scale, cap);
 			}
 		timesTurned<ROWS, OUT>(accV, s, dyt);
 		timesTurned<ROWS, OUT>(accK, d, qt);
