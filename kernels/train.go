@@ -109,9 +109,8 @@ type TrainDevice interface {
 	Fill(dst Buffer, n int, value float32)
 
 	// AttentionTrain is Attention over packed rows, with the same bits where the
-	// device computes in float32. lse
-	// [T, Heads] receives for each row and head the logarithm of the sum of
-	// exp(score), which AttentionBack needs.
+	// device computes in float32. lse [T, Heads] receives for each row and head the
+	// logarithm of the sum of exp(score), which AttentionBack needs.
 	AttentionTrain(dst, lse, q, k, v Buffer, runs []Run, s AttentionShape)
 	// AttentionBack: with P = exp(score - lse) and D = Σ dy·y of a row and head,
 	//
