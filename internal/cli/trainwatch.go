@@ -188,7 +188,7 @@ func unwritten(dir string, err error) error {
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, fs.ErrExist) {
 		return &core.UserError{Where: dir, Message: err.Error(), Hint: "make the folder writable, or name another with --out"}
 	}
-	return &exitError{code: ExitInfra, err: &core.UserError{Where: dir, Message: err.Error(), Hint: "mend that, as by freeing space, and give the same command again: it goes on from the last checkpoint, which stays"}}
+	return &exitError{code: ExitInfra, err: &core.UserError{Where: dir, Message: err.Error(), Hint: "free space, or mend what it says, and give the same command again: it goes on from the last checkpoint, which stays"}}
 }
 
 // lost puts the failure of a trainer into the user's words.
