@@ -87,7 +87,7 @@ func (c childJob) start(t *testing.T) (*exec.Cmd, *bytes.Buffer) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, "-test.run=^TestTrainInChild$")
-	cmd.Env = append(os.Environ(), childEnv+"="+string(text))
+	cmd.Env = append(os.Environ(), childEnv+"="+string(text), "TMPDIR="+t.TempDir()) // what it cannot remove goes with us
 	stderr := &bytes.Buffer{}
 	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
