@@ -26,8 +26,10 @@ type State struct {
 	Machine []string `json:"machine,omitempty"`
 	// Smoothed is the loss that is shown.
 	Smoothed float64 `json:"smoothed"`
-	// Apart counts the windows in a row that had come apart, for the watchdog.
-	Apart int `json:"apart,omitempty"`
+	// Lowest is the lowest that it was; Apart counts the windows in a row that
+	// had come apart: both are the watchdog's.
+	Lowest float64 `json:"lowest,omitempty"`
+	Apart  int     `json:"apart,omitempty"`
 	// Best is the validation loss of the best evaluation so far, BestScore its
 	// score where that is monitored, and BestStep the step it was made at; Worse
 	// counts the evaluations since.

@@ -329,6 +329,24 @@ func TestWatchdog(t *testing.T) {
 	if err := resumed.watch(30, 1, true); !errors.As(err, &exploded) || exploded.Loss != 30 {
 		t.Errorf("the third in a row: %v", err)
 	}
+	slow, risen := State{}, 0
+	for i := range 400 { // from 2.5 down to 0.5, and up to 5 by little
+		l := max(0.5, 2.5-float64(i)/20)
+		if i >= 200 {
+			l = min(5, 0.5+float64(i-200)/10)
+		}
+		if err := slow.watch(l, 1, true); errors.As(err, &exploded) {
+			if risen = i; !exploded.Slowly || exploded.Before > 0.7 {
+				t.Errorf("window %d: %v", i, err)
+			}
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if risen < 210 {
+		t.Errorf("a loss that rises slowly: told in window %d", risen)
+	}
 	for range 9 { // all is learned, or nothing was to be
 		if err := (&State{}).watch(1e-9, 0, true); err != nil {
 			t.Error(err)

@@ -1,19 +1,12 @@
 package train
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/internal/filelock"
 	"github.com/evalrun/evalrun/kernels"
 )
@@ -82,70 +75,6 @@ type Result struct {
 	Early bool
 	// Resumed is the step that a checkpoint went on from.
 	Resumed int
-}
-
-const (
-	lockFile    = "lock"
-	metricsFile = "metrics.jsonl"
-	smoothing   = 0.02 // share of a new window in the loss that is shown
-)
-
-// Open takes the folder for this process, which a *filelock.HeldError refuses,
-// and gives the state of its checkpoint: the training goes on from its step.
-func (j *Job) Open() (State, error) {
-	if j.lock != nil {
-		return j.state, nil
-	}
-	if err := os.MkdirAll(j.Dir, 0o777); err != nil {
-		return State{}, err
-	}
-	lock, err := filelock.Acquire(filepath.Join(j.Dir, lockFile))
-	if err != nil {
-		return State{}, err
-	}
-	j.state, j.found, err = readState(j.Dir, j.Identity)
-	if err == nil && j.state.BestStep > 0 && j.Recipe.Patience > 0 {
-		if best := filepath.Join(j.Dir, bestFile(j.state.BestStep)); !exists(best) {
-			err = fmt.Errorf("%s: %w: the values that it counts on are gone", best, ErrDamaged)
-		}
-	}
-	if err == nil { // what a killed process has left half-written
-		err = errors.Join(weights.RemoveUnfinished(filepath.Join(j.Dir, checkpointFile)), weights.RemoveUnfinished(filepath.Join(j.Dir, "best-*.safetensors")))
-	}
-	if err != nil {
-		lock.Release()
-		return State{}, err
-	}
-	j.lock = lock
-	return j.state, nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// Close gives the folder back.
-func (j *Job) Close() {
-	if j.lock != nil {
-		j.lock.Release()
-		j.lock = nil
-	}
-}
-
-// ErrLost says that the folder is no longer this process's.
-var ErrLost = errors.New("was removed or replaced during the training: nothing more is written there")
-
-// Ours reports why nothing may be written into the folder any more: it, or its
-// lock, is gone, and another process may write there.
-func (j *Job) Ours() error {
-	if _, err := os.Stat(j.Dir); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s %w", j.Dir, ErrLost)
-	}
-	if j.lock.Lost() {
-		return fmt.Errorf("%s %w", filepath.Join(j.Dir, lockFile), ErrLost)
-	}
-	return nil
 }
 
 // Run trains to the end, or until ctx ends; then the window in hand is
@@ -389,118 +318,3 @@ func (j *Job) validate(s *Stepper, w window) (*float64, error) {
 	sum /= float64(len(rows))
 	return &sum, nil
 }
-
-// A window has come apart when its loss is explode times the smoothed one, and
-// explodeMore above it, or when its gradient is zero though its loss is not:
-// what flows through the model then is too large for float32, and norms make
-// zeroes of it. explodeWindows of them in a row end a training.
-const (
-	explode        = 2
-	explodeMore    = 5.0
-	explodeWindows = 3
-	noLoss         = 1e-3 // a gradient of zero is right below it
-)
-
-// ExplodedError says that the loss has left where it was for good, or that
-// nothing is learned any more.
-type ExplodedError struct {
-	Step         int // micro-batch
-	Loss, Before float64
-	Vanished     bool // the gradient is zero
-}
-
-// Error tells step and losses.
-func (e *ExplodedError) Error() string {
-	if e.Vanished {
-		return fmt.Sprintf("step %d: the loss is %.3g and the gradient zero, for %d windows: the training has come apart", e.Step, e.Loss, explodeWindows)
-	}
-	return fmt.Sprintf("step %d: the loss is %.3g where it was %.3g, for %d windows: the training has come apart", e.Step, e.Loss, e.Before, explodeWindows)
-}
-
-// watch enters a window's loss into the smoothed one; it is the watchdog that
-// ends a training which has come apart. norm is that of the gradient, where the
-// window was applied.
-func (st *State) watch(loss, norm float64, applied bool) error {
-	if st.Smoothed == 0 {
-		st.Smoothed = loss
-	}
-	vanished := applied && norm == 0 && loss > noLoss
-	if vanished || loss > explode*st.Smoothed && loss > st.Smoothed+explodeMore {
-		st.Apart++
-	} else {
-		st.Apart = 0
-	}
-	if st.Apart >= explodeWindows {
-		return &ExplodedError{Step: st.Step - 1, Loss: loss, Before: st.Smoothed, Vanished: vanished}
-	}
-	st.Smoothed += smoothing * (loss - st.Smoothed)
-	return nil
-}
-
-// metrics is the log of a training, a line a window.
-type metrics struct {
-	f *os.File
-	w *bufio.Writer
-}
-
-// openMetrics opens the log and drops what was written behind the checkpoint
-// at step: those windows come again.
-func openMetrics(path string, step int) (*metrics, error) {
-	old, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	keep := 0
-	for at := 0; at < len(old); {
-		end := bytes.IndexByte(old[at:], '\n')
-		if end < 0 {
-			break
-		}
-		var line struct{ Step int }
-		if json.Unmarshal(old[at:at+end], &line) != nil || line.Step > step {
-			break
-		}
-		at += end + 1
-		keep = at
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Truncate(int64(keep)); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	if _, err := f.Seek(0, io.SeekEnd); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &metrics{f: f, w: bufio.NewWriter(f)}, nil
-}
-
-// add writes a window's line; its numbers do not depend on the clock.
-func (m *metrics) add(n News) error {
-	line := struct {
-		Step       int      `json:"step"`
-		Updates    int      `json:"updates"`
-		Loss       float64  `json:"loss"`
-		Smoothed   float64  `json:"smoothed"`
-		LR         float64  `json:"lr"`
-		GradNorm   float64  `json:"grad_norm"`
-		Tokens     int      `json:"tokens"`
-		Validation *float64 `json:"validation,omitempty"`
-		Score      *float64 `json:"score,omitempty"`
-	}{n.Step, n.Updates, n.Loss, n.Smoothed, n.LR, n.GradNorm, n.Tokens, n.Validation, n.Score}
-	b, err := json.Marshal(line)
-	if err != nil {
-		return fmt.Errorf("log of step %d: %w", n.Step, err)
-	}
-	if _, err := m.w.Write(append(b, '\n')); err != nil {
-		return err
-	}
-	return m.w.Flush()
-}
-
-// Sync makes the log as old as the checkpoint that follows.
-func (m *metrics) Sync() error { return errors.Join(m.w.Flush(), m.f.Sync()) }
-
-// Close ends the log.
-func (m *metrics) Close() error { return errors.Join(m.w.Flush(), m.f.Close()) }
