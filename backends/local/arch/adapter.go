@@ -13,11 +13,7 @@ import (
 // Adapter puts an adapter's parts on the model's device, beside the base and
 // never merged into it. The adapter stays open for as long as it is used.
 func (m *Model) Adapter(a *lora.Adapter) (*nn.Adapter, error) {
-	modules := make([]lora.Module, len(m.Modules))
-	for i, x := range m.Modules {
-		modules[i] = x.Module
-	}
-	parts, err := a.Bind(modules)
+	parts, err := a.Bind(m.LoRAModules())
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,15 @@ type Model struct {
 	row     int64
 }
 
+// LoRAModules are the modules as package lora knows them, by number.
+func (m *Model) LoRAModules() []lora.Module {
+	modules := make([]lora.Module, len(m.Modules))
+	for i, x := range m.Modules {
+		modules[i] = x.Module
+	}
+	return modules
+}
+
 // A Module is a part of a model that an adapter may name.
 type Module struct {
 	lora.Module

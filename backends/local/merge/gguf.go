@@ -82,11 +82,7 @@ func GGUF(base, adapter, path string) error {
 	if err != nil {
 		return err
 	}
-	modules := make([]lora.Module, len(model.Modules))
-	for i, x := range model.Modules {
-		modules[i] = x.Module
-	}
-	if _, err := a.Bind(modules); err != nil { // it fits the base whole
+	if _, err := a.Bind(model.LoRAModules()); err != nil { // it fits the base whole
 		return err
 	}
 	pairs, others, err := a.Pairs()

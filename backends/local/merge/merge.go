@@ -88,22 +88,20 @@ func (m *merger) bind(c *arch.Config, a *lora.Adapter) error {
 	if err != nil {
 		return err
 	}
-	modules := make([]lora.Module, len(model.Modules))
-	for i, x := range model.Modules {
-		modules[i] = x.Module
+	for _, x := range model.Modules {
 		if x.Kind == lora.Linear && x.Path != "" {
 			if name, ok := m.name(x.Path, ".weight"); ok {
 				m.linear[name] = true
 			}
 		}
 	}
-	parts, err := a.Bind(modules)
+	parts, err := a.Bind(model.LoRAModules())
 	if err != nil {
 		return err
 	}
 	for i := range parts {
 		p := &parts[i]
-		path := modules[p.Module].Path
+		path := model.Modules[p.Module].Path
 		if p.Rank > 0 || p.Weight != nil {
 			name, ok := m.name(path, ".weight")
 			if !ok {

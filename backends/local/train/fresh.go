@@ -44,11 +44,7 @@ func Fresh(dev kernels.TrainDevice, m *arch.Model, r *Recipe) (*Tuned, error) {
 	if err != nil {
 		return nil, err
 	}
-	modules := make([]lora.Module, len(m.Modules))
-	for i, x := range m.Modules {
-		modules[i] = x.Module
-	}
-	targets, err := c.Targets(modules)
+	targets, err := c.Targets(m.LoRAModules())
 	if err != nil {
 		return nil, err
 	}

@@ -73,17 +73,13 @@ func (t *Tuned) buffer(values []float32) (kernels.Buffer, error) {
 // Adapt trains the low-rank pairs of an adapter, starting from its values.
 // dropout is on the input of every pair.
 func Adapt(dev kernels.TrainDevice, m *arch.Model, a *lora.Adapter, dropout float64) (*Tuned, error) {
-	modules := make([]lora.Module, len(m.Modules))
-	for i, x := range m.Modules {
-		modules[i] = x.Module
-	}
-	parts, err := a.Bind(modules)
+	parts, err := a.Bind(m.LoRAModules())
 	if err != nil {
 		return nil, err
 	}
 	t := newTuned(dev, m)
 	for _, p := range parts {
-		path := modules[p.Module].Path
+		path := m.Modules[p.Module].Path
 		if p.Rank == 0 || p.Weight != nil || p.Bias != nil || p.Shift != nil {
 			return nil, fmt.Errorf("adapter %s: %s: only low-rank pairs and DoRA's magnitudes can be trained", a.Path, path)
 		}
