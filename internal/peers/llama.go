@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/evalrun/evalrun/backends/local/demo"
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels/format"
 )
@@ -23,12 +22,9 @@ func (p *peers) llama() error {
 	if err := p.need("llama_cpp_python", "numpy"); err != nil {
 		return err
 	}
-	model := p.model
-	if model == "" {
-		var err error
-		if model, err = demo.File(); err != nil {
-			return err
-		}
+	model, err := p.file()
+	if err != nil {
+		return err
 	}
 	if !strings.HasSuffix(model, ".gguf") {
 		return fmt.Errorf("llama.cpp reads GGUF files: name one with -model")
@@ -155,12 +151,9 @@ func (p *peers) gguf() error {
 	if err := p.need("gguf", "numpy"); err != nil {
 		return err
 	}
-	model := p.model
-	if model == "" {
-		var err error
-		if model, err = demo.File(); err != nil {
-			return err
-		}
+	model, err := p.file()
+	if err != nil {
+		return err
 	}
 	if p.adapter == "" {
 		return fmt.Errorf("which adapter? name its folder with -adapter, and its base with -model")

@@ -98,14 +98,20 @@ func lines[T any](text []byte) ([]T, error) {
 	return all, s.Err()
 }
 
+// file is the base as it was named, or the demonstration model.
+func (p *peers) file() (string, error) {
+	if p.model != "" {
+		return p.model, nil
+	}
+	return demo.File()
+}
+
 // base gives the base as a Hugging Face folder that both sides read: of a GGUF
 // file transformers makes one, and with -quant nf4 bitsandbytes quantises it.
 func (p *peers) base() (folder string, err error) {
-	model := p.model
-	if model == "" {
-		if model, err = demo.File(); err != nil {
-			return "", err
-		}
+	model, err := p.file()
+	if err != nil {
+		return "", err
 	}
 	if model, err = filepath.Abs(model); err != nil {
 		return "", err
