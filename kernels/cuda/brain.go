@@ -35,13 +35,24 @@ const howRound = 2
 
 // multiplyBrain brings both operands to bfloat16 first.
 func (d *Device) multiplyBrain(dst, x uint64, rows int, w *weight, how uint64) {
+	d.brainProduct(dst, x, rows, w.n, w.k, w, d.brainValues, how)
+}
+
+// multiplyBackBrain multiplies with the transposed weight.
+func (d *Device) multiplyBackBrain(dx, dy uint64, rows int, w *weight, how uint64) {
+	d.brainProduct(dx, dy, rows, w.k, w.n, w, d.turnedValues, how)
+}
+
+// brainProduct is dst [rows, n] of x [rows, k] and what values gives of the
+// weight, [n, k].
+func (d *Device) brainProduct(dst, x uint64, rows, n, k int, w *weight, values func(*weight) (uint64, *block), how uint64) {
 	if rows == 0 {
 		return
 	}
-	in := d.scratch(rows * w.k / 2)
-	d.each("toBrain", rows*w.k/8, in.at, x, num(rows*w.k))
-	values, held := d.brainValues(w)
-	d.gemmBrain(dst, in.at, values, rows, w.n, w.k, how)
+	in := d.scratch(rows * k / 2)
+	d.each("toBrain", rows*k/8, in.at, x, num(rows*k))
+	at, held := values(w)
+	d.gemmBrain(dst, in.at, at, rows, n, k, how)
 	d.release(in)
 	d.release(held)
 }
@@ -167,17 +178,4 @@ func (d *Device) gemmBrain(dst, a, b uint64, m, n, k int, how uint64) {
 		}
 	}
 	d.launch("gemmBrain", x, y, 256, brainShared, dst, a, b, num(m), num(n), num(k), how)
-}
-
-// multiplyBackBrain multiplies with the transposed weight.
-func (d *Device) multiplyBackBrain(dx, dy uint64, rows int, w *weight, how uint64) {
-	if rows == 0 {
-		return
-	}
-	in := d.scratch(rows * w.n / 2)
-	d.each("toBrain", rows*w.n/8, in.at, dy, num(rows*w.n))
-	turned, held := d.turnedValues(w)
-	d.gemmBrain(dx, in.at, turned, rows, w.k, w.n, how)
-	d.release(in)
-	d.release(held)
 }
