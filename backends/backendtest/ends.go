@@ -17,22 +17,24 @@ func (h *harness) slow(id string) core.Request {
 	return r
 }
 
-// sendSlow sends n slow requests, slow0 and up.
-func (l *line) sendSlow(n int) {
-	for i := range n {
-		if err := l.s.Send(l.h.slow(fmt.Sprint("slow", i))); err != nil {
-			l.h.Fatalf("send: %v", err)
-		}
-	}
-}
-
-func (h *harness) cancel() {
+// openSlow opens a session with n slow requests in flight, slow0 and up; a
+// backend that does none skips the test.
+func (h *harness) openSlow(n int) *line {
 	if !slices.Contains(h.inf.Kinds, h.o.Slow.Kind) {
 		h.Skip("the backend does not do the slow request")
 	}
 	l := h.open()
+	for i := range n {
+		if err := l.s.Send(h.slow(fmt.Sprint("slow", i))); err != nil {
+			h.Fatalf("send: %v", err)
+		}
+	}
+	return l
+}
+
+func (h *harness) cancel() {
 	const n = 4
-	l.sendSlow(n)
+	l := h.openSlow(n)
 	for i := range n {
 		if err := l.s.Cancel(fmt.Sprint("slow", i)); err != nil {
 			h.Errorf("cancel: %v", err)
@@ -72,15 +74,7 @@ func (h *harness) sendAfterClose() {
 }
 
 func (h *harness) closeInFlight() {
-	if !slices.Contains(h.inf.Kinds, h.o.Slow.Kind) {
-		h.Skip("the backend does not do the slow request")
-	}
-	l := h.open()
-	for i := range 4 {
-		if err := l.s.Send(h.slow(fmt.Sprint("slow", i))); err != nil {
-			h.Fatalf("send: %v", err)
-		}
-	}
+	l := h.openSlow(4)
 	closed := make(chan error, 1)
 	go func() { closed <- l.s.Close() }()
 	select {
@@ -119,12 +113,8 @@ func (h *harness) closeTwice() {
 // contextEnd: what is in flight is cancelled, or Events ends; nothing more is
 // accepted.
 func (h *harness) contextEnd() {
-	if !slices.Contains(h.inf.Kinds, h.o.Slow.Kind) {
-		h.Skip("the backend does not do the slow request")
-	}
-	l := h.open()
 	const n = 4
-	l.sendSlow(n)
+	l := h.openSlow(n)
 	l.cancel()
 	deadline := time.After(h.o.Timeout)
 	for {

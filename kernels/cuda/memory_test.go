@@ -6,50 +6,27 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
-// fake is a Driver of memory alone: addresses without anything behind them.
+// fake is the counter with an end to its memory, and launches that may fail.
 type fake struct {
-	next, limit, used int64
-	sizes             map[uint64]int64
-	launched          error
+	counter
+	launched error
 }
 
 func newFake(limit int64) *fake {
-	return &fake{next: 1 << 20, limit: limit, sizes: map[uint64]int64{}}
+	return &fake{counter: counter{name: "fake", processors: 132, shared: 227 << 10, next: 1 << 20, free: limit, total: limit, sizes: map[uint64]int64{}}}
 }
 
-func (*fake) Name() string                                 { return "fake" }
-func (f *fake) Memory() (int64, int64)                     { return f.limit - f.used, f.limit }
-func (*fake) Processors() int                              { return 132 }
-func (*fake) Shared() int                                  { return 227 << 10 }
-func (*fake) Sync() error                                  { return nil }
-func (*fake) Close() error                                 { return nil }
-func (*fake) Clear(uint64, int64) error                    { return nil }
-func (*fake) Upload(uint64, unsafe.Pointer, int64) error   { return nil }
-func (*fake) Download(unsafe.Pointer, uint64, int64) error { return nil }
-func (*fake) Function(name string) (uintptr, error)        { return 1, nil }
-func (f *fake) Launch(uintptr, int, int, int, int, []uint64) error {
-	return f.launched
-}
+func (f *fake) Launch(uintptr, int, int, int, int, []uint64) error { return f.launched }
 
 func (f *fake) Alloc(bytes int64) (uint64, error) {
-	if f.used+bytes > f.limit {
+	if f.used+bytes > f.free {
 		return 0, errors.New("out of memory")
 	}
-	at := uint64(f.next)
-	f.next += bytes
-	f.used += bytes
-	f.sizes[at] = bytes
-	return at, nil
-}
-
-func (f *fake) Free(at uint64) {
-	f.used -= f.sizes[at]
-	delete(f.sizes, at)
+	return f.counter.Alloc(bytes)
 }
 
 // Buffers that nobody holds make room for others, large and small.

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -91,27 +90,6 @@ func tunedOn(t *testing.T, dev kernels.TrainDevice, dora bool) (*Tuned, *Recipe)
 	return tuned, &r
 }
 
-// gpuExamples are 16 micro-batches, the same four again and again: the first
-// token is to be told at the end.
-func gpuExamples() []Example {
-	rng := rand.New(rand.NewPCG(4, 4))
-	var all []Example
-	for i := range 16 {
-		if i >= 4 {
-			all = append(all, Example{IDs: all[i-4].IDs, Labels: all[i-4].Labels, Key: uint32(i)})
-			continue
-		}
-		e := Example{Key: uint32(i)}
-		for range 8 + rng.IntN(30) {
-			e.IDs = append(e.IDs, int32(rng.IntN(130)))
-		}
-		e.Labels = append(slices.Repeat([]int32{Ignored}, len(e.IDs)), e.IDs[0])
-		e.IDs = append(e.IDs, e.IDs[0])
-		all = append(all, e)
-	}
-	return all
-}
-
 // trainOn trains four windows and gives the adapter's values and every loss and norm.
 func trainOn(t *testing.T, dev kernels.TrainDevice, compute string, dora bool, each func(window int)) ([]weights.Tensor, []float64) {
 	t.Helper()
@@ -124,7 +102,7 @@ func trainDecoded(t *testing.T, dev kernels.TrainDevice, compute string, dora, d
 	if r.Compute = compute; compute == "bf16" {
 		r.LR = 0.001 // large steps make much of small differences
 	}
-	all := gpuExamples()
+	all := repeated(16, 8, 30, 130)
 	tokens, judged := Largest(all, r.Accumulate)
 	s, err := NewStepper(tuned, r, tokens, judged, true)
 	if err != nil {
@@ -218,7 +196,7 @@ func TestEmulatedTraining(t *testing.T) {
 func TestEmulatedPacking(t *testing.T) {
 	dev := cuda.Over(emulate.New(), nil)
 	defer dev.Close()
-	all := gpuExamples()[:4]
+	all := repeated(16, 8, 30, 130)[:4]
 	gradients := func(size int) ([]weights.Tensor, []float32) {
 		tuned, r := tunedOn(t, dev, false)
 		tokens, judged := Largest(all, size)

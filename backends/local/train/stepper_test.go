@@ -59,6 +59,27 @@ func settings(dora bool) lora.Settings {
 	return lora.Settings{Base: "tiny", Rank: 2, Alpha: 4, Targets: []string{"v_proj", "q_proj"}, DoRA: dora}
 }
 
+// repeated are n micro-batches, the same four again and again, of shortest
+// and fewer than spread more tokens: the first token is to be told at the end.
+func repeated(n, shortest, spread, vocab int) []Example {
+	rng := rand.New(rand.NewPCG(4, 4))
+	var all []Example
+	for i := range n {
+		if i >= 4 {
+			all = append(all, Example{IDs: all[i-4].IDs, Labels: all[i-4].Labels, Key: uint32(i)})
+			continue
+		}
+		e := Example{Key: uint32(i)}
+		for range shortest + rng.IntN(spread) {
+			e.IDs = append(e.IDs, int32(rng.IntN(vocab)))
+		}
+		e.Labels = append(slices.Repeat([]int32{Ignored}, len(e.IDs)), e.IDs[0])
+		e.IDs = append(e.IDs, e.IDs[0])
+		all = append(all, e)
+	}
+	return all
+}
+
 // trained runs six windows of four examples and gives the values at the end.
 func trained(t *testing.T, threads int, keep, dora bool, windows ...int) ([]weights.Tensor, []float64) {
 	t.Helper()
@@ -91,22 +112,7 @@ func trained(t *testing.T, threads int, keep, dora bool, windows ...int) ([]weig
 	}
 	zero := 0.0
 	r.LR, r.Steps, r.Warmup, r.Restart, r.Accumulate, r.Seed = 0.02, 24, &zero, 100, 4, 3
-	rng := rand.New(rand.NewPCG(4, 4))
-	var all []Example
-	for i := range 24 {
-		if i >= 4 { // the same four again and again
-			all = append(all, Example{IDs: all[i-4].IDs, Labels: all[i-4].Labels, Key: uint32(i)})
-			continue
-		}
-		e := Example{Key: uint32(i)}
-		for range 3 + rng.IntN(9) {
-			e.IDs = append(e.IDs, int32(rng.IntN(50)))
-		}
-		// What is to be learnt: the first token again.
-		e.Labels = append(slices.Repeat([]int32{Ignored}, len(e.IDs)), e.IDs[0])
-		e.IDs = append(e.IDs, e.IDs[0])
-		all = append(all, e)
-	}
+	all := repeated(24, 3, 9, 50)
 	tokens, judged := Largest(all, r.Accumulate)
 	s, err := NewStepper(tuned, &r, tokens, judged, keep)
 	if err != nil {
