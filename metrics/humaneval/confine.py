@@ -154,13 +154,22 @@ def own_root():
 
 
 def make_read_only(base, devices):
-    """Makes each mount in a folder read-only; flags that it has must be repeated."""
+    """Makes the mount at base and each one in it read-only; flags that a mount has must be repeated.
+
+    What is in it is told by parents: the machine may have mounts below the same
+    path, which the one at base hides.
+    """
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
         rows = [line.split(" ") for line in table]
+    device = os.stat(base).st_dev
+    device = "%d:%d" % (os.major(device), os.minor(device))
+    inside = {row[0] for row in rows if row[4] == base and row[2] == device}
+    while grown := {row[0] for row in rows if row[1] in inside} - inside:
+        inside |= grown
     for row in rows:
-        place = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), row[4])
-        if place != base and not place.startswith(base + "/"):
+        if row[0] not in inside:
             continue
+        place = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m.group(1), 8)), row[4])
         flags = REMOUNT | BIND | READ_ONLY | NO_SUID
         if place not in devices:
             flags |= NO_DEVICES
