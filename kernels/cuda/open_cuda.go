@@ -107,7 +107,7 @@ type gpu struct {
 	name    string
 	sources map[string]string // the PTX file of each kernel
 	modules map[string]cu.Module
-	allowed map[uintptr]int // shared memory beyond 48 KiB that a kernel may take
+	allowed map[uintptr]int // shared memory that a kernel may take beside its own
 	graphs  map[uintptr]*graphOf
 	made    uintptr // graphs so far, which numbers them
 
@@ -255,10 +255,11 @@ func (g *gpu) Function(name string) (uintptr, error) {
 	return *(*uintptr)(unsafe.Pointer(&f)), err
 }
 
-// allow lets a kernel take so much shared memory; never less than before, since a
-// graph may hold it with more.
+// allow lets a kernel take so much shared memory beside that which its source
+// declares: above 48 KiB of both, a kernel has to be told. Never less than before,
+// since a graph may hold it with more.
 func (g *gpu) allow(f uintptr, shared int) error {
-	if shared <= 48<<10 || shared <= g.allowed[f] {
+	if shared <= g.allowed[f] {
 		return nil
 	}
 	g.allowed[f] = shared
