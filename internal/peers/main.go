@@ -10,6 +10,8 @@
 //
 //	go run ./internal/peers [flags] all      train, llama, events and speed, as far as their packages are there
 //
+// qlora.py runs alone, on a machine with a GPU: its head says how.
+//
 // They are Python packages and no part of this repository: where they are
 // missing it says so and ends with 1 (all goes on). docs/train.md has the
 // commands, and the versions that they were tried with.
