@@ -59,7 +59,9 @@ type Dropping struct {
 // A sum over rows goes through fixed chunks of ChunkRows rows, counted from row
 // 0 of the call, each summed on its own in the order of the rows and then added
 // in the order of the chunks. A sum over parameters goes through chunks of
-// ChunkValues. The results do not depend on the number of threads.
+// ChunkValues. The results do not depend on the number of threads. WeightGrad of
+// a matrix with a small side (a low-rank pair's) may take another order, if that
+// depends on the number of rows alone.
 type TrainDevice interface {
 	Device
 

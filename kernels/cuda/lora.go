@@ -105,24 +105,19 @@ func (d *Device) shrink(dst, x uint64, rows int, w *weight) {
 	d.launch("loraShrink", len(plan.blocks)/4, (w.n+7)/8, 256, 0, dst, x, num(w.k), d.table(plan.blocks), d.table(plan.adapters))
 }
 
-// narrowGrad is WeightGrad where one side is small: chunks of 512 rows side by
-// side, then added in their order.
+// narrowGrad is WeightGrad where one side is small: src/pair.cu.
 func (d *Device) narrowGrad(dw, dy, x uint64, rows, n, k int) {
+	if rows == 0 {
+		return
+	}
 	wide, small, w, r, stepI, stepJ := dy, x, n, k, k, 1
 	if n < k {
 		wide, small, w, r, stepI, stepJ = x, dy, k, n, 1, k
 	}
-	chunks := (rows + kernels.ChunkRows - 1) / kernels.ChunkRows
-	to, one := dw, uint64(1)
-	var parts *block
-	if chunks > 1 {
-		parts = d.scratch(chunks * n * k)
-		to, one = parts.at, 0
+	whole := uint64(0)
+	if w%4 == 0 && r%8 == 0 && wide%16 == 0 && small%16 == 0 {
+		whole = 1
 	}
-	const threads = 64
-	d.launch("narrowGrad", (w+threads-1)/threads, chunks*((r+7)/8), threads, 0, to, wide, small, num(rows), num(w), num(r), num(stepI), num(stepJ), one)
-	if parts != nil {
-		d.each("sumChunks", n*k, dw, parts.at, num(n*k), num(chunks))
-		d.release(parts)
-	}
+	const stripe, most = 16, 8
+	d.launch("narrowGrad", (w+stripe-1)/stripe, (r+most-1)/most, 256, 0, dw, wide, small, num(rows), num(w), num(r), num(stepI), num(stepJ), whole)
 }

@@ -150,6 +150,9 @@ namespace fewrows {
 namespace lora {
 #include "../src/lora.cu"
 }
+namespace pair {
+#include "../src/pair.cu"
+}
 namespace flash {
 #include "../src/flash.cu"
 }

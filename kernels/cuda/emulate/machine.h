@@ -72,6 +72,7 @@ DEVICE void matrixUnit(float *d, const u32 *a, u32 b0, u32 b1) {
 		}
 	machine::warpBarrier();
 }
+DEVICE f32x4 fetch(const float *at) { return *(const f32x4 *)at; }
 typedef u64 SharedAddress;
 DEVICE SharedAddress sharedAddress(const void *p) { return (u64)p; }
 DEVICE float sharedFloat(SharedAddress at) { return *(const float *)at; }

@@ -21,6 +21,9 @@ typedef unsigned char u8;
 struct alignas(8) f32x2 {
 	float x, y;
 };
+struct alignas(16) f32x4 {
+	float x, y, z, w;
+};
 
 #ifdef EMULATE
 #include "machine.h"
@@ -102,11 +105,15 @@ DEVICE void matrixUnit(float *d, const u32 *a, u32 b0, u32 b1) {
 		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
 		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+// fetch reads four values where it stands: the compiler would move a plain read
+// behind the branch that its use hangs on, and so wait for each in turn.
+DEVICE f32x4 fetch(const float *at) {
+	f32x4 v;
+	asm volatile("ld.global.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(at));
+	return v;
+}
 #endif
 
-struct alignas(16) f32x4 {
-	float x, y, z, w;
-};
 struct alignas(16) u32x4 {
 	u32 x, y, z, w;
 };

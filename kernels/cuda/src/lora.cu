@@ -1,5 +1,5 @@
 // The narrow products of low-rank adapters, whose small side is at most a few
-// dozen: all adapters of a batch in two kernels, and the gradients of a pair.
+// dozen: all adapters of a batch in two kernels. pair.cu has the gradients.
 //
 // The order of each sum is matmul.cu's, so an adapter's rows have the bits of
 // products of their own.
@@ -171,36 +171,4 @@ GLOBAL narrowBack(float *dx, const float *dy, const float *w, i64 rows, i64 n, i
 			for (int i = 0; i < chunks && first + i * chunkRows < n; i++) total += part[i][row][col];
 	}
 	if (c == 0 && row0 + row < rows && col0 + col < k) put(dx + (row0 + row) * k + col0 + col, total, addTo, 1.0f);
-}
-
-// narrowGrad: what chunk c of 512 rows adds to a gradient, Σ_t wide[t][i]·narrow[t][j],
-// 64 values i by 8 values j a block, at i·stepI + j·stepJ of part c. addTo: there
-// is one chunk, and part is the gradient.
-GLOBAL narrowGrad(float *part, const float *wide, const float *narrow, i64 rows, i64 w, i64 r, i64 stepI, i64 stepJ, i64 addTo) {
-	const int side = 8;
-	const i64 groups = (r + side - 1) / side, chunk = blockY() / groups, j0 = blockY() % groups * side, i = (i64)blockX() * threads() + threadX();
-	if (i >= w) return;
-	const i64 from = chunk * chunkRows, to = lowest(rows, from + chunkRows);
-	float acc[side];
-#pragma unroll
-	for (int j = 0; j < side; j++) acc[j] = 0;
-#pragma unroll 8
-	for (i64 t = from; t < to; t++) {
-		const float v = wide[t * w + i];
-#pragma unroll
-		for (int j = 0; j < side; j++) acc[j] = fma32(v, j0 + j < r ? narrow[t * r + j0 + j] : 0.0f, acc[j]);
-	}
-	part += chunk * w * r;
-#pragma unroll
-	for (int j = 0; j < side; j++)
-		if (j0 + j < r) put(part + i * stepI + (j0 + j) * stepJ, acc[j], addTo, 1.0f);
-}
-
-// sumChunks: dst[i] += the sum of the chunks' parts in their order.
-GLOBAL sumChunks(float *dst, const float *part, i64 n, i64 chunks) {
-	for (i64 i = (i64)blockX() * threads() + threadX(); i < n; i += (i64)blocks() * threads()) {
-		float total = 0;
-		for (i64 c = 0; c < chunks; c++) total += part[c * n + i];
-		dst[i] += total;
-	}
 }
