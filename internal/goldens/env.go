@@ -19,6 +19,7 @@ type env struct {
 	tallies  []*tally
 	failed   []string
 	device   string // of the windows that run a model; "" is cpu
+	dtype    string // that they round the weights to; "" leaves them
 }
 
 // path is a file below the folder of goldens.
@@ -53,6 +54,17 @@ func ask[T any](e *env, rows []T, args ...string) ([]json.RawMessage, error) {
 		err = fmt.Errorf("evalrun debug %v: %d answers to %d lines", args, len(out), len(rows))
 	}
 	return out, err
+}
+
+// decoded reads a window's answers.
+func decoded[T any](lines []json.RawMessage) ([]T, error) {
+	out := make([]T, len(lines))
+	for i, line := range lines {
+		if err := json.Unmarshal(line, &out[i]); err != nil {
+			return nil, fmt.Errorf("%w in %.200s", err, line)
+		}
+	}
+	return out, nil
 }
 
 // readLines decodes a file of JSON lines.
@@ -92,6 +104,7 @@ type tally struct {
 	rows, mismatches int
 	worst            float64
 	examples         []string
+	reported         bool // mismatches are told and fail nothing
 }
 
 // tally begins a check; tolerance is printed beside its largest difference.
@@ -108,6 +121,9 @@ func (t *tally) row(ok bool, format string, detail ...any) {
 		return
 	}
 	t.mismatches++
+	if t.reported {
+		return
+	}
 	if len(t.examples) < t.e.verbose {
 		t.examples = append(t.examples, fmt.Sprintf(format, detail...))
 	}
@@ -128,14 +144,18 @@ func (t *tally) near(want, got, limit float64, format string, detail ...any) {
 
 // finish prints the table and gives the exit code.
 func (e *env) finish() int {
-	bad := len(e.failed)
+	bad, reported := len(e.failed), 0
 	fmt.Printf("%-12s %-34s %9s %10s %12s  %s\n", "part", "check", "rows", "mismatches", "largest", "tolerance")
 	for _, t := range e.tallies {
+		if t.reported {
+			t.tolerance = "not judged in bfloat16"
+			reported++
+		}
 		fmt.Printf("%-12s %-34s %9d %10d %12.3g  %s\n", t.part, t.name, t.rows, t.mismatches, t.worst, t.tolerance)
 		for _, x := range t.examples {
 			fmt.Printf("    %s\n", x)
 		}
-		if t.mismatches > 0 {
+		if t.mismatches > 0 && !t.reported {
 			bad++
 		}
 	}
@@ -143,6 +163,6 @@ func (e *env) finish() int {
 		fmt.Printf("%d checks failed\n", bad)
 		return 1
 	}
-	fmt.Printf("%d checks, no mismatch\n", len(e.tallies))
+	fmt.Printf("%d checks, no mismatch\n", len(e.tallies)-reported)
 	return 0
 }

@@ -21,7 +21,7 @@ type gradLine struct {
 // grad runs the window, and gives the losses and the gradients.
 func grad(e *env, tmp string, lines []gradLine, args ...string) ([]float64, map[string]weights.Tensor, error) {
 	out := filepath.Join(tmp, "grad.safetensors")
-	answers, err := ask(e, lines, append([]string{"grad", "--out", out}, args...)...)
+	answers, err := ask(e, lines, append([]string{"grad", "--out", out}, e.on(args)...)...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -35,6 +35,18 @@ func grad(e *env, tmp string, lines []gradLine, args ...string) ([]float64, map[
 	}
 	got, err := open(out)
 	return losses, got, err
+}
+
+// gradients begins a check with its tolerances of gradients and, unless 0, of a loss.
+func (e *env) gradients(name string, share, loss float64) *tally {
+	text := fmt.Sprintf("%g of the largest entry", e.loosely(share, barGradient))
+	if loss > 0 {
+		text += fmt.Sprintf("; loss %g", e.loosely(loss, barLoss))
+	}
+	if e.rounds() {
+		text += fmt.Sprintf("; cosine %v", barDown)
+	}
+	return e.tally(name, text)
 }
 
 // nearGradients compares gradients, each to a share of its tensor's largest
@@ -55,11 +67,16 @@ func nearGradients(t *tally, want, got map[string]weights.Tensor, prefix string,
 			continue
 		}
 		top, worst := 0.0, 0.0
+		var dot, ww, xx float64
 		for i, x := range floats(g) {
 			top = math.Max(top, math.Abs(float64(w[i])))
 			worst = math.Max(worst, math.Abs(float64(x)-float64(w[i])))
+			dot, ww, xx = dot+float64(x)*float64(w[i]), ww+float64(w[i])*float64(w[i]), xx+float64(x)*float64(x)
 		}
-		t.near(0, worst/top, share, "%s, of its largest entry", short)
+		t.near(0, worst/top, t.e.loosely(share, barGradient), "%s, of its largest entry", short)
+		if cosine := dot / math.Sqrt(ww*xx); t.e.rounds() {
+			t.row(cosine >= barDown, "%s: cosine %.5f, at least %v", short, cosine, barDown)
+		}
 	}
 }
 
@@ -121,14 +138,14 @@ func familyGradients(e *env, tmp, dir string) error {
 		if err := json.Unmarshal(meta[c.name], &m); meta[c.name] == nil || err != nil || m.Loss == nil {
 			continue // not every family has every case
 		}
-		t := e.tally(filepath.Base(dir)+" "+c.name, "5e-5 of the largest entry; loss 1e-5")
+		t := e.gradients(filepath.Base(dir)+" "+c.name, 5e-5, 1e-5)
 		for _, held := range []string{"--recompute=false", "--recompute"} {
 			losses, got, err := grad(e, tmp, []gradLine{line}, "--model", dir, "--adapter", filepath.Join(dir, c.adapter), "--quant", c.quant, held)
 			if err != nil {
 				return err
 			}
 			nearGradients(t, want, got, "grad/"+c.name+"/", 5e-5)
-			t.near(*m.Loss, losses[0], 1e-5, "loss")
+			t.near(*m.Loss, losses[0], e.loosely(1e-5, barLoss), "loss")
 		}
 	}
 	return nil
@@ -161,7 +178,7 @@ func wholeGradients(e *env, tmp string) error {
 	if err != nil {
 		return err
 	}
-	nearGradients(e.tally("whole model", "1e-5 of the largest entry"), want, got, "", 1e-5)
+	nearGradients(e.gradients("whole model", 1e-5, 0), want, got, "", 1e-5)
 	return nil
 }
 
@@ -221,8 +238,8 @@ func doraGradients(e *env, tmp string) error {
 	if err != nil {
 		return err
 	}
-	t := e.tally("DoRA", "1e-5 of the largest entry; loss 1e-5")
+	t := e.gradients("DoRA", 1e-5, 1e-5)
 	nearGradients(t, want, got, "grad.", 1e-5)
-	t.near(meta.Loss, losses[0], 1e-5, "loss")
+	t.near(meta.Loss, losses[0], e.loosely(1e-5, barLoss), "loss")
 	return nil
 }

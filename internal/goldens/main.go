@@ -49,10 +49,11 @@ func parts() []part {
 
 func main() {
 	bin := flag.String("evalrun", "./evalrun", "the program under test")
-	device := flag.String("device", "", "run the models on this device: cpu, ref, cuda")
+	device := flag.String("device", "", "run the models on this device: cpu, ref, cuda, or cuda-bf16, which is held to the bars of bfloat16")
+	dtype := flag.String("dtype", "", "round the weights of the models to this type first; bf16 is held to its bars")
 	verbose := flag.Int("v", 3, "mismatches printed a check")
 	flag.Usage = func() {
-		fmt.Fprintf(os.Stderr, "usage: goldens [-evalrun PROGRAM] [-v N] [-device NAME] DIR [PART...]\n")
+		fmt.Fprintf(os.Stderr, "usage: goldens [-evalrun PROGRAM] [-v N] [-device NAME] [-dtype NAME] DIR [PART...]\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -60,11 +61,11 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	os.Exit(check(*bin, flag.Arg(0), flag.Args()[1:], *verbose, *device))
+	os.Exit(check(*bin, flag.Arg(0), flag.Args()[1:], &env{verbose: *verbose, device: *device, dtype: *dtype}))
 }
 
 // check runs the parts and gives the exit code.
-func check(bin, dir string, only []string, verbose int, device string) int {
+func check(bin, dir string, only []string, e *env) int {
 	if _, err := os.Stat(dir); err != nil {
 		fmt.Fprintf(os.Stderr, "goldens: there is no folder %s: nothing was checked\n  name the folder that holds scoring/, models/ and training/\n", dir)
 		return 1
@@ -77,7 +78,7 @@ func check(bin, dir string, only []string, verbose int, device string) int {
 		fmt.Fprintf(os.Stderr, "goldens: no program %s\n  build it first: go build -o evalrun .\n", bin)
 		return 1
 	}
-	e := &env{bin: bin, dir: dir, verbose: verbose, device: device}
+	e.bin, e.dir = bin, dir
 	for _, p := range parts() {
 		if len(only) > 0 && !slices.Contains(only, p.name) {
 			continue

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evalrun/evalrun/backends/local/arch"
+	"github.com/evalrun/evalrun/backends/local/device"
 	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/nn"
 	"github.com/evalrun/evalrun/backends/local/quant"
@@ -16,8 +17,6 @@ import (
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/kernels"
-	"github.com/evalrun/evalrun/kernels/cpu"
-	"github.com/evalrun/evalrun/kernels/ref"
 )
 
 func newGrad() *cobra.Command {
@@ -92,16 +91,13 @@ func (f *modelFlags) tuned() (*train.Tuned, func() error, error) {
 	if err != nil {
 		return wrong(err)
 	}
-	var dev kernels.TrainDevice
-	switch f.device {
-	case "cpu":
-		if dev, err = cpu.New(cpu.Options{Threads: f.threads}); err != nil {
-			return wrong(err)
-		}
-	case "ref":
-		dev = ref.New()
-	default:
-		return wrong(fmt.Errorf("there is no device %q: this build computes on cpu and ref", f.device))
+	opened, err := device.Open(f.device, f.threads)
+	if err != nil {
+		return wrong(err)
+	}
+	dev, ok := opened.(kernels.TrainDevice)
+	if !ok {
+		return wrong(errors.Join(fmt.Errorf("device %s cannot train", f.device), opened.Close()))
 	}
 	c, file, err := arch.Open(f.model)
 	if err != nil {
