@@ -30,6 +30,6 @@ part engine 100 "$here/engine.test" -test.v -test.run GPU
 part train 120 "$here/train.test" -test.v -test.run GPU
 part window 80 "$here/kernels.test" -test.v -test.run - -test.bench Window -test.benchtime 1x
 part samebits 100 "$here/kernels.test" -test.v -test.run SameBits
-part rates 60 "$here/kernels.test" -test.run - -test.bench 'Copy|Dequantise|GEMM|Operations' -test.benchtime 1x
+part rates 60 "$here/kernels.test" -test.run - -test.bench 'Copy|Dequantise|GEMM|Operations|Flash' -test.benchtime 1x
 rm -rf "$log/model"
 exit $failed

@@ -2,105 +2,126 @@ package cuda
 
 import (
 	"fmt"
+	"math/bits"
+	"slices"
 
 	"github.com/evalrun/evalrun/kernels"
 )
 
-// Tiles of src/flash.cu: rows that a block owns, and the largest head.
-const flashRows, flashDim = 64, 256
+// flashDim is the largest head of src/flash.cu.
+const flashDim = 256
 
-// flashTile says how a head of a size is multiplied: the size filled up, keys a
-// tile of the way forward, and columns that a block of the way back has.
+// flashTile says how heads of a size are multiplied: the size filled up, rows that
+// a block owns, keys a tile of the way forward, and columns of dk and dv that a block
+// has.
 type flashTile struct {
-	dim, keys, out int
+	dim, rows, keys, out int
 }
 
-// flashBackKeys is the number of keys, or rows, a tile of the way back.
-const flashBackKeys = 32
+// Tiles of the way back: the keys that a block owns, and keys, or rows, a step.
+const flashOwnKeys, flashBackStep = 64, 32
 
 func flashTileOf(dim int) flashTile {
 	switch {
 	case dim <= 64:
-		return flashTile{64, 64, 64}
+		return flashTile{64, 128, 64, 64}
 	case dim <= 128:
-		return flashTile{128, 64, 128}
+		return flashTile{128, 128, 64, 128}
 	}
-	return flashTile{256, 32, 128}
+	return flashTile{256, 64, 32, 128}
 }
 
-// words is the shared memory of rows of so many bfloat16 values, in bytes.
-func words(rows, values int) int { return rows * (values/2 + 4) * 4 }
+// bytes is the shared memory of so many rows.
+func (f flashTile) bytes(rows int) int { return rows * (2*f.dim + 16) }
 
 func (f flashTile) kernel(name string) string { return fmt.Sprintf("%s_%d", name, f.dim) }
 
-// flashTiles lists the 64 rows that each block owns, those that have most to do
-// first: the last rows of a run as queries, its first as keys.
-func (d *Device) flashTiles(runs []kernels.Run, lastFirst bool) (at uint64, n int) {
-	var list []int32
-	for _, r := range runs {
-		for own := 0; own < r.N; own += flashRows {
-			from := own
-			if lastFirst {
-				from = (r.N-1)/flashRows*flashRows - own
-			}
-			list = append(list, int32(r.Row), int32(r.N), int32(from), 0)
-		}
-	}
-	return d.table(list), len(list) / 4
+// flashes tells whether attention of this shape goes through the matrix units.
+func (d *Device) flashes(s kernels.AttentionShape) bool {
+	return d.brain && s.Dim <= flashDim && s.Scale > 0 // the largest score is found before it is scaled
 }
 
-// brainHeads is x [rows, heads·dim] as bfloat16, heads filled up to size wide.
-func (d *Device) brainHeads(x kernels.Buffer, rows, dim, wide int, what string) *block {
-	mem := d.scratch(rows * wide / 2)
-	d.each("brainHeads", rows*wide/2, mem.at, on(x, rows*dim, what), num(rows), num(dim), num(wide))
-	return mem
+// flashShare is the logarithm of how many query heads a block takes together as
+// rows of one matrix: of those that share a head of k and v, the largest power of
+// two that divides their number, up to most.
+func flashShare(s kernels.AttentionShape, most int) int {
+	return min(bits.TrailingZeros(uint(s.Heads/s.KVHeads)), bits.TrailingZeros(uint(most)))
+}
+
+// flashTiles lists the rows that each block owns, size of them, of runs that have
+// each times N rows; those with most to do come first: the last as queries, the first
+// as keys.
+func (d *Device) flashTiles(runs []kernels.Run, each, size int, keys bool) (at uint64, n int) {
+	type entry [4]int32
+	var list []entry
+	for _, r := range runs {
+		for own := 0; own < r.N*each; own += size {
+			list = append(list, entry{int32(r.Row), int32(r.N), int32(own)})
+		}
+	}
+	slices.SortStableFunc(list, func(a, b entry) int {
+		if keys {
+			return int((b[1] - b[2]) - (a[1] - a[2]))
+		}
+		return int(b[2] - a[2])
+	})
+	flat := make([]int32, 0, 4*len(list))
+	for _, e := range list {
+		flat = append(flat, e[:]...)
+	}
+	return d.table(flat), len(list)
+}
+
+// brainHeads gives k and v as bfloat16, heads filled up to wide values.
+func (d *Device) brainHeads(k, v kernels.Buffer, rows, wide int, s kernels.AttentionShape) (mem *block, kb, vb uint64) {
+	n, chunks := rows*s.KVHeads, wide/8
+	mem = d.scratch(n * wide)
+	d.each("brainHeads", 2*n*chunks, mem.at, on(k, n*s.Dim, "k"), on(v, n*s.Dim, "v"), num(n), num(s.Dim), num(bits.TrailingZeros(uint(chunks))))
+	return mem, mem.at, mem.at + uint64(2*n*wide)
 }
 
 // flash is AttentionTrain on the matrix units.
 func (d *Device) flash(dst, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape, rows int) {
-	f := flashTileOf(s.Dim)
-	tiles, n := d.flashTiles(runs, true)
-	qb := d.brainHeads(q, rows*s.Heads, s.Dim, f.dim, "q")
-	kb, vb := d.brainHeads(k, rows*s.KVHeads, s.Dim, f.dim, "k"), d.brainHeads(v, rows*s.KVHeads, s.Dim, f.dim, "v")
-	d.launch(f.kernel("flash"), n, s.Heads, 128, words(flashRows+f.keys, f.dim)+words(f.dim, f.keys),
-		on(dst, rows*s.Heads*s.Dim, "dst"), on(lse, rows*s.Heads, "lse"), qb.at, kb.at, vb.at, tiles,
-		num(s.Heads), num(s.KVHeads), num(s.Dim), real32(s.Scale), num(s.Window), real32(s.SoftCap))
-	d.release(qb)
-	d.release(kb)
-	d.release(vb)
+	f, share := flashTileOf(s.Dim), flashShare(s, 64)
+	tiles, n := d.flashTiles(runs, 1<<share, f.rows, false)
+	mem, kb, vb := d.brainHeads(k, v, rows, f.dim, s)
+	d.launch(f.kernel("flash"), s.Heads>>share, n, 128, f.bytes(f.rows+4*f.keys),
+		on(dst, rows*s.Heads*s.Dim, "dst"), on(lse, rows*s.Heads, "lse"), on(q, rows*s.Heads*s.Dim, "q"), kb, vb, tiles,
+		num(share), num(s.Heads), num(s.KVHeads), num(s.Dim), real32(s.Scale), num(s.Window), real32(s.SoftCap))
+	d.release(mem)
 }
 
 // flashBack is AttentionBack on the matrix units.
 func (d *Device) flashBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape, rows int) {
 	f := flashTileOf(s.Dim)
 	wide, narrow := rows*s.Heads*s.Dim, rows*s.KVHeads*s.Dim
-	dots := d.scratch(rows * s.Heads)
-	d.launch("attentionDots", (rows*s.Heads+7)/8, 1, 256, 0, dots.at, on(dy, wide, "dy"), on(y, wide, "y"), num(rows*s.Heads), num(s.Dim))
-	qb, gb := d.brainHeads(q, rows*s.Heads, s.Dim, f.dim, "q"), d.brainHeads(dy, rows*s.Heads, s.Dim, f.dim, "dy")
-	kb, vb := d.brainHeads(k, rows*s.KVHeads, s.Dim, f.dim, "k"), d.brainHeads(v, rows*s.KVHeads, s.Dim, f.dim, "v")
-	queries, n := d.flashTiles(runs, true)
-	keys, _ := d.flashTiles(runs, false)
-	common := func(tiles uint64) []uint64 {
-		return []uint64{gb.at, on(lse, rows*s.Heads, "lse"), dots.at, qb.at, kb.at, vb.at, tiles,
-			num(s.Heads), num(s.KVHeads), num(s.Dim), real32(s.Scale), num(s.Window), real32(s.SoftCap)}
+	mem, kb, vb := d.brainHeads(k, v, rows, f.dim, s)
+	qb, gb, dots := d.scratch(rows*s.Heads*f.dim/2), d.scratch(rows*s.Heads*f.dim/2), d.scratch(rows*s.Heads)
+	common := func(tiles uint64, share int) []uint64 {
+		return []uint64{kb, vb, tiles, num(share), num(s.Heads), num(s.KVHeads), num(s.Dim), real32(s.Scale), num(s.Window), real32(s.SoftCap)}
 	}
-	parts := f.dim / f.out
-	shared := words(2*flashRows+2*flashBackKeys, f.dim) + words(f.out, flashBackKeys)
-	d.launch(f.kernel("flashBackQ"), n, s.Heads*parts, 128, shared, append([]uint64{on(dq, wide, "dq")}, common(queries)...)...)
-	// Where query heads share a head of k and v, each has a place of its own first.
+	share := flashShare(s, 64)
+	queries, n := d.flashTiles(runs, 1<<share, f.rows, false)
+	d.launch(f.kernel("flashBackQ"), s.Heads>>share, n, 128, f.bytes(2*f.rows+4*flashBackStep)+4*f.rows,
+		append([]uint64{on(dq, wide, "dq"), qb.at, gb.at, dots.at, on(dy, wide, "dy"), on(y, wide, "y"), on(lse, rows*s.Heads, "lse"), on(q, wide, "q")},
+			common(queries, share)...)...)
+	// Two query heads a block leave work for all processors; where more share a head
+	// of k and v, each two have a place of their own first.
+	share = flashShare(s, 2)
+	keys, n := d.flashTiles(runs, 1, flashOwnKeys, true)
 	toK, toV := on(dk, narrow, "dk"), on(dv, narrow, "dv")
-	var partK, partV *block
-	if s.Heads != s.KVHeads {
-		partK, partV = d.scratch(wide), d.scratch(wide)
-		toK, toV = partK.at, partV.at
+	parts := s.Heads / s.KVHeads >> share
+	var part *block
+	if parts > 1 {
+		part = d.scratch(2 * narrow * parts)
+		toK, toV = part.at, part.at+uint64(4*narrow*parts)
 	}
-	shared += words(f.out, flashBackKeys) + 8*flashBackKeys
-	d.launch(f.kernel("flashBackKV"), n, s.Heads*parts, 128, shared, append([]uint64{toK, toV}, common(keys)...)...)
-	if partK != nil {
-		d.launch("sumHeads", n, 8, 256, 0, on(dk, narrow, "dk"), partK.at, keys, num(s.Heads), num(s.KVHeads), num(s.Dim))
-		d.launch("sumHeads", n, 8, 256, 0, on(dv, narrow, "dv"), partV.at, keys, num(s.Heads), num(s.KVHeads), num(s.Dim))
+	d.launch(f.kernel("flashBackKV"), s.Heads>>share*(f.dim/f.out), n, 128, f.bytes(2*flashOwnKeys+4*flashBackStep)+16*flashBackStep,
+		append([]uint64{toK, toV, gb.at, on(lse, rows*s.Heads, "lse"), dots.at, qb.at}, common(keys, share)...)...)
+	if parts > 1 {
+		d.launch("sumHeads", 32, n, 256, 0, on(dk, narrow, "dk"), on(dv, narrow, "dv"), toK, toV, keys, num(parts), num(s.KVHeads), num(s.Dim))
 	}
-	for _, b := range []*block{dots, qb, gb, kb, vb, partK, partV} {
+	for _, b := range []*block{mem, qb, gb, dots, part} {
 		d.release(b)
 	}
 }

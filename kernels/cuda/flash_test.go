@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/evalrun/evalrun/kernels"
@@ -81,7 +82,7 @@ func (f *flashTwin) run(r kernels.Run, keys int) {
 				for i := range d {
 					dp += brainOf(float64(f.grad[row*d+i])) * brainOf(float64(f.v[key+i]))
 				}
-				ds := brainOf(float64(f.s.Scale) * p * (dp - dot) * bend)
+				ds := float64(f.s.Scale) * brainOf(p*(dp-dot)*bend)
 				for i := range d {
 					f.dq[row*d+i] += ds * brainOf(float64(f.k[key+i]))
 					f.dk[key+i] += ds * brainOf(float64(f.q[row*d+i]))
@@ -110,6 +111,9 @@ func flashOn(t *testing.T, dev *Device) {
 		{256, 2, 1, 40, 0, []kernels.Run{{Row: 1, N: 75}}},
 		{200, 1, 1, 0, 30, []kernels.Run{{Row: 0, N: 65}}},
 		{3, 2, 1, 0, 0, []kernels.Run{{Row: 0, N: 67}}},
+		{64, 6, 1, 9, 0, []kernels.Run{{Row: 0, N: 130}, {Row: 130, N: 40}}},
+		{40, 3, 1, 0, 0, []kernels.Run{{Row: 0, N: 200}}},
+		{128, 8, 1, 33, 0, []kernels.Run{{Row: 0, N: 140}}},
 	} {
 		rng := rand.New(rand.NewPCG(7, uint64(c.dim)))
 		rows := 0
@@ -144,12 +148,34 @@ func flashOn(t *testing.T, dev *Device) {
 		zeros := func(n int) kernels.Buffer { return on(make([]float32, n)) }
 		q, k, v, dy := on(f.q), on(f.k), on(f.v), on(f.grad)
 		y, lse, dq, dk, dv := zeros(wide), zeros(rows*c.heads), zeros(wide), zeros(narrow), zeros(narrow)
-		dev.AttentionTrain(y, lse, q, k, v, c.runs, s)
-		dev.AttentionBack(dq, dk, dv, dy, y, lse, q, k, v, c.runs, s)
-		check := func(what string, got kernels.Buffer, want []float64, limit float64) {
+		pass := func(runs []kernels.Run) [][]float32 {
+			dev.AttentionTrain(y, lse, q, k, v, runs, s)
+			dev.AttentionBack(dq, dk, dv, dy, y, lse, q, k, v, runs, s)
+			var all [][]float32
+			for _, b := range []kernels.Buffer{y, lse, dq, dk, dv} {
+				x := make([]float32, b.Len())
+				dev.Read(x, b)
+				all = append(all, x)
+			}
+			return all
+		}
+		// A run alone has the bits that it has among others, the others keep theirs.
+		together := pass(c.runs)
+		if len(c.runs) > 1 {
+			for _, b := range []kernels.Buffer{y, lse, dq, dk, dv} {
+				dev.Fill(b, b.Len(), 0)
+			}
+			for _, r := range c.runs {
+				pass([]kernels.Run{r})
+			}
+			for i, x := range pass(nil) {
+				if !slices.Equal(x, together[i]) {
+					t.Errorf("%v: result %d of runs alone has other bits", fmt.Sprint(c), i)
+				}
+			}
+		}
+		check := func(what string, x []float32, want []float64, limit float64) {
 			t.Helper()
-			x := make([]float32, len(want))
-			dev.Read(x, got)
 			most, off, at := 0.0, 0.0, 0
 			for i, w := range want {
 				most = max(most, math.Abs(w))
@@ -161,10 +187,10 @@ func flashOn(t *testing.T, dev *Device) {
 				t.Errorf("%v: %s: value %d is %g, want %g, the largest %g", fmt.Sprint(c), what, at, x[at], want[at], most)
 			}
 		}
-		check("y", y, f.y, 1e-3)
-		check("lse", lse, f.lse, 1e-5)
-		check("dq", dq, f.dq, 1e-3)
-		check("dk", dk, f.dk, 1e-3)
-		check("dv", dv, f.dv, 1e-3)
+		check("y", together[0], f.y, 1e-3)
+		check("lse", together[1], f.lse, 1e-5)
+		check("dq", together[2], f.dq, 1e-3)
+		check("dk", together[3], f.dk, 1e-3)
+		check("dv", together[4], f.dv, 1e-3)
 	}
 }

@@ -50,7 +50,7 @@ func (d *Device) normBack(dx, dweight, dbias, dy, x, weight kernels.Buffer, rows
 func (d *Device) AttentionTrain(dst, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape) {
 	rows := q.Len() / (s.Heads * s.Dim)
 	kernels.CheckRuns(runs, rows)
-	if d.brain && s.Dim <= flashDim {
+	if d.flashes(s) {
 		d.flash(dst, lse, q, k, v, runs, s, rows)
 		return
 	}
@@ -87,7 +87,7 @@ func (d *Device) AttentionTrain(dst, lse, q, k, v kernels.Buffer, runs []kernels
 func (d *Device) AttentionBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape) {
 	rows := q.Len() / (s.Heads * s.Dim)
 	kernels.CheckRuns(runs, rows)
-	if d.brain && s.Dim <= flashDim {
+	if d.flashes(s) {
 		d.flashBack(dq, dk, dv, dy, y, lse, q, k, v, runs, s, rows)
 		return
 	}

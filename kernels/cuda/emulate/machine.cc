@@ -155,6 +155,8 @@ namespace pair {
 }
 namespace flash {
 #include "../src/flash.cu"
+#undef FLASH
+#include "../src/flashback.cu"
 }
 namespace gemm {
 #include "../src/gemm_sm90.cu"

@@ -79,3 +79,31 @@ DEVICE float sharedFloat(SharedAddress at) { return *(const float *)at; }
 DEVICE f32x2 sharedPair(SharedAddress at) { return *(const f32x2 *)at; }
 DEVICE u32 byteBeside(u32 word, int byte, u32 low) { return (word >> 8 * byte & 255) << 8 | low; }
 DEVICE float asBrain(float x) { return bitsFloat(toBfloat(x) << 16); }
+DEVICE void copy16(SharedAddress to, const void *from, bool there) {
+	if (there)
+		memcpy((void *)to, from, 16);
+	else
+		memset((void *)to, 0, 16);
+}
+DEVICE void copy4(SharedAddress to, const void *from, bool there) { *(u32 *)to = there ? *(const u32 *)from : 0; }
+DEVICE void awaitCopies() {}
+template <typename T> DEVICE void storeShared(SharedAddress to, T v) { memcpy((void *)to, &v, sizeof v); }
+// loadMatrices: every lane of the warp comes here and names a row; then each takes
+// its values of the four matrices.
+DEVICE u32 valueOf(int matrix, int row, int column) {
+	const u32 *named = machine::operands[machine::thread / 32 * 32 + 8 * matrix + row];
+	return ((const u16 *)(named[0] | (u64)named[1] << 32))[column];
+}
+DEVICE void loadMatrices(u32 *m, SharedAddress row, bool turned = false) {
+	u32 *mine = machine::operands[machine::thread];
+	mine[0] = (u32)row, mine[1] = (u32)(row >> 32);
+	machine::warpBarrier();
+	const int g = machine::thread % 32 / 4, t = machine::thread % 4 * 2;
+	for (int i = 0; i < 4; i++) m[i] = turned ? valueOf(i, t, g) | valueOf(i, t + 1, g) << 16 : valueOf(i, g, t) | valueOf(i, g, t + 1) << 16;
+	machine::warpBarrier();
+}
+DEVICE void loadTurned(u32 *m, SharedAddress row) { loadMatrices(m, row, true); }
+DEVICE float power2(float x) { return exp2f(x); }
+DEVICE float logarithm2(float x) { return log2f(x); }
+DEVICE float inverse(float x) { return 1.0f / x; }
+DEVICE float larger(float a, float b) { return a > b ? a : b; }

@@ -1,298 +1,119 @@
 // Attention of training on the matrix units (Dao, 2023): q, k, v and dy rounded to
 // bfloat16, products summed in float32, softmax in float32, and what is
 // multiplied next (P, dS) rounded to bfloat16. The formulas are those of
-// kernels.TrainDevice, deterministic: what several blocks have to add goes to
-// places of its own first.
+// kernels.TrainDevice, deterministic; scores are kept in units of ln 2.
 //
-// A block of four warps owns 64 rows of a run and a head; a warp owns 16 of them.
-// DIM is the size of a head, filled up with zeros to 64, 128 or 256. tiles has
-// four numbers a block: the run's first row, its length, and the first of the 64
-// rows within it that the block owns.
-#include "device.h"
+// Kernels are made for heads of 64, 128 and 256 values (DIM); others are filled
+// up with zeros. A block has four warps, a warp TILES times 16 rows.
+#include "flash.h"
 
-const int ownRows = 64, warpRows = 16;
-
-// Matrices lie in shared memory as words of two bfloat16 values along what is
-// summed. A row has 4 words more than its values need, so that the 8 rows by 4
-// words that a fragment asks for lie in 32 banks.
-template <int N> struct Words { static const int line = N / 2 + 4; };
-
-// brainHeads: dst[i] = the values of a head of x, [rows, dim] as bfloat16 [rows, wide].
-GLOBAL brainHeads(u32 *dst, const float *x, i64 rows, i64 dim, i64 wide) {
-	for (i64 i = (i64)blockX() * threads() + threadX(); i < rows * wide / 2; i += (i64)blocks() * threads()) {
-		const i64 row = over(2 * i, wide), d = 2 * i - row * wide;
-		const float *from = x + row * dim + d;
-		dst[i] = brains(d < dim ? from[0] : 0.0f, d + 1 < dim ? from[1] : 0.0f);
+// brainHeads: dst = the heads of k and then of v, n of dim values each, as bfloat16:
+// 1<<log chunks of eight, filled up with zeros.
+GLOBAL brainHeads(u32x4 *dst, const float *k, const float *v, i64 n, i64 dim, i64 log) {
+	const bool whole = byFours(dim, k, v, v);
+	for (i64 e = (i64)blockX() * threads() + threadX(); e < 2 * n << log; e += (i64)blocks() * threads()) {
+		const i64 head = e >> log;
+		const int d = (int)(e & ((1 << log) - 1)) * 8;
+		dst[e] = eight((head < n ? k + head * dim : v + (head - n) * dim) + d, (int)dim - d, whole).brain();
 	}
 }
 
-// pull brings ROWS rows of a head to shared memory as they lie, zeros beyond the run.
-template <int DIM, int ROWS> DEVICE void pull(u32 *to, const u32 *from, i64 row, int first, int n, i64 head, i64 heads) {
-	const int chunks = DIM / 8;
-#pragma unroll 4
-	for (int e = threadX(); e < ROWS * chunks; e += threads()) {
-		const int i = e / chunks, c = e % chunks;
-		u32x4 q = {0, 0, 0, 0};
-		if (first + i < n) q = *(const u32x4 *)(from + ((row + first + i) * heads + head) * (DIM / 2) + 4 * c);
-		*(u32x4 *)(to + i * Words<DIM>::line + 4 * c) = q;
-	}
-}
-
-// pullTurned brings columns from column on, COLS of them, of ROWS rows: a row in
-// shared memory for each column, words of two rows.
-template <int DIM, int ROWS, int COLS> DEVICE void pullTurned(u32 *to, const u32 *from, i64 row, int first, int n, i64 head, i64 heads, int column) {
-#pragma unroll 4
-	for (int e = threadX(); e < ROWS / 2 * (COLS / 2); e += threads()) {
-		// Four pairs of columns by eight of rows are a warp's.
-		const int c = e / 32 % (COLS / 8) * 4 + e % 4, i = e / 32 / (COLS / 8) * 8 + e / 4 % 8;
-		const u32 *at = from + ((row + first + 2 * i) * heads + head) * (DIM / 2) + column / 2 + c;
-		const u32 a = first + 2 * i < n ? at[0] : 0u, b = first + 2 * i + 1 < n ? at[heads * (DIM / 2)] : 0u;
-		to[2 * c * Words<ROWS>::line + i] = (a & 0xffffu) | b << 16;
-		to[(2 * c + 1) * Words<ROWS>::line + i] = a >> 16 | (b & 0xffff0000u);
-	}
-}
-
-// rowsTimes: s [16, COLS] += the warp's rows of a, [.., DIM], times the rows of b.
-template <int DIM, int COLS> DEVICE void rowsTimes(float (*s)[4], const u32 *a, const u32 *b) {
-	const int lane = threadX() % warp, g = lane / 4, t = lane % 4, line = Words<DIM>::line;
-	a += (threadX() / warp * warpRows + g) * line + t;
-	b += g * line + t;
-#pragma unroll
-	for (int k = 0; k < DIM / 16; k++) {
-		const u32 x[4] = {a[8 * k], a[8 * line + 8 * k], a[8 * k + 4], a[8 * line + 8 * k + 4]};
-#pragma unroll
-		for (int j = 0; j < COLS / 8; j++) matrixUnit(s[j], x, b[8 * j * line + 8 * k], b[8 * j * line + 8 * k + 4]);
-	}
-}
-
-// timesTurned: d [16, COLS] += s [16, STEPS], rounded, times b whose rows are columns.
-template <int STEPS, int COLS> DEVICE void timesTurned(float (*d)[4], const float (*s)[4], const u32 *b) {
-	const int lane = threadX() % warp, line = Words<STEPS>::line;
-	b += lane / 4 * line + lane % 4;
-#pragma unroll
-	for (int k = 0; k < STEPS / 16; k++) {
-		const float *l = s[2 * k], *r = s[2 * k + 1];
-		const u32 x[4] = {brains(l[0], l[1]), brains(l[2], l[3]), brains(r[0], r[1]), brains(r[2], r[3])};
-#pragma unroll
-		for (int j = 0; j < COLS / 8; j++) matrixUnit(d[j], x, b[8 * j * line + 8 * k], b[8 * j * line + 8 * k + 4]);
-	}
-}
-
-template <int COLS> DEVICE void clear(float (*d)[4]) {
-#pragma unroll
-	for (int j = 0; j < COLS / 8; j++)
-#pragma unroll
-		for (int e = 0; e < 4; e++) d[j][e] = 0;
-}
-
-// storeRows writes a warp's rows of a head, those that the run has.
-template <int COLS> DEVICE void storeRows(float *dst, const float (*d)[4], i64 row, i64 own, i64 n, i64 head, i64 heads, i64 dim, int column) {
-	const int lane = threadX() % warp;
-#pragma unroll
-	for (int j = 0; j < COLS / 8; j++)
-#pragma unroll
-		for (int e = 0; e < 4; e++) {
-			const i64 r = own + threadX() / warp * warpRows + lane / 4 + 8 * (e / 2), c = column + 8 * j + lane % 4 * 2 + e % 2;
-			if (r < n && c < dim) dst[((row + r) * heads + head) * dim + c] = d[j][e];
-		}
-}
-
-// sees: token t sees itself and the reach-1 tokens before it.
-DEVICE bool sees(int t, int u, int reach) { return u <= t && u > t - reach; }
-DEVICE int firstTile(int own, i64 window, int size) { return window > 0 && own - window + 1 > 0 ? (int)(own - window + 1) / size * size : 0; }
-
-#define TILE_OF \
-	const int *entry = tiles + 4 * blockX(); \
-	const i64 row = entry[0]; \
-	const int n = entry[1], own = entry[2], reach = window > 0 && window < n ? (int)window : n; \
-	const float scale = real(scaleBits), cap = real(capBits); \
-	const int lane = threadX() % warp, g = lane / 4, t = lane % 4
-
-// flash: y and lse of 64 rows and a head, over tiles of KEYS keys.
-template <int DIM, int KEYS> DEVICE void flashBody(float *dst, float *lse, const u32 *q, const u32 *k, const u32 *v, const int *tiles, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) {
+// flash: y and lse of 64·TILES rows of a head of k and v, over tiles of KEYS keys.
+template <int DIM, int TILES, int KEYS> DEVICE void flashBody(float *dst, float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) {
 	DYNAMIC(u32, mem);
-	TILE_OF;
-	u32 *qs = mem, *ks = qs + ownRows * Words<DIM>::line, *vt = ks + KEYS * Words<DIM>::line;
-	const i64 head = blockY(), kvHead = head / (heads / kvHeads);
+	TILE_OF(blockX());
+	const int line = Line<DIM>::bytes, ownRows = 64 * TILES, mine = threadX() / warp * 16 * TILES;
+	const SharedAddress qs = sharedAddress(mem), ring = qs + ownRows * line;
+	const SharedAddress a = qs + mine * line + laneOfA<DIM>();
 	const float none = bitsFloat(0xff800000u);
-	float out[DIM / 8][4], top[2] = {none, none}, total[2] = {0, 0};
-	clear<DIM>(out);
-	pull<DIM, ownRows>(qs, q, row, own, n, head, heads);
-	for (int u0 = firstTile(own, window, KEYS); u0 < own + ownRows && u0 < n; u0 += KEYS) {
-		barrier();
-		pull<DIM, KEYS>(ks, k, row, u0, n, kvHead, kvHeads);
-		pullTurned<DIM, KEYS, DIM>(vt, v, row, u0, n, kvHead, kvHeads, 0);
-		barrier();
-		float s[KEYS / 8][4], most[2] = {top[0], top[1]}, old[2];
-		clear<KEYS>(s);
-		rowsTimes<DIM, KEYS>(s, qs, ks);
+	const Range tokens = {(own + mine) >> log, (own + mine + 16 * TILES - 1) >> log};
+	const int begin = largest(0, (own >> log) - reach + 1) / KEYS * KEYS, end = lowest(n, ((own + ownRows - 1) >> log) + 1);
+	float out[TILES][DIM / 8][4], top[TILES][2], total[TILES][2];
+	clear<TILES, DIM>(out);
 #pragma unroll
-		for (int j = 0; j < KEYS / 8; j++)
+	for (int i = 0; i < 2 * TILES; i++) top[i / 2][i % 2] = none, total[i / 2][i % 2] = 0;
+	Rows<DIM> someK(k, row, begin, kvHead, kvHeads, 0), someV(v, row, begin, kvHead, kvHeads, 0);
+	someK.template pull<KEYS>(ring, n - begin);
+	someV.template pull<KEYS>(ring + KEYS * line, n - begin);
+	const int chunks = DIM / 8, step = 128 / chunks, ahead = 4, i0 = threadX() / chunks, c = threadX() % chunks;
+	const bool whole = byFours(dim, q, q, q);
+#pragma unroll 1
+	for (int i = i0; i < ownRows; i += ahead * step) {
+		Eight x[ahead];
 #pragma unroll
-			for (int e = 0; e < 4; e++) {
-				float score = scale * s[j][e];
-				if (cap > 0) score = cap * tanh32(score / cap);
-				s[j][e] = sees(own + threadX() / warp * warpRows + g + 8 * (e / 2), u0 + 8 * j + 2 * t + e % 2, reach) ? score : none;
-				most[e / 2] = max32(most[e / 2], s[j][e]);
+		for (int b = 0; b < ahead; b++) x[b] = eight(q + rowAt(own + i + b * step) * dim + 8 * c, own + i + b * step < n << log ? (int)dim - 8 * c : 0, whole);
+#pragma unroll
+		for (int b = 0; b < ahead; b++) storeShared(qs + (i + b * step) * line + 16 * c, x[b].brain());
+	}
+	for (int u0 = begin, turn = 0; u0 < end; u0 += KEYS, turn ^= 1) {
+		// This tile has arrived for all, and all have finished the one before, whose
+		// place the next takes.
+		awaitCopies();
+		barrier();
+		const SharedAddress ks = ring + turn * 2 * KEYS * line, vs = ks + KEYS * line;
+		if (u0 + KEYS < end) {
+			const SharedAddress next = ring + (turn ^ 1) * 2 * KEYS * line;
+			someK.template pull<KEYS>(next, n - u0 - KEYS);
+			someV.template pull<KEYS>(next + KEYS * line, n - u0 - KEYS);
+		}
+		const Range keys = {u0, u0 + KEYS - 1};
+		if (noneSees(tokens, keys, reach)) continue;
+		float s[TILES][KEYS / 8][4];
+		clear<TILES, KEYS>(s);
+		rowsTimes<DIM, TILES, KEYS>(s, a, ks + laneOfB<DIM>());
+		if (cap > 0) {
+			EACH_SCORE(TILES, KEYS) s[i][j][e] = cap * tanhOf(s[i][j][e] * (scale / cap));
+		}
+		if (!allSee(tokens, keys, reach)) {
+			EACH_SCORE(TILES, KEYS)
+				if (!sees((own + mine + 16 * i + g + e / 2 * 8) >> log, u0 + 8 * j + 2 * t + e % 2, reach)) s[i][j][e] = none;
+		}
+#pragma unroll
+		for (int i = 0; i < TILES; i++)
+#pragma unroll
+			for (int r = 0; r < 2; r++) {
+				float most = top[i][r], sum = 0;
+#pragma unroll
+				for (int j = 0; j < KEYS / 8; j++) most = larger(most, larger(s[i][j][2 * r], s[i][j][2 * r + 1]));
+				most = larger(most, shuffleXor(most, 1));
+				most = larger(most, shuffleXor(most, 2));
+				const float off = most == none ? 0.0f : -most * by, old = power2(fma32(top[i][r], by, off));
+				top[i][r] = most;
+#pragma unroll
+				for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+					for (int e = 2 * r; e < 2 * r + 2; e++) {
+						s[i][j][e] = power2(fma32(s[i][j][e], by, off));
+						sum += s[i][j][e];
+					}
+				total[i][r] = fma32(total[i][r], old, sum);
+#pragma unroll
+				for (int j = 0; j < DIM / 8; j++) out[i][j][2 * r] *= old, out[i][j][2 * r + 1] *= old;
 			}
+		timesColumns<DIM, TILES, KEYS, DIM>(out, s, vs + laneOfA<DIM>());
+	}
+#pragma unroll
+	for (int i = 0; i < 2 * TILES; i++) {
+		float &sum = total[i / 2][i % 2];
+		sum += shuffleXor(sum, 1);
+		sum += shuffleXor(sum, 2);
+	}
+#pragma unroll
+	for (int i = 0; i < TILES; i++)
 #pragma unroll
 		for (int r = 0; r < 2; r++) {
-			most[r] = max32(most[r], shuffleXor(most[r], 1));
-			most[r] = max32(most[r], shuffleXor(most[r], 2));
-			old[r] = top[r] == none ? 0.0f : exp32(top[r] - most[r]);
-			top[r] = most[r];
-			total[r] *= old[r];
+			const int f = own + mine + 16 * i + g + 8 * r;
+			if (f >= n << log) continue;
+			const i64 at = rowAt(f);
+			if (t == 0) lse[at] = fma32(top[i][r], by, logarithm2(total[i][r])) * ln2;
+			storeRow<DIM>(dst + at * dim, out[i], r, inverse(total[i][r]), (int)dim);
 		}
-#pragma unroll
-		for (int j = 0; j < KEYS / 8; j++)
-#pragma unroll
-			for (int e = 0; e < 4; e++) {
-				s[j][e] = s[j][e] == none ? 0.0f : exp32(s[j][e] - top[e / 2]);
-				total[e / 2] += s[j][e];
-			}
-#pragma unroll
-		for (int j = 0; j < DIM / 8; j++)
-#pragma unroll
-			for (int e = 0; e < 4; e++) out[j][e] *= old[e / 2];
-		timesTurned<KEYS, DIM>(out, s, vt);
-	}
-#pragma unroll
-	for (int r = 0; r < 2; r++) {
-		total[r] += shuffleXor(total[r], 1);
-		total[r] += shuffleXor(total[r], 2);
-		const i64 at = own + threadX() / warp * warpRows + g + 8 * r;
-		if (t == 0 && at < n) lse[(row + at) * heads + head] = top[r] + (float)log64(total[r]);
-	}
-#pragma unroll
-	for (int j = 0; j < DIM / 8; j++)
-#pragma unroll
-		for (int e = 0; e < 4; e++) out[j][e] /= total[e / 2];
-	storeRows<DIM>(dst, out, row, own, n, head, heads, dim, 0);
 }
 
-// bothGradients makes of a score and of dy·v the values P and dS.
-DEVICE void bothGradients(float &s, float &d, bool there, float lse, float dot, float scale, float cap) {
-	float score = scale * s, bend = 1;
-	if (cap > 0) {
-		float y = tanh32(score / cap);
-		score = cap * y;
-		bend = 1.0f - y * y;
+#define FLASH(DIM, TILES, KEYS) \
+	GLOBAL BOUNDS(128, 2) flash_##DIM(float *dst, float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
+		flashBody<DIM, TILES, KEYS>(dst, lse, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
 	}
-	s = there ? exp32(score - lse) : 0.0f;
-	d = there ? scale * s * (d - dot) * bend : 0.0f;
-}
-
-#define FLASH_BACK const u32 *dy, const float *lse, const float *dots, const u32 *q, const u32 *k, const u32 *v, const int *tiles, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits
-#define FLASH_BACK_OF dy, lse, dots, q, k, v, tiles, heads, kvHeads, dim, scaleBits, window, capBits
-
-// flashBackQ: OUT columns of dq of 64 rows and a head.
-template <int DIM, int KEYS, int OUT> DEVICE void flashBackQBody(float *dq, FLASH_BACK) {
-	DYNAMIC(u32, mem);
-	TILE_OF;
-	const int line = Words<DIM>::line, parts = DIM / OUT, column = blockY() % parts * OUT;
-	u32 *qs = mem, *dys = qs + ownRows * line, *ks = dys + ownRows * line, *vs = ks + KEYS * line, *kt = vs + KEYS * line;
-	const i64 head = blockY() / parts, kvHead = head / (heads / kvHeads);
-	const int first = own + threadX() / warp * warpRows + g;
-	float acc[OUT / 8][4], lses[2], dot[2];
-	clear<OUT>(acc);
-#pragma unroll
-	for (int r = 0; r < 2; r++) {
-		const bool there = first + 8 * r < n;
-		const i64 at = (row + first + 8 * r) * heads + head;
-		lses[r] = there ? lse[at] : 0.0f;
-		dot[r] = there ? dots[at] : 0.0f;
-	}
-	pull<DIM, ownRows>(qs, q, row, own, n, head, heads);
-	pull<DIM, ownRows>(dys, dy, row, own, n, head, heads);
-	for (int u0 = firstTile(own, window, KEYS); u0 < own + ownRows && u0 < n; u0 += KEYS) {
-		barrier();
-		pull<DIM, KEYS>(ks, k, row, u0, n, kvHead, kvHeads);
-		pull<DIM, KEYS>(vs, v, row, u0, n, kvHead, kvHeads);
-		pullTurned<DIM, KEYS, OUT>(kt, k, row, u0, n, kvHead, kvHeads, column);
-		barrier();
-		float s[KEYS / 8][4], d[KEYS / 8][4];
-		clear<KEYS>(s);
-		clear<KEYS>(d);
-		rowsTimes<DIM, KEYS>(s, qs, ks);
-		rowsTimes<DIM, KEYS>(d, dys, vs);
-#pragma unroll
-		for (int j = 0; j < KEYS / 8; j++)
-#pragma unroll
-			for (int e = 0; e < 4; e++) {
-				const int at = first + 8 * (e / 2);
-				bothGradients(s[j][e], d[j][e], at < n && sees(at, u0 + 8 * j + 2 * t + e % 2, reach), lses[e / 2], dot[e / 2], scale, cap);
-			}
-		timesTurned<KEYS, OUT>(acc, d, kt);
-	}
-	storeRows<OUT>(dq, acc, row, own, n, head, heads, dim, column);
-}
-
-// flashBackKV: what one query head adds to OUT columns of dk and dv of 64 rows,
-// [rows, heads, dim]: the transposed products, keys across the warp's rows.
-template <int DIM, int ROWS, int OUT> DEVICE void flashBackKVBody(float *dk, float *dv, FLASH_BACK) {
-	DYNAMIC(u32, mem);
-	TILE_OF;
-	const int line = Words<DIM>::line, parts = DIM / OUT, column = blockY() % parts * OUT;
-	u32 *ks = mem, *vs = ks + ownRows * line, *qs = vs + ownRows * line, *dys = qs + ROWS * line;
-	u32 *qt = dys + ROWS * line, *dyt = qt + OUT * Words<ROWS>::line;
-	float *lses = (float *)(dyt + OUT * Words<ROWS>::line), *dot = lses + ROWS;
-	const i64 head = blockY() / parts, kvHead = head / (heads / kvHeads);
-	float accK[OUT / 8][4], accV[OUT / 8][4];
-	clear<OUT>(accK);
-	clear<OUT>(accV);
-	pull<DIM, ownRows>(ks, k, row, own, n, kvHead, kvHeads);
-	pull<DIM, ownRows>(vs, v, row, own, n, kvHead, kvHeads);
-	for (int t0 = own; t0 < n && (window <= 0 || t0 < own + ownRows + window); t0 += ROWS) {
-		barrier();
-		pull<DIM, ROWS>(qs, q, row, t0, n, head, heads);
-		pull<DIM, ROWS>(dys, dy, row, t0, n, head, heads);
-		pullTurned<DIM, ROWS, OUT>(qt, q, row, t0, n, head, heads, column);
-		pullTurned<DIM, ROWS, OUT>(dyt, dy, row, t0, n, head, heads, column);
-		for (int i = threadX(); i < ROWS; i += threads()) {
-			const bool there = t0 + i < n;
-			const i64 at = (row + t0 + i) * heads + head;
-			lses[i] = there ? lse[at] : 0.0f;
-			dot[i] = there ? dots[at] : 0.0f;
-		}
-		barrier();
-		float s[ROWS / 8][4], d[ROWS / 8][4];
-		clear<ROWS>(s);
-		clear<ROWS>(d);
-		rowsTimes<DIM, ROWS>(s, ks, qs);
-		rowsTimes<DIM, ROWS>(d, vs, dys);
-#pragma unroll
-		for (int j = 0; j < ROWS / 8; j++)
-#pragma unroll
-			for (int e = 0; e < 4; e++) {
-				const int i = 8 * j + 2 * t + e % 2;
-				bothGradients(s[j][e], d[j][e], t0 + i < n && sees(t0 + i, own + threadX() / warp * warpRows + g + 8 * (e / 2), reach), lses[i], dot[i], scale, cap);
-			}
-		timesTurned<ROWS, OUT>(accV, s, dyt);
-		timesTurned<ROWS, OUT>(accK, d, qt);
-	}
-	storeRows<OUT>(dk, accK, row, own, n, head, heads, dim, column);
-	storeRows<OUT>(dv, accV, row, own, n, head, heads, dim, column);
-}
-
-#define FLASH(DIM, KEYS, OUT) \
-	GLOBAL BOUNDS(128, 1) flash_##DIM(float *dst, float *lse, const u32 *q, const u32 *k, const u32 *v, const int *tiles, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
-		flashBody<DIM, KEYS>(dst, lse, q, k, v, tiles, heads, kvHeads, dim, scaleBits, window, capBits); \
-	} \
-	GLOBAL BOUNDS(128, 1) flashBackQ_##DIM(float *dq, FLASH_BACK) { flashBackQBody<DIM, 32, OUT>(dq, FLASH_BACK_OF); } \
-	GLOBAL BOUNDS(128, 1) flashBackKV_##DIM(float *dk, float *dv, FLASH_BACK) { flashBackKVBody<DIM, 32, OUT>(dk, dv, FLASH_BACK_OF); }
-FLASH(64, 64, 64)
-FLASH(128, 64, 128)
-FLASH(256, 32, 128)
-
-// sumHeads: dst [rows, kvHeads, dim] = the sum of the query heads that share a
-// head, in their order, of each row of the runs; rows has their numbers.
-GLOBAL sumHeads(float *dst, const float *part, const int *tiles, i64 heads, i64 kvHeads, i64 dim) {
-	const int *entry = tiles + 4 * blockX();
-	const i64 row = entry[0] + entry[2], left = lowest((i64)ownRows, (i64)(entry[1] - entry[2])), group = heads / kvHeads;
-	for (i64 i = threadX() + (i64)blockY() * threads(); i < left * kvHeads * dim; i += (i64)threads() * 8) {
-		const i64 d = i % dim, head = i / dim % kvHeads, r = row + i / dim / kvHeads;
-		float sum = 0;
-		for (i64 h = head * group; h < (head + 1) * group; h++) sum += part[(r * heads + h) * dim + d];
-		dst[(r * kvHeads + head) * dim + d] = sum;
-	}
-}
+FLASH(64, 2, 64)
+FLASH(128, 2, 64)
+FLASH(256, 1, 32)
