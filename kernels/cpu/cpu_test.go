@@ -40,6 +40,9 @@ func TestSameBits(t *testing.T) {
 		t.Run(p, func(t *testing.T) {
 			kerneltest.SameBits(t, func(threads int) kernels.Device { return open(t, threads, p) })
 			kerneltest.SameBitsTrain(t, func(threads int) kernels.TrainDevice { return open(t, threads, p) })
+			d := open(t, 2, p)
+			defer d.Close()
+			kerneltest.OneOrder(t, d)
 		})
 	}
 }

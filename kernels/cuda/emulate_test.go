@@ -150,6 +150,12 @@ func TestEmulatedFlash(t *testing.T) {
 	flashOn(t, d)
 }
 
+func TestEmulatedThirds(t *testing.T) {
+	d := Over(newCounted(t), nil)
+	defer d.Close()
+	thirdsOn(t, d)
+}
+
 func TestEmulatedNarrow(t *testing.T) {
 	d := Over(emulate.New(), nil)
 	defer d.Close()
@@ -180,26 +186,34 @@ func TestEmulatedWindow(t *testing.T) {
 // A row of a layer of NF4 goes through the kernels that join operations; what
 // kerneltest compares there is not twice the same.
 func TestEmulatedFused(t *testing.T) {
-	d := Over(newCounted(t), nil)
+	for _, round := range []format.Type{format.BF16, format.F16, format.F32} {
+		t.Run(round.String(), func(t *testing.T) { fusedOn(t, Over(newCounted(t), nil), round) })
+	}
+}
+
+func fusedOn(t *testing.T, d *Device, round format.Type) {
 	defer d.Close()
 	var ws []kernels.Prepared
-	for _, n := range []int{64, 20, 20} {
-		w, err := d.Prepare(nf4(t, n, 64, format.BF16), kernels.ForMatMul)
+	for _, n := range []int{96, 70, 70} {
+		w, err := d.Prepare(nf4(t, n, 128, round), kernels.ForMatMul)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ws = append(ws, w)
 	}
-	a, _ := d.Alloc(format.F32, 64)
-	b, _ := d.Alloc(format.F32, 64)
-	x, _ := d.Alloc(format.F32, 64)
+	a, _ := d.Alloc(format.F32, 2*96)
+	b, _ := d.Alloc(format.F32, 2*96)
+	x, _ := d.Alloc(format.F32, 2*128)
 	if !d.MatMuls([]kernels.Buffer{a, b, b}, x, 1, ws) || !d.MatMulGate(b, x, 1, ws[1], ws[2], kernels.SiLU) {
 		t.Error("products of one row were not joined")
 	}
-	if d.MatMuls([]kernels.Buffer{a, b}, x, 2, ws[:2]) || d.MatMulGate(b, x, 1, ws[0], ws[1], kernels.SiLU) {
-		t.Error("two rows, or a gate of another width, were joined")
+	if several := d.MatMuls([]kernels.Buffer{a, b}, x, 2, ws[:2]); several != (round == format.BF16) {
+		t.Errorf("two rows of several weights: %v", several)
 	}
-	other, err := d.Prepare(kernels.Weight{Name: "w", Type: format.F32, N: 4, K: 64, Data: make([]byte, 4*4*64)}, kernels.ForMatMul)
+	if d.MatMulGate(b, x, 1, ws[0], ws[1], kernels.SiLU) {
+		t.Error("a gate of another width was joined")
+	}
+	other, err := d.Prepare(kernels.Weight{Name: "w", Type: format.F32, N: 4, K: 128, Data: make([]byte, 4*4*128)}, kernels.ForMatMul)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -50,6 +50,12 @@ func TestOneRow(t *testing.T) {
 	oneRows(t, d)
 }
 
+func TestThirds(t *testing.T) {
+	d := openGPU(t)
+	defer d.Close()
+	thirdsOn(t, d)
+}
+
 func TestFlash(t *testing.T) {
 	d := openGPU(t)
 	defer d.Close()

@@ -27,6 +27,10 @@ func (d *Device) multiply(dst, x uint64, rows int, w *weight, e kernels.Epilogue
 	if w.wide {
 		wide = 1
 	}
+	if rows > 0 && w.suitsThirds() {
+		d.thirds(dst, x, rows, w, e, scale)
+		return
+	}
 	if rows > gemvRows && w.n <= narrow && w.plainValues() && e == kernels.Store && scale == 1 {
 		d.shrink(dst, x, rows, w)
 		return

@@ -17,14 +17,14 @@ const (
 // suitsOneRow tells whether src/onerow.cu multiplies with a weight: whole pieces,
 // blocks of powers of two, values counted in 32 bits, and as much shared
 // memory as x takes.
-func (d *Device) suitsOneRow(x uint64, w *weight) bool {
-	return w.kind == kindCode4 && w.wide && w.short && x%16 == 0 && pairBytes+w.k/piece*36*4+oneRowRest <= d.driver.Shared()
+func (d *Device) suitsOneRow(w *weight) bool {
+	return w.kind == kindCode4 && w.round != kindBF16 && w.wide && w.short && pairBytes+w.k/piece*36*4+oneRowRest <= d.driver.Shared()
 }
 
 // oneRow multiplies one row with 4-bit codes, false where it cannot. The bits are
 // those of the other kernels.
 func (d *Device) oneRow(dst, x uint64, w *weight, e kernels.Epilogue, scale float32) bool {
-	if !d.suitsOneRow(x, w) {
+	if x%16 != 0 || !d.suitsOneRow(w) {
 		return false
 	}
 	// Four outputs a warp read x half as often as two, but a small matrix has too
@@ -58,11 +58,12 @@ func (d *Device) launchOneRow(form int, x uint64, groups int, ws []*weight, dsts
 	d.launch(oneRowNames[nested][form][w.round], blocks, 1, 32*warps, pairBytes+w.k/piece*36*4, args...)
 }
 
-// alike tells whether one kernel of src/onerow.cu can multiply with all of some weights.
-func (d *Device) alike(x uint64, ws []*weight) bool {
+// alike tells whether one kernel can multiply with all of some weights, each of
+// which suits it.
+func alike(ws []*weight, suits func(*weight) bool) bool {
 	for _, w := range ws {
 		o := ws[0]
-		if !d.suitsOneRow(x, w) || w.k != o.k || w.round != o.round || w.maps != o.maps || w.args[3] == 0 != (o.args[3] == 0) || w.args[6] != o.args[6] || w.args[8] != o.args[8] {
+		if !suits(w) || w.kind != o.kind || w.k != o.k || w.round != o.round || w.maps != o.maps || w.args[3] == 0 != (o.args[3] == 0) || w.args[6] != o.args[6] || w.args[8] != o.args[8] {
 			return false
 		}
 	}
@@ -71,28 +72,43 @@ func (d *Device) alike(x uint64, ws []*weight) bool {
 
 var _ kernels.Fuser = (*Device)(nil)
 
-// MatMuls multiplies one row with up to three weights at once.
+// MatMuls multiplies one row with up to three weights in one kernel, and brings
+// several rows but once to the form that their products want.
 func (d *Device) MatMuls(dsts []kernels.Buffer, x kernels.Buffer, rows int, ps []kernels.Prepared) bool {
 	const most = 3
-	if rows != 1 || d.brain || len(ps) < 2 || len(ps) > most {
+	if d.brain || rows == 0 || len(ps) < 2 || len(ps) > most {
 		return false
 	}
 	var ws []*weight
 	var to []uint64
-	groups := 0
 	for i, p := range ps {
 		w := p.(*weight)
-		ws, to, groups = append(ws, w), append(to, on(dsts[i], w.n, "dst")), groups+(w.n+3)/4
+		ws, to = append(ws, w), append(to, on(dsts[i], rows*w.n, "dst"))
 	}
-	at := on(x, ws[0].k, "x")
-	if !d.alike(at, ws) {
+	at := on(x, rows*ws[0].k, "x")
+	switch {
+	case rows > 1:
+		return d.thirdsOfMany(to, at, rows, ws)
+	case alike(ws, d.suitsThirdsOne):
+		d.launchThirdsOne(severalWeights, at, ws, to)
+	case at%16 == 0 && alike(ws, d.suitsOneRow):
+		groups := 0
+		for _, w := range ws {
+			groups += (w.n + 3) / 4
+		}
+		d.launchOneRow(severalWeights, at, groups, filled(ws, most), filled(to, most))
+	default:
 		return false
 	}
-	for len(ws) < most { // one that gets no group
-		ws, to = append(ws, ws[0]), append(to, to[0])
-	}
-	d.launchOneRow(severalWeights, at, groups, ws, to)
 	return true
+}
+
+// filled repeats the first of some values, a weight that gets no group of outputs.
+func filled[T any](s []T, n int) []T {
+	for len(s) < n {
+		s = append(s, s[0])
+	}
+	return s
 }
 
 // MatMulGate computes one row of a gated layer at once.
@@ -101,12 +117,15 @@ func (d *Device) MatMulGate(dst, x kernels.Buffer, rows int, gate, up kernels.Pr
 	if rows != 1 || d.brain || g.n != u.n {
 		return false
 	}
-	at, ws := on(x, g.k, "x"), []*weight{g, u}
-	if !d.alike(at, ws) {
+	at, ws, to := on(x, g.k, "x"), []*weight{g, u}, on(dst, g.n, "dst")
+	switch {
+	case alike(ws, d.suitsThirdsOne):
+		d.launchThirdsOne(gatedWeights, at, ws, []uint64{to, to}, known(a))
+	case at%16 == 0 && alike(ws, d.suitsOneRow):
+		d.launchOneRow(gatedWeights, at, (g.n+1)/2, ws, []uint64{to, to}, known(a))
+	default:
 		return false
 	}
-	to := on(dst, g.n, "dst")
-	d.launchOneRow(gatedWeights, at, (g.n+1)/2, ws, []uint64{to, to}, known(a))
 	return true
 }
 
@@ -117,13 +136,14 @@ const (
 	severalWeights
 	gatedWeights
 	oneRowForms
+	oneWeight = twos // of src/thirdsone.cu
 )
 
 // oneRowNames are the kernels by whether scales are codes, by form and by rounding.
-var oneRowNames = func() (names [2][oneRowForms][3]string) {
+var oneRowNames = func() (names [2][oneRowForms][2]string) {
 	for nested, name := range []string{"gemvCode", "gemvNested"} {
 		for form, suffix := range []string{twos: "2", fours: "4", severalWeights: "Several", gatedWeights: "Gated"} {
-			for round := range 3 {
+			for round := range 2 {
 				names[nested][form][round] = fmt.Sprintf("%s%s_%d", name, suffix, round)
 			}
 		}

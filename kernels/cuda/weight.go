@@ -175,7 +175,7 @@ func (d *Device) prepareQuant(p *weight, q *format.Quant) error {
 		return err
 	}
 	round := plainKinds[q.Round]
-	p.round = round
+	p.round, p.maps = round, d.mapsOf(q)
 	p.args = []uint64{data, mapAt, absmax, nestedCodes, nestedMap, num(q.Block), num(power(q.Block)), num(block2), num(power(block2)), num(first), real32(offset), num(round)}
 	// A piece must lie in one block, at a multiple of 16 bytes.
 	p.wide = first%piece == 0 && p.k%piece == 0 && q.Block%piece == 0

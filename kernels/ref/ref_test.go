@@ -17,6 +17,7 @@ func TestContract(t *testing.T) {
 
 func TestSameBits(t *testing.T) {
 	kerneltest.SameBits(t, func(int) kernels.Device { return ref.New() })
+	kerneltest.OneOrder(t, ref.New())
 }
 
 // ref itself is held to values computed by hand.

@@ -122,6 +122,7 @@ extern "C" void *emulateFind(const char *name) { return dlsym(RTLD_DEFAULT, name
 
 #include "../src/activation.h"
 #include "../src/weight.h"
+#include "../src/thirds.h"
 #include "../src/attention.cu"
 namespace brain {
 #include "../src/brain.cu"
@@ -136,6 +137,14 @@ namespace matmul {
 }
 namespace onerow {
 #include "../src/onerow.cu"
+}
+#undef COMMON
+#undef COMMON_OF
+namespace thirdsone {
+#include "../src/thirdsone.cu"
+}
+namespace thirds {
+#include "../src/thirds.cu"
 }
 namespace ropestore {
 #include "../src/ropestore.cu"

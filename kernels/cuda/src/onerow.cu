@@ -1,4 +1,5 @@
-// Products of one row with 4-bit codes: what decoding one sequence consists of.
+// Products of one row with 4-bit codes whose values are float32 or rounded to
+// binary16; those of bfloat16 are thirdsone.cu's.
 //
 // The order of a sum is matmul.cu's: a lane owns the pieces of 32 values whose
 // number is its own modulo 32.
@@ -21,7 +22,7 @@ struct Row {
 	u32 second;  // code of the scale
 };
 
-template <int ROUND> DEVICE float as(float x) { return ROUND == kindBF16 ? asBrain(x) : ROUND == kindF16 ? roundHalf(x) : x; }
+template <int ROUND> DEVICE float as(float x) { return ROUND == kindF16 ? roundHalf(x) : x; }
 
 // Codes are a weight [outs, k] of 4-bit codes, and where its products go. All
 // weights of a kernel have the same map, the same map of scales and equal blocks, powers of
@@ -204,5 +205,5 @@ DEVICE void gemvCode(const Common &all, u32 groups, i64 addTo, float by, i64 act
 #ifdef ONLY_KIND
 APPLY(GEMV_CODES, ONLY_KIND)
 #else
-GEMV_CODES(0) GEMV_CODES(1) GEMV_CODES(2)
+GEMV_CODES(0) GEMV_CODES(1)
 #endif
