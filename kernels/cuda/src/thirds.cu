@@ -39,7 +39,7 @@ template <bool CODES, int TILES, bool SPLIT> DEVICE void thirdsBody(float *dst, 
 	const int span = Gulp<CODES>::span, steps = Gulp<CODES>::steps, each = TILES * warp, outs = warpOuts * 8 * TILES;
 	DYNAMIC(u8, mem);
 	float *sums = (float *)(mem + (CODES ? pairBytes : 0)); // [warps][outs], if SPLIT
-	if (CODES) spreadPairs((f32x2 *)mem, w.map);
+	if (CODES) spreadPairs((f32x2 *)mem, w.map[threadX() % 16]);
 	barrier();
 	const SharedAddress pairs = sharedAddress(mem);
 	const int lane = threadX() % warp, me = threadX() / warp, g = lane / 4, t = lane % 4;

@@ -46,12 +46,10 @@ DEVICE f32x4 fourOf(const float *x) {
 // the lanes: pair of byte c for a lane at 256·c + 8·lane.
 const int pairBytes = 256 * warp * 8;
 
-DEVICE void spreadPairs(f32x2 *pairs, const float *map) {
-#pragma unroll 4
-	for (u32 i = threadX(); i < 256 * warp; i += threads()) {
-		const u32 byte = i / warp;
-		pairs[i] = f32x2{map[byte >> 4], map[byte & 15]};
-	}
+// spreadPairs fills it; mine is value lane % 16 of the map.
+DEVICE void spreadPairs(f32x2 *pairs, float mine) {
+	for (int byte = threadX() / warp; byte < 256; byte += threads() / warp)
+		pairs[byte * warp + threadX() % warp] = f32x2{shuffle(mine, byte >> 4), shuffle(mine, byte & 15)};
 }
 
 // rowPairs gives the lane's two pairs of a step, of what it has read of one row.

@@ -91,18 +91,33 @@ DEVICE void oneBody(const Common &all, u32 tiles, i64 addTo, float by, i64 activ
 #pragma unroll
 		for (int i = 0; i < gulps; i++) ask(i);
 	}
-	if (CODES) spreadPairs((f32x2 *)mem, all.map);
-	if (SCALES == codedScales)
-		for (u32 i = threadX(); i < 256; i += threads()) scales[i] = all.map2[i];
-	for (u32 i = threadX(); i < width / 4; i += threads()) {
-		const f32x4 v = fourOf(all.x + 4 * i);
+	// What comes from memory here is asked for at once: waiting for one thing after
+	// another would take longer than the products of a small weight.
+	const int early = 2;
+	f32x4 firstX[early];
+	float map = 0, scale = 0;
+#pragma unroll
+	for (int i = 0; i < early; i++)
+		if (threadX() + i * threads() < width / 4) firstX[i] = fourOf(all.x + 4 * (threadX() + i * threads()));
+	if (CODES) map = all.map[lane % 16];
+	if (SCALES == codedScales && threadX() < 256) scale = all.map2[threadX()];
+	auto split = [&](u32 i, const f32x4 &v) INLINE {
 		u32 low[3], high[3];
 		thirdsOf(low, v.x, v.y);
 		thirdsOf(high, v.z, v.w);
 		u32x2 *to = xs + (i / (4 * steps) * steps + i % steps) * 12 + i / steps % 4;
 #pragma unroll
 		for (int p = 0; p < 3; p++) to[4 * p] = u32x2{low[p], high[p]};
+	};
+	if (CODES) spreadPairs((f32x2 *)mem, map);
+	if (SCALES == codedScales) {
+		if (threadX() < 256) scales[threadX()] = scale;
+		for (u32 i = threadX() + threads(); i < 256; i += threads()) scales[i] = all.map2[i];
 	}
+#pragma unroll
+	for (int i = 0; i < early; i++)
+		if (threadX() + i * threads() < width / 4) split(threadX() + i * threads(), firstX[i]);
+	for (u32 i = threadX() + early * threads(); i < width / 4; i += threads()) split(i, fourOf(all.x + 4 * i));
 	barrier();
 
 	const SharedAddress pairs = sharedAddress(mem);
