@@ -32,9 +32,8 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBody(float *dst, float 
 	clear<TILES, DIM>(out);
 #pragma unroll
 	for (int i = 0; i < 2 * TILES; i++) top[i / 2][i % 2] = none, total[i / 2][i % 2] = 0;
-	Rows<DIM> someK(k, row, begin, kvHead, kvHeads, 0), someV(v, row, begin, kvHead, kvHeads, 0);
-	someK.template pull<KEYS>(ring, n - begin);
-	someV.template pull<KEYS>(ring + KEYS * line, n - begin);
+	Rows<DIM> next(row, begin, kvHead, kvHeads, 0);
+	next.template pull<KEYS>(ring, k, v, n - begin);
 	const int chunks = DIM / 8, step = 128 / chunks, ahead = 4, i0 = threadX() / chunks, c = threadX() % chunks;
 	const bool whole = byFours(dim, q, q, q);
 #pragma unroll 1
@@ -51,11 +50,7 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBody(float *dst, float 
 		awaitCopies();
 		barrier();
 		const SharedAddress ks = ring + turn * 2 * KEYS * line, vs = ks + KEYS * line;
-		if (u0 + KEYS < end) {
-			const SharedAddress next = ring + (turn ^ 1) * 2 * KEYS * line;
-			someK.template pull<KEYS>(next, n - u0 - KEYS);
-			someV.template pull<KEYS>(next + KEYS * line, n - u0 - KEYS);
-		}
+		if (u0 + KEYS < end) next.template pull<KEYS>(ring + (turn ^ 1) * 2 * KEYS * line, k, v, n - u0 - KEYS);
 		const Range keys = {u0, u0 + KEYS - 1};
 		if (noneSees(tokens, keys, reach)) continue;
 		float s[TILES][KEYS / 8][4];

@@ -66,24 +66,27 @@ const float log2e = 1.44269504088896341f, ln2 = 0.693147180559945309f;
 // tanhOf is tanh within 1e-7, as 1 - 2/(e^2x + 1).
 DEVICE float tanhOf(float x) { return 1.0f - 2.0f * inverse(power2(x * (2 * log2e)) + 1.0f); }
 
-// Rows is a matrix in memory, of which a block brings so many rows at a time to
-// shared memory, each thread some 16 bytes of every step-th row. The first of the
-// 1<<log heads that are rows is head0; they are no more than step.
+// Rows says which rows of two matrices of one shape a block brings to shared memory
+// next, each thread some 16 bytes of every step-th row. The first of the 1<<log heads
+// that are rows is head0; they are no more than step.
 template <int DIM> struct Rows {
 	static const int chunks = DIM / 8, step = 128 / chunks;
-	const u32 *from;
-	i64 stride; // from a row to the one that the thread copies next
-	METHOD Rows(const u32 *x, i64 row, int first, i64 head0, i64 heads, int log) {
+	i64 at, stride; // what the thread copies next, and from a row to its next
+	METHOD Rows(i64 row, int first, i64 head0, i64 heads, int log) {
 		const int f = first + threadX() / chunks;
-		from = x + ((row + (f >> log)) * heads + head0 + (f & ((1 << log) - 1))) * (DIM / 2) + threadX() % chunks * 4;
+		at = ((row + (f >> log)) * heads + head0 + (f & ((1 << log) - 1))) * (DIM / 2) + threadX() % chunks * 4;
 		stride = (step >> log) * heads * (DIM / 2);
 	}
-	// pull starts the copies of the next COUNT rows, zeros where fewer are left.
-	template <int COUNT> METHOD void pull(SharedAddress to, int left) {
+	// pull starts the copies of the next COUNT rows of a, and behind them of b, zeros
+	// where fewer are left.
+	template <int COUNT> METHOD void pull(SharedAddress to, const u32 *a, const u32 *b, int left) {
 		to += threadX() / chunks * Line<DIM>::bytes + threadX() % chunks * 16;
 		left -= threadX() / chunks;
 #pragma unroll
-		for (int i = 0; i < COUNT; i += step, from += stride) copy16(to + i * Line<DIM>::bytes, from, i < left);
+		for (int i = 0; i < COUNT; i += step, at += stride) {
+			copy16(to + i * Line<DIM>::bytes, a + at, i < left);
+			copy16(to + (i + COUNT) * Line<DIM>::bytes, b + at, i < left);
+		}
 	}
 };
 
@@ -123,57 +126,62 @@ template <int DIM> DEVICE u32 laneOfA() { return threadX() % 16 * Line<DIM>::byt
 template <int DIM> DEVICE u32 laneOfB() { return (threadX() % warp / 16 * 8 + threadX() % 8) * Line<DIM>::bytes + threadX() % 16 / 8 * 16; }
 
 // rowsTimes: s [16·TILES, COLS] += rows of a, [.., DIM], times the rows of b; a
-// and b are this lane's addresses.
+// and b are this lane's addresses. Fragments of b are loaded one ahead of their use.
 template <int DIM, int TILES, int COLS> DEVICE void rowsTimes(float (*s)[COLS / 8][4], SharedAddress a, SharedAddress b) {
+	const int pairs = COLS / 16, all = DIM / 16 * pairs;
+	u32 x[2][TILES][4], y[2][4];
 #pragma unroll
-	for (int k = 0; k < DIM / 16; k++) {
-		u32 x[TILES][4];
+	for (int i = 0; i < TILES; i++) loadMatrices(x[0][i], a + 16 * i * Line<DIM>::bytes);
+	loadMatrices(y[0], b);
 #pragma unroll
-		for (int i = 0; i < TILES; i++) loadMatrices(x[i], a + 16 * i * Line<DIM>::bytes + 32 * k);
+	for (int e = 0; e < all; e++) {
+		const int k = e / pairs, j = e % pairs * 2, next = e + 1;
+		if (j == 0 && k + 1 < DIM / 16)
 #pragma unroll
-		for (int j = 0; j < COLS / 8; j += 2) {
-			u32 y[4];
-			loadMatrices(y, b + 8 * j * Line<DIM>::bytes + 32 * k);
+			for (int i = 0; i < TILES; i++) loadMatrices(x[(k + 1) % 2][i], a + 16 * i * Line<DIM>::bytes + 32 * (k + 1));
+		if (next < all) loadMatrices(y[next % 2], b + 16 * (next % pairs) * Line<DIM>::bytes + 32 * (next / pairs));
 #pragma unroll
-			for (int i = 0; i < TILES; i++) {
-				matrixUnit(s[i][j], x[i], y[0], y[1]);
-				matrixUnit(s[i][j + 1], x[i], y[2], y[3]);
-			}
+		for (int i = 0; i < TILES; i++) {
+			matrixUnit(s[i][j], x[k % 2][i], y[e % 2][0], y[e % 2][1]);
+			matrixUnit(s[i][j + 1], x[k % 2][i], y[e % 2][2], y[e % 2][3]);
 		}
 	}
 }
 
-// heldTimes is rowsTimes of 16 rows whose fragments k are in registers.
-template <int DIM, int COLS> DEVICE void heldTimes(float (*s)[4], const u32 *x, int k, SharedAddress b) {
+// heldTimes is rowsTimes of 16 rows whose fragments are in registers.
+template <int DIM, int COLS> DEVICE void heldTimes(float (*s)[4], const u32 (*x)[4], SharedAddress b) {
+	const int pairs = COLS / 16, all = DIM / 16 * pairs;
+	u32 y[2][4];
+	loadMatrices(y[0], b);
 #pragma unroll
-	for (int j = 0; j < COLS / 8; j += 2) {
-		u32 y[4];
-		loadMatrices(y, b + 8 * j * Line<DIM>::bytes + 32 * k);
-		matrixUnit(s[j], x, y[0], y[1]);
-		matrixUnit(s[j + 1], x, y[2], y[3]);
+	for (int e = 0; e < all; e++) {
+		const int k = e / pairs, j = e % pairs * 2, next = e + 1;
+		if (next < all) loadMatrices(y[next % 2], b + 16 * (next % pairs) * Line<DIM>::bytes + 32 * (next / pairs));
+		matrixUnit(s[j], x[k], y[e % 2][0], y[e % 2][1]);
+		matrixUnit(s[j + 1], x[k], y[e % 2][2], y[e % 2][3]);
 	}
 }
 
 // timesColumns: d [16·TILES, COLS] += s [.., STEPS], rounded, times columns of the
 // STEPS rows of b.
 template <int DIM, int TILES, int STEPS, int COLS> DEVICE void timesColumns(float (*d)[COLS / 8][4], const float (*s)[STEPS / 8][4], SharedAddress b) {
+	const int pairs = COLS / 16, all = STEPS / 16 * pairs;
+	u32 x[TILES][4], y[2][4];
+	loadTurned(y[0], b);
 #pragma unroll
-	for (int k = 0; k < STEPS / 16; k++) {
-		u32 x[TILES][4];
-#pragma unroll
-		for (int i = 0; i < TILES; i++) {
-			const float *l = s[i][2 * k], *r = s[i][2 * k + 1];
-			x[i][0] = brains(l[0], l[1]), x[i][1] = brains(l[2], l[3]), x[i][2] = brains(r[0], r[1]), x[i][3] = brains(r[2], r[3]);
-		}
-#pragma unroll
-		for (int j = 0; j < COLS / 8; j += 2) {
-			u32 y[4];
-			loadTurned(y, b + 16 * k * Line<DIM>::bytes + 16 * j);
+	for (int e = 0; e < all; e++) {
+		const int k = e / pairs, j = e % pairs * 2, next = e + 1;
+		if (next < all) loadTurned(y[next % 2], b + 16 * (next / pairs) * Line<DIM>::bytes + 32 * (next % pairs));
+		if (j == 0)
 #pragma unroll
 			for (int i = 0; i < TILES; i++) {
-				matrixUnit(d[i][j], x[i], y[0], y[1]);
-				matrixUnit(d[i][j + 1], x[i], y[2], y[3]);
+				const float *l = s[i][2 * k], *r = s[i][2 * k + 1];
+				x[i][0] = brains(l[0], l[1]), x[i][1] = brains(l[2], l[3]), x[i][2] = brains(r[0], r[1]), x[i][3] = brains(r[2], r[3]);
 			}
+#pragma unroll
+		for (int i = 0; i < TILES; i++) {
+			matrixUnit(d[i][j], x[i], y[e % 2][0], y[e % 2][1]);
+			matrixUnit(d[i][j + 1], x[i], y[e % 2][2], y[e % 2][3]);
 		}
 	}
 }

@@ -37,9 +37,8 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBackQBody(float *dq, u3
 	const int begin = largest(0, (own >> log) - reach + 1) / KEYS * KEYS, end = lowest(n, ((own + ownRows - 1) >> log) + 1);
 	float acc[TILES][DIM / 8][4], off[TILES][2], dot[TILES][2];
 	clear<TILES, DIM>(acc);
-	Rows<DIM> someK(k, row, begin, kvHead, kvHeads, 0), someV(v, row, begin, kvHead, kvHeads, 0);
-	someK.template pull<KEYS>(ring, n - begin);
-	someV.template pull<KEYS>(ring + KEYS * line, n - begin);
+	Rows<DIM> next(row, begin, kvHead, kvHeads, 0);
+	next.template pull<KEYS>(ring, k, v, n - begin);
 	const int chunks = DIM / 8, step = 128 / chunks, ahead = 2, i0 = threadX() / chunks, c = threadX() % chunks;
 	const bool whole = byFours(dim, q, dy, y);
 #pragma unroll 1
@@ -83,11 +82,7 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBackQBody(float *dq, u3
 		awaitCopies();
 		barrier();
 		const SharedAddress ks = ring + turn * 2 * KEYS * line, vs = ks + KEYS * line;
-		if (u0 + KEYS < end) {
-			const SharedAddress next = ring + (turn ^ 1) * 2 * KEYS * line;
-			someK.template pull<KEYS>(next, n - u0 - KEYS);
-			someV.template pull<KEYS>(next + KEYS * line, n - u0 - KEYS);
-		}
+		if (u0 + KEYS < end) next.template pull<KEYS>(ring + (turn ^ 1) * 2 * KEYS * line, k, v, n - u0 - KEYS);
 		const Range keys = {u0, u0 + KEYS - 1};
 		if (noneSees(tokens, keys, reach)) continue;
 		float s[TILES][KEYS / 8][4], d[TILES][KEYS / 8][4];
@@ -124,13 +119,11 @@ template <int DIM, int ROWS, int OUT, bool HELD> DEVICE void flashBackKVBody(flo
 	float accK[1][OUT / 8][4], accV[1][OUT / 8][4];
 	clear<1, OUT>(accK);
 	clear<1, OUT>(accV);
-	Rows<DIM>(k, row, own, kvHead, kvHeads, 0).template pull<ownKeys>(ks, n - own);
-	Rows<DIM>(v, row, own, kvHead, kvHeads, 0).template pull<ownKeys>(vs, n - own);
-	Rows<DIM> someQ(q, row, begin, head0, heads, log), someDY(dy, row, begin, head0, heads, log);
+	Rows<DIM>(row, own, kvHead, kvHeads, 0).template pull<ownKeys>(ks, k, v, n - own);
+	Rows<DIM> next(row, begin, head0, heads, log);
 	const float *value = (threadX() < ROWS ? lse : dots) + rowAt(begin + threadX() % ROWS);
 	const auto fetch = [&](SharedAddress to, int left) INLINE {
-		someQ.template pull<ROWS>(to, left);
-		someDY.template pull<ROWS>(to + ROWS * line, left);
+		next.template pull<ROWS>(to, q, dy, left);
 		if (threadX() < 2 * ROWS) copy4(to + 2 * ROWS * line + 4 * threadX(), value, (int)threadX() % ROWS < left);
 		value += (ROWS >> log) * heads;
 	};
@@ -155,11 +148,8 @@ template <int DIM, int ROWS, int OUT, bool HELD> DEVICE void flashBackKVBody(flo
 		clear<1, ROWS>(s);
 		clear<1, ROWS>(d);
 		if (HELD) {
-#pragma unroll
-			for (int x = 0; x < DIM / 16; x++) {
-				heldTimes<DIM, ROWS>(s[0], heldK[HELD ? x : 0], x, qs + laneOfB<DIM>());
-				heldTimes<DIM, ROWS>(d[0], heldV[HELD ? x : 0], x, dys + laneOfB<DIM>());
-			}
+			heldTimes<DIM, ROWS>(s[0], heldK, qs + laneOfB<DIM>());
+			heldTimes<DIM, ROWS>(d[0], heldV, dys + laneOfB<DIM>());
 		} else {
 			rowsTimes<DIM, 1, ROWS>(s, ks + a, qs + laneOfB<DIM>());
 			rowsTimes<DIM, 1, ROWS>(d, vs + a, dys + laneOfB<DIM>());
