@@ -22,6 +22,8 @@ type Device struct {
 	driver Driver // steps
 	steps  *steps
 	unit   tensorMapper // nil where there is none
+	copier copier       // nil where there is none
+	pinned pinned
 	heap   heap
 	found  map[string]uintptr
 	tables tables
@@ -46,6 +48,7 @@ func Over(driver Driver, failed func(*Fault)) *Device {
 	d := &Device{driver: s, steps: s, heap: heap{driver: s, free: map[int64][]uint64{}}, found: map[string]uintptr{}, failed: failed}
 	s.graphs, _ = driver.(grapher)
 	d.unit, _ = driver.(tensorMapper)
+	d.copier, _ = driver.(copier)
 	return d
 }
 
@@ -90,6 +93,9 @@ func (d *Device) Close() error {
 		}
 	}
 	d.steps.kept = nil
+	d.pinned.mu.Lock()
+	d.unpinFree()
+	d.pinned.mu.Unlock()
 	d.heap.mu.Lock()
 	d.heap.free = nil
 	d.heap.mu.Unlock()

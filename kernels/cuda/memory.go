@@ -129,6 +129,13 @@ func (h *heap) drop(b *block) {
 	h.held -= b.bytes
 }
 
+// has tells whether a block of this size is at hand without the driver.
+func (h *heap) has(size int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.free[size]) > 0 || size <= smallBytes
+}
+
 // trim gives large blocks that nobody holds back to the driver.
 func (h *heap) trim() {
 	h.mu.Lock()

@@ -104,6 +104,7 @@ type gpu struct {
 	device  cu.Device
 	ctx     cu.CUContext
 	stream  C.CUstream
+	beside  *beside // made with the first copy
 	name    string
 	sources map[string]string // the PTX file of each kernel
 	modules map[string]cu.Module

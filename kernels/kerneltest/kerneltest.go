@@ -36,7 +36,7 @@ func Run(t *testing.T, dev kernels.Device) {
 		{"Embed", embed}, {"MatMul", matmul}, {"LoRA", lora}, {"RowNorms", rowNorms},
 		{"RMSNorm", rmsNorm}, {"LayerNorm", layerNorm}, {"Rope", rope},
 		{"Activations", activations}, {"Elementwise", elementwise}, {"Columns", columns}, {"Round", round}, {"Gather", gather},
-		{"Attention", attention}, {"CopyPage", copyPage}, {"Fused", fused}, {"Together", together}, {"Refusals", refusals},
+		{"Attention", attention}, {"CopyPage", copyPage}, {"Fused", fused}, {"Together", together}, {"Stage", stage}, {"Refusals", refusals},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.test(bench{t, dev, ref.New64(), rand.New(rand.NewPCG(7, uint64(len(c.name))))})

@@ -32,6 +32,19 @@ type Machine struct {
 	graphs map[uintptr]*graph
 	// NoGraphs is why Graph fails, nil where it does not.
 	NoGraphs error
+
+	copies map[uintptr]*transfer
+	// Copies counts those of the second stream, Pinned the memory that is locked.
+	Copies, Pinned int
+}
+
+// transfer is a copy of the second stream. It happens as late as it may: when it
+// is asked for the second time, or followed.
+type transfer struct {
+	dst   uint64
+	src   unsafe.Pointer
+	bytes int64
+	asked int
 }
 
 // graph is a sequence of kernels with copies of their parameters.
@@ -41,7 +54,9 @@ type graph struct {
 	args      [][]uint64
 }
 
-func New() *Machine { return &Machine{held: map[uint64]int64{}, graphs: map[uintptr]*graph{}} }
+func New() *Machine {
+	return &Machine{held: map[uint64]int64{}, graphs: map[uintptr]*graph{}, copies: map[uintptr]*transfer{}}
+}
 
 func (*Machine) Name() string             { return "emulation" }
 func (*Machine) Processors() int          { return 2 }
@@ -129,3 +144,36 @@ func (m *Machine) GraphLaunch(id uintptr) error {
 }
 
 func (m *Machine) GraphFree(id uintptr) { m.graphs[id] = nil }
+
+func (m *Machine) Pin(bytes int64) (unsafe.Pointer, error) {
+	m.Pinned++
+	return C.malloc(C.size_t(bytes)), nil
+}
+
+func (m *Machine) Unpin(at unsafe.Pointer) {
+	m.Pinned--
+	C.free(at)
+}
+
+func (m *Machine) Copy(dst uint64, src unsafe.Pointer, bytes int64) (uintptr, error) {
+	m.Copies++
+	m.copies[uintptr(m.Copies)] = &transfer{dst: dst, src: src, bytes: bytes}
+	return uintptr(m.Copies), nil
+}
+
+func (m *Machine) Copied(handle uintptr) (bool, error) {
+	t := m.copies[handle]
+	if t.asked++; t.asked == 2 {
+		return true, m.Follow(handle)
+	}
+	return t.bytes == 0, nil
+}
+
+func (m *Machine) Follow(handle uintptr) error {
+	t := m.copies[handle]
+	m.Upload(t.dst, t.src, t.bytes)
+	t.bytes = 0
+	return nil
+}
+
+func (m *Machine) Forget(handle uintptr) { delete(m.copies, handle) }

@@ -1,0 +1,175 @@
+package cuda
+
+import (
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"github.com/evalrun/evalrun/kernels"
+)
+
+// A copier is a Driver with a second stream, for copies beside the work, and host
+// memory from which they run without the processor's help.
+type copier interface {
+	// Pin gives page-locked memory of the host, Unpin takes it back. Any goroutine
+	// may call them.
+	Pin(bytes int64) (unsafe.Pointer, error)
+	Unpin(at unsafe.Pointer)
+	// Copy begins a copy in the second stream, behind everything that the first has
+	// been asked so far: what memory was used for before is over then. The handle
+	// stands for the end of the copy.
+	Copy(dst uint64, src unsafe.Pointer, bytes int64) (handle uintptr, err error)
+	// Copied tells whether the copy is over.
+	Copied(handle uintptr) (bool, error)
+	// Follow has the first stream wait for the copy from here on.
+	Follow(handle uintptr) error
+	Forget(handle uintptr)
+}
+
+var _ kernels.Stager = (*Device)(nil)
+
+// pinned is host memory that the driver has locked, kept by size for the next
+// image: locking takes milliseconds. Memory of other sizes is given up first,
+// so that no more is locked than was in use at one time.
+type pinned struct {
+	mu   sync.Mutex
+	used map[unsafe.Pointer]int64
+	free map[int64][]unsafe.Pointer
+}
+
+// Pin gives plain memory where none can be locked: a copy from there is right,
+// only not beside the work.
+func (d *Device) Pin(bytes int64) []byte {
+	if d.copier == nil || bytes == 0 {
+		return make([]byte, bytes)
+	}
+	size := sizeClass(bytes)
+	p := &d.pinned
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var at unsafe.Pointer
+	if list := p.free[size]; len(list) > 0 {
+		at, p.free[size] = list[len(list)-1], list[:len(list)-1]
+	} else {
+		d.unpinFree()
+		var err error
+		if at, err = d.copier.Pin(size); err != nil {
+			return make([]byte, bytes)
+		}
+	}
+	if p.used == nil {
+		p.used, p.free = map[unsafe.Pointer]int64{}, map[int64][]unsafe.Pointer{}
+	}
+	p.used[at] = size
+	return unsafe.Slice((*byte)(at), bytes)
+}
+
+// Unpin keeps the memory for the next Pin.
+func (d *Device) Unpin(mem []byte) {
+	p := &d.pinned
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at := unsafe.Pointer(unsafe.SliceData(mem))
+	if size, ok := p.used[at]; ok {
+		delete(p.used, at)
+		p.free[size] = append(p.free[size], at)
+	}
+}
+
+func (d *Device) unpinFree() {
+	for size, list := range d.pinned.free {
+		for _, at := range list {
+			d.copier.Unpin(at)
+		}
+		delete(d.pinned.free, size)
+	}
+}
+
+// Takes is the size of the block that Stage takes.
+func (d *Device) Takes(bytes int64) int64 { return sizeClass(bytes) }
+
+// staged is an image in one block.
+type staged struct {
+	d       *Device
+	mem     *block
+	handle  uintptr
+	pending bool // the copy is not known to be over
+	joined  bool
+}
+
+// Stage takes a block as any allocation does. Who had it before may still have work
+// in the stream, behind which the copy begins. Free blocks of other sizes go back to
+// the driver first: images come and go in one amount of memory.
+func (d *Device) Stage(image []byte) (kernels.Staged, error) {
+	size := sizeClass(int64(len(image)))
+	if !d.heap.has(size) {
+		d.heap.trim()
+	}
+	mem, err := d.heap.take(int64(len(image)))
+	if err != nil {
+		return nil, err
+	}
+	s := &staged{d: d, mem: mem}
+	if len(image) == 0 {
+		return s, nil
+	}
+	src := unsafe.Pointer(&image[0])
+	if d.copier == nil {
+		err = d.driver.Upload(mem.at, src, int64(len(image)))
+	} else if err = d.steps.flush(); err == nil {
+		s.handle, err = d.copier.Copy(mem.at, src, int64(len(image)))
+		s.pending = err == nil
+	}
+	if err != nil {
+		return nil, &Fault{"copy an image", err}
+	}
+	return s, nil
+}
+
+func (s *staged) Done() bool {
+	if s.pending {
+		done, err := s.d.copier.Copied(s.handle)
+		s.d.check("copy an image", err)
+		if done {
+			s.forget()
+		}
+	}
+	return !s.pending
+}
+
+func (s *staged) forget() {
+	s.pending = false
+	s.d.copier.Forget(s.handle)
+}
+
+func (s *staged) Join() {
+	if s.pending && !s.joined {
+		s.joined = true
+		s.d.check("copy an image", s.d.copier.Follow(s.handle))
+	}
+}
+
+func (s *staged) Weight(at int64, w kernels.Weight, _ kernels.Use) (kernels.Prepared, error) {
+	kind, ok := plainKinds[w.Type]
+	if !ok {
+		return nil, fmt.Errorf("weight %s: %v lies in no image", w.Name, w.Type)
+	}
+	size, _ := w.Type.Bytes(int64(w.N) * int64(w.K))
+	p := &weight{n: w.N, k: w.K, kind: kind, blocks: []*block{s.mem}, bytes: size}
+	p.plain(s.mem.at + uint64(at))
+	return p, nil
+}
+
+func (s *staged) Vector(at int64, n int) (kernels.Buffer, error) {
+	return &buffer{s.mem, s.mem.at + uint64(at), n}, nil
+}
+
+// Drop gives the block to the heap at once, whose order is that of the first stream.
+func (s *staged) Drop() {
+	s.Join()
+	if s.pending {
+		s.forget()
+	}
+	s.mem.cleanup.Stop()
+	s.d.heap.give(*s.mem)
+}
