@@ -85,9 +85,17 @@ func (b *backend) load() (*engine.Engine, error) {
 		return nil, &core.UserError{Where: "--model " + path, Message: "no such model folder or file", Hint: "give a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a .gguf file"}
 	}
 	e, err := engine.Load(path, b.settings.Options)
+	var adapters []core.AdapterInfo
+	if err == nil {
+		// What is known to be broken is told before anything is asked; what breaks
+		// later fails its own requests.
+		if adapters, err = adaptersOf(e); err != nil {
+			e.Close()
+		}
+	}
 	var adapter *engine.AdapterError
 	if errors.As(err, &adapter) {
-		return nil, &core.UserError{Where: adapter.Path, Message: "loading the adapter", Err: adapter.Err, Hint: "give a folder with adapter_config.json and adapter_model.safetensors that was trained on this base model"}
+		return nil, &core.UserError{Where: adapter.Path, Message: "loading the adapter", Err: adapter.Err, Hint: adapter.Hint}
 	}
 	if err != nil {
 		return nil, &core.UserError{Where: path, Message: "loading the model", Err: err, Hint: "evalrun reads " + strings.Join(arch.Families(), ", ") + " as safetensors; docs/backends.md lists the formats"}
@@ -110,9 +118,7 @@ func (b *backend) load() (*engine.Engine, error) {
 		Forms: []core.Form{form}, ContextLength: plan.Context, Deterministic: true,
 		Until: !b.settings.noUntil, Choices: true, Trains: true, InFlight: 3 * plan.Sequences, Device: plan.Device,
 	}
-	for _, a := range e.Adapters() {
-		b.info.Adapters = append(b.info.Adapters, core.AdapterInfo{Name: a.Name, Hash: a.Hash})
-	}
+	b.info.Adapters = adapters
 	if in.chats() {
 		other := core.FormChat
 		if form == core.FormChat {
@@ -126,6 +132,20 @@ func (b *backend) load() (*engine.Engine, error) {
 	}
 	b.engine, b.inputs = e, in
 	return e, nil
+}
+
+// adaptersOf are the engine's adapters with their hashes, or the error of one.
+func adaptersOf(e *engine.Engine) (all []core.AdapterInfo, err error) {
+	if err := e.Broken(); err != nil {
+		return nil, err
+	}
+	for _, a := range e.Adapters() {
+		if a.Err != nil {
+			return nil, a.Err
+		}
+		all = append(all, core.AdapterInfo{Name: a.Name, Hash: a.Hash})
+	}
+	return all, nil
 }
 
 // Info loads the model.
@@ -301,8 +321,11 @@ func (s *session) tokenize(id string, in chat.Input) error {
 }
 
 func requestError(err error) *core.Error {
-	code := core.CodeInternal
+	code, hint := core.CodeInternal, ""
+	var adapter *engine.AdapterError
 	switch {
+	case errors.As(err, &adapter):
+		code, hint = core.CodeNotFound, adapter.Hint
 	case errors.Is(err, engine.ErrInvalid):
 		code = core.CodeInvalid
 	case errors.Is(err, engine.ErrNoAdapter):
@@ -312,7 +335,7 @@ func requestError(err error) *core.Error {
 	case errors.Is(err, engine.ErrCancelled):
 		code = core.CodeCancelled
 	}
-	return &core.Error{Code: code, Message: err.Error()}
+	return &core.Error{Code: code, Message: err.Error(), Hint: hint}
 }
 
 func (s *session) forget(id string) time.Time {

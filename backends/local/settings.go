@@ -31,8 +31,10 @@ func settingsOf(c core.Config) (settings, error) {
 	for _, a := range c.Adapters {
 		o.Adapters = append(o.Adapters, engine.AdapterPath{Name: a.Name, Path: a.Path})
 	}
-	kvMB, dtype, quant := 0, "", ""
-	ints := map[string]*int{"threads": &o.Threads, "context": &o.Context, "kv_mb": &kvMB, "sequences": &o.Sequences, "batch_rows": &o.BatchRows}
+	var kvMB, adapterMB, adapterHostMB int
+	dtype, quant := "", ""
+	ints := map[string]*int{"threads": &o.Threads, "context": &o.Context, "kv_mb": &kvMB, "sequences": &o.Sequences, "batch_rows": &o.BatchRows,
+		"adapter_mb": &adapterMB, "adapter_host_mb": &adapterHostMB}
 	for _, name := range slices.Sorted(maps.Keys(c.Options)) {
 		value := c.Options[name]
 		where := "--opt " + name + "=" + value
@@ -75,7 +77,7 @@ func settingsOf(c core.Config) (settings, error) {
 			*dst = n
 		}
 	}
-	o.KVBytes = int64(kvMB) << 20
+	o.KVBytes, o.AdapterBytes, o.AdapterHostBytes = int64(kvMB)<<20, int64(adapterMB)<<20, int64(adapterHostMB)<<20
 	return o, nil
 }
 

@@ -47,7 +47,7 @@ func (f *evalFlags) registerModel(fl *pflag.FlagSet) {
 	fl.StringVar(&f.backend, "backend", "local", "what answers: local, openai, echo, replay, or evalrun-backend-NAME on PATH")
 	fl.StringVar(&f.model, "model", "", "folder, file, hub id or service model name (default for local: the embedded demonstration model)")
 	fl.StringVar(&f.revision, "revision", "", "revision of a model on the hub")
-	fl.StringArrayVar(&f.adapters, "adapter", nil, "adapter folder, DIR[=name]; repeatable, a column each")
+	fl.StringArrayVar(&f.adapters, "adapter", nil, "adapter folder, DIR[=name], or a folder of them; repeatable, a column each")
 	fl.StringVar(&f.baseURL, "base-url", "", "base URL of an OpenAI-compatible service")
 	fl.StringVar(&f.device, "device", "", "device that computes (default: the best one found)")
 	fl.StringVar(&f.quant, "quant", "", "how local models are held: nf4, int8 or none (default: as their files have them)")

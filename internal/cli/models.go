@@ -70,10 +70,17 @@ func (f *evalFlags) mainModels() ([]modelSpec, error) {
 	}
 	for _, a := range f.adapters {
 		path, name, ok := strings.Cut(a, "=")
+		many := adaptersIn(path)
+		if ok && many != nil {
+			return nil, &core.UserError{Where: "--adapter " + a, Message: fmt.Sprintf("a folder of %d adapters, which have their own names", len(many)), Hint: "leave =" + name + " out, or name one of its folders"}
+		}
 		if !ok {
 			name = filepath.Base(filepath.Clean(path))
 		}
-		base.Config.Adapters = append(base.Config.Adapters, core.Adapter{Name: name, Path: path})
+		if many == nil {
+			many = []core.Adapter{{Name: name, Path: path}}
+		}
+		base.Config.Adapters = append(base.Config.Adapters, many...)
 	}
 	var out []modelSpec
 	for _, a := range base.Config.Adapters {
@@ -83,6 +90,23 @@ func (f *evalFlags) mainModels() ([]modelSpec, error) {
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+// adaptersIn gives the adapters whose folders lie in a folder that is none itself,
+// by name; nil where there are none.
+func adaptersIn(dir string) (all []core.Adapter) {
+	const config = "adapter_config.json"
+	if _, err := os.Stat(filepath.Join(dir, config)); err == nil {
+		return nil
+	}
+	entries, _ := os.ReadDir(dir) // a folder that is not there is told by adapterFolders
+	for _, f := range entries {
+		path := filepath.Join(dir, f.Name())
+		if _, err := os.Stat(filepath.Join(path, config)); err == nil {
+			all = append(all, core.Adapter{Name: f.Name(), Path: path})
+		}
+	}
+	return all
 }
 
 // adapterFolders looks for the adapters, so that a mistyped one is told before

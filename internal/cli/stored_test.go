@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -236,6 +237,38 @@ func TestStoredModel(t *testing.T) {
 	demo := modelSpec{Label: "local:demo", Backend: "local", Demo: true}
 	if got := storedModel(demo.config(), ""); !got.Demo || got.Label != demo.Label {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// A folder of adapters stands for each of them; the others in it do not count.
+func TestFolderOfAdapters(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"b", "a", "notes"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if name == "notes" {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, name, "adapter_config.json"), []byte("{}"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := &evalFlags{backend: "local", model: "base", adapters: []string{dir, filepath.Join(dir, "a") + "=again"}}
+	models, err := f.mainModels()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, m := range models {
+		names = append(names, m.Adapter)
+	}
+	if !slices.Equal(names, []string{"a", "b", "again"}) || models[1].Config.Adapters[1].Path != filepath.Join(dir, "b") {
+		t.Errorf("%v, %+v", names, models[1].Config.Adapters)
+	}
+	f.adapters = []string{dir + "=all"}
+	if _, err := f.mainModels(); err == nil || !strings.Contains(err.Error(), "2 adapters, which have their own names") {
+		t.Error(err)
 	}
 }
 

@@ -5,122 +5,88 @@ import (
 
 	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/nn"
-	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
 // Adapter puts an adapter's parts on the model's device, beside the base and
-// never merged into it. The adapter stays open for as long as it is used.
+// never merged into it.
 func (m *Model) Adapter(a *lora.Adapter) (*nn.Adapter, error) {
-	parts, err := a.Bind(m.LoRAModules())
+	im, err := m.Image(a)
 	if err != nil {
 		return nil, err
 	}
-	out := &nn.Adapter{Parts: make([]*nn.Part, len(m.Modules))}
-	for _, p := range parts {
-		part, err := m.part(p, out)
-		if err != nil {
-			return nil, fmt.Errorf("adapter %s: %s: %w", a.Path, m.Modules[p.Module].Path, err)
-		}
-		out.Parts[p.Module] = part
+	mem := make([]byte, im.Bytes)
+	if err := im.Fill(mem); err != nil {
+		return nil, err
 	}
+	s, err := kernels.Stage(m.dev, mem)
+	if err != nil {
+		return nil, err
+	}
+	s.Join()
+	return m.Place(im, mem, s)
+}
+
+// Place makes an adapter of its image on the device, which has been joined; mem is
+// the same on the host. DoRA's factors are computed then: what is written to mem
+// spares it the next time.
+func (m *Model) Place(im *Image, mem []byte, s kernels.Staged) (*nn.Adapter, error) {
+	out, err := im.parts(s, len(m.Modules))
+	if err != nil {
+		return nil, err
+	}
+	if im.factors {
+		return out, nil
+	}
+	for _, p := range im.pieces {
+		if p.columns.n == 0 {
+			continue
+		}
+		if err := m.factor(p, mem, out.Parts[p.module]); err != nil {
+			return nil, fmt.Errorf("adapter %s: %s: %w", im.path, m.Modules[p.module].Path, err)
+		}
+	}
+	im.factors = true
 	return out, nil
 }
 
-func (m *Model) part(p lora.Part, sum *nn.Adapter) (*nn.Part, error) {
-	mod, out := m.Modules[p.Module], &nn.Part{}
-	var err error
-	prepare := func(t weights.Tensor, paired bool, use kernels.Use) (w kernels.Prepared) {
-		if err != nil {
-			return nil
-		}
-		if paired && mod.PairedHeads > 0 {
-			t = pairRows(t, mod.PairedHeads)
-		}
-		if w, err = m.dev.Prepare(kernels.Weight{Name: t.Name, Type: t.Type, N: t.Shape[0], K: t.Shape[1], Data: t.Data}, use); err == nil {
-			sum.Bytes += w.Bytes()
-		}
-		return w
+// factor divides DoRA's magnitudes by the lengths of the rows of W + scale·B·A,
+// which do not depend on what is asked.
+func (m *Model) factor(p piece, mem []byte, part *nn.Part) error {
+	weight := m.Modules[p.module].Linear.Weight
+	if part.Weight != nil {
+		weight = part.Weight
 	}
-	vector := func(values []float32) (b kernels.Buffer) {
-		if values == nil || err != nil {
-			return nil
-		}
-		if b, err = m.dev.Alloc(format.F32, len(values)); err == nil {
-			m.dev.Write(b, values)
-			sum.Bytes += 4 * int64(len(values))
-		}
-		return b
+	norms := make([]float32, p.columns.n)
+	lengths, err := m.dev.Alloc(format.F32, len(norms))
+	if err != nil {
+		return err
 	}
-	rows := func(values []float32) []float32 {
-		if mod.PairedHeads > 0 && values != nil {
-			return Pair(values, 1, mod.PairedHeads)
-		}
-		return values
-	}
-	if p.Rank > 0 {
-		out.LowRank = kernels.LowRank{A: prepare(p.A, false, kernels.ForMatMul), B: prepare(p.B, true, kernels.ForMatMul), Scale: p.Scale}
-	}
-	if p.Weight != nil {
-		switch mod.Kind {
-		case lora.Linear:
-			out.Weight = prepare(*p.Weight, true, kernels.ForMatMul)
-		case lora.Embedding:
-			out.Weight = prepare(*p.Weight, false, kernels.ForEmbed)
-		case lora.Norm:
-			var values []float32
-			if values, err = p.Weight.Floats(); err != nil {
-				return nil, err
-			}
-			if mod.Plus1 {
-				for i := range values {
-					values[i]++
-				}
-			}
-			out.Norm = vector(values)
+	m.dev.RowNorms(lengths, weight, part.LowRank)
+	m.dev.Read(norms, lengths)
+	factors := p.columns.of(mem)
+	for i, by := range factors {
+		factors[i] = by / norms[i]
+		if x := factors[i]; x-x != 0 {
+			return fmt.Errorf("row %d of the changed weight has length 0", i)
 		}
 	}
-	if mod.Kind == lora.Norm && out.Norm == nil && err == nil {
-		return nil, fmt.Errorf("a bias without a weight")
-	}
-	out.Shift, out.Bias = vector(rows(p.Shift)), vector(rows(p.Bias))
-	if p.Magnitude != nil && err == nil {
-		// DoRA divides each row of W + scale·B·A by its length; the lengths do
-		// not depend on what is asked, so the factors are made once.
-		weight := mod.Linear.Weight
-		if out.Weight != nil {
-			weight = out.Weight
-		}
-		out.Columns = vector(make([]float32, mod.N))
-		if err == nil {
-			m.dev.RowNorms(out.Columns, weight, out.LowRank)
-			norms := make([]float32, mod.N)
-			m.dev.Read(norms, out.Columns)
-			for i, by := range rows(p.Magnitude) {
-				norms[i] = by / norms[i]
-				if x := norms[i]; x-x != 0 {
-					return nil, fmt.Errorf("row %d of the changed weight has length 0", i)
-				}
-			}
-			m.dev.Write(out.Columns, norms)
-		}
-	}
-	return out, err
+	m.dev.Write(part.Columns, factors)
+	p.columns.put(mem, factors)
+	return nil
 }
 
-// pairRows reorders the rows of each head as llama.cpp's converter does with q
-// and k, so that an adapter trained on the original fits such a file: row
-// j·half + i of a head becomes row 2i + j.
-func pairRows(t weights.Tensor, dim int) weights.Tensor {
-	row := len(t.Data) / t.Shape[0]
-	out := make([]byte, 0, len(t.Data))
-	for r := range t.Shape[0] {
-		from := unpaired(r, dim)
-		out = append(out, t.Data[from*row:(from+1)*row]...)
+// AdapterBytes is the memory of the device that an image takes.
+func (m *Model) AdapterBytes(im *Image) (int64, error) {
+	if s, ok := m.dev.(kernels.Stager); ok {
+		return s.Takes(im.Bytes), nil
 	}
-	t.Data = out
-	return t
+	a, err := im.parts(kernels.StageShape(kernels.OutlineOf(m.dev)), len(m.Modules))
+	if err != nil {
+		return 0, err
+	}
+	return a.Bytes, nil
 }
 
 // Pair reorders the rows, each width values, of a file's matrix or vector into

@@ -18,7 +18,9 @@ import (
 	"github.com/evalrun/evalrun/backends/local/arch"
 	"github.com/evalrun/evalrun/backends/local/device"
 	"github.com/evalrun/evalrun/backends/local/kv"
+	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/nn"
+	"github.com/evalrun/evalrun/backends/local/tier"
 	"github.com/evalrun/evalrun/kernels"
 )
 
@@ -66,12 +68,20 @@ type Options struct {
 	Queue int
 	// NoSharing computes every prompt from its first token.
 	NoSharing bool
-	// Adapters are loaded with the model; a request names the one it uses.
+	// Adapters are those that requests may name. They are looked at when the model
+	// is loaded, and read when they are wanted.
 	Adapters []AdapterPath
+	// AdapterBytes is the memory of the device that adapters may take at a time, 0
+	// half of what weights, keys and values leave free of a device's own, 1 GiB of
+	// the host's. AdapterHostBytes is that of the host beside a device with memory
+	// of its own, from which they are copied; 0 is 2 GiB.
+	AdapterBytes, AdapterHostBytes int64
 	// Weights say how the checkpoint's numbers are held.
 	Weights arch.Options
 	// Tokenizer takes the place of the model's own.
 	Tokenizer Tokenizer
+
+	read func(dir string) (*lora.Adapter, error) // reads an adapter; tests have others
 }
 
 // AdapterPath is an adapter's folder and the name that requests give it.
@@ -92,7 +102,7 @@ type Plan struct {
 	WeightBytes                   int64 // beside the mapped checkpoint
 	KVBytes                       int64
 	WorkspaceBytes                int64
-	// Adapters are the bytes that the loaded adapters take.
+	// AdapterBytes are the most that adapters take on the device.
 	AdapterBytes int64
 	Device       string
 }
@@ -114,6 +124,8 @@ type Engine struct {
 	eos      map[int32]bool
 
 	adapters map[string]*adapter
+	inOrder  []*adapter
+	stager   kernels.Stager // nil where the device has none
 
 	// The run loop's own.
 	work    *nn.Workspace
@@ -122,6 +134,12 @@ type Engine struct {
 	waiting []*seq
 	running []*seq
 	logits  []float32
+	idle    bool // nothing can be computed until there is news
+
+	onDevice, onHost *tier.Book[*adapter]
+	reading          int // adapters, by goroutines
+	readers          sync.WaitGroup
+	adapterStats     AdapterStats
 
 	generated int64
 
@@ -130,6 +148,7 @@ type Engine struct {
 	room      sync.Cond // for Submit: the queue is shorter
 	inbox     []*job
 	cancelled []*job
+	arrivals  []arrival
 	queued    int
 	sessions  map[*Session]bool
 	closed    bool
@@ -144,6 +163,14 @@ type Stats struct {
 	Prompt    int64 // prompt tokens of admitted sequences
 	Shared    int64 // of them, found in the cache
 	Generated int64
+	Adapters  AdapterStats
+}
+
+// AdapterStats counts the ways of adapters.
+type AdapterStats struct {
+	Read   int64 // from the disk
+	Copied int64 // to the device
+	Bytes  int64 // of those
 }
 
 // Load opens the model at path, a Hugging Face folder or a GGUF file, plans
@@ -203,7 +230,7 @@ func newEngine(o Options) (*Engine, error) {
 	if err := o.fill(); err != nil {
 		return nil, fmt.Errorf("engine options: %w", err)
 	}
-	e := &Engine{dev: o.Device, opts: o, tok: o.Tokenizer, eos: map[int32]bool{}, adapters: map[string]*adapter{}, sessions: map[*Session]bool{}, done: make(chan struct{})}
+	e := &Engine{dev: o.Device, opts: o, idle: true, tok: o.Tokenizer, eos: map[int32]bool{}, adapters: map[string]*adapter{}, sessions: map[*Session]bool{}, done: make(chan struct{})}
 	e.wake.L, e.room.L = &e.mu, &e.mu
 	return e, nil
 }
@@ -224,8 +251,11 @@ func (o *Options) fill() error {
 			*f.value = f.zero
 		}
 	}
-	if o.KVBytes < 0 {
-		return fmt.Errorf("KVBytes is %d", o.KVBytes)
+	if o.KVBytes < 0 || o.AdapterBytes < 0 || o.AdapterHostBytes < 0 {
+		return fmt.Errorf("KVBytes is %d, AdapterBytes %d, AdapterHostBytes %d", o.KVBytes, o.AdapterBytes, o.AdapterHostBytes)
+	}
+	if o.read == nil {
+		o.read = lora.Read
 	}
 	if o.KVBytes == 0 {
 		o.KVBytes = defaultKVBytes
@@ -258,14 +288,15 @@ func (e *Engine) load(path string) error {
 // prepare makes what the model computes with beside its weights.
 func (e *Engine) prepare() (err error) {
 	e.plan.Device = device.Describe(e.dev)
-	if err := e.loadAdapters(); err != nil {
-		return err
-	}
+	e.stager, _ = e.dev.(kernels.Stager)
 	e.plan.WorkspaceBytes = e.model.WorkspaceBytes(e.plan.BatchRows, logitRows)
 	if e.work, err = e.model.NewWorkspace(e.dev, e.plan.BatchRows, logitRows); err != nil {
 		return err
 	}
 	if e.caches, err = e.model.NewCaches(e.dev, e.plan.Pages); err != nil {
+		return err
+	}
+	if err := e.openAdapters(); err != nil {
 		return err
 	}
 	e.pool = kv.New(e.plan.Pages)
@@ -338,9 +369,7 @@ func (e *Engine) Close() error {
 
 func (e *Engine) free() error {
 	var errs []error
-	for _, a := range e.adapters {
-		errs = append(errs, a.file.Close())
-	}
+	e.freeAdapters()
 	if e.ownModel {
 		errs = append(errs, e.model.Close())
 	}

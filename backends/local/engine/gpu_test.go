@@ -14,21 +14,7 @@ import (
 // sequences, and 50 sequences with 25 adapters beside the base model alone.
 // EVALRUN_GPU_MODEL names the folder where the model is, or is written to.
 func TestGPUDecoding(t *testing.T) {
-	dir := os.Getenv("EVALRUN_GPU_MODEL")
-	if dir == "" {
-		dir = t.TempDir()
-	}
-	if _, err := os.Stat(dir + "/model.safetensors"); err != nil {
-		if err := os.MkdirAll(dir, 0o777); err != nil {
-			t.Fatal(err)
-		}
-		fixture.Mistral7B.WriteNF4(t, dir, 1)
-	}
-	dev, err := cuda.Open(0, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dev.Close() })
+	dev, dir := gpuModel(t)
 	c := decoding{shape: fixture.Mistral7B, adapters: 25, prompt: 200, from: 4, to: 68, sequences: []int{1, 8, 50}}
 	base := 0.0
 	for _, r := range c.run(t, dev, dir, 8<<30) {
@@ -48,4 +34,34 @@ func TestGPUDecoding(t *testing.T) {
 	if counts.Graphs == 0 {
 		t.Errorf("no step became a graph: %v", why)
 	}
+}
+
+// 50 sequences with 25 adapters, of which 10 have room: the bits of all resident, what
+// was copied, and the time of a batch beside all resident.
+func TestGPUTiers(t *testing.T) {
+	dev, dir := gpuModel(t)
+	c := churn{shape: fixture.Mistral7B, adapters: 25, room: 10, sequences: 50, prompt: 200, answer: 64, kv: 8 << 30}
+	c.run(t, dev, dir)
+	counts, why := dev.Steps()
+	t.Logf("steps as graphs: %+v, %v", counts, why)
+}
+
+// gpuModel opens the GPU, and writes the model where it is not.
+func gpuModel(t *testing.T) (*cuda.Device, string) {
+	dir := os.Getenv("EVALRUN_GPU_MODEL")
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	if _, err := os.Stat(dir + "/model.safetensors"); err != nil {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		fixture.Mistral7B.WriteNF4(t, dir, 1)
+	}
+	dev, err := cuda.Open(0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dev.Close() })
+	return dev, dir
 }

@@ -35,6 +35,8 @@ type seq struct {
 	turned bool // it became long while it grew, and begins again
 	over   bool
 
+	overtaken int // by sequences whose adapters were there, while this one's found no room
+
 	// Generate.
 	sampler *sample.Sampler
 	stream  TextStream
@@ -72,7 +74,7 @@ func (e *Engine) isLong(n int) bool {
 func (q *seq) scope() string {
 	s := ""
 	if q.job.adapter != nil {
-		s = q.job.adapter.hash
+		s = q.job.adapter.content
 	}
 	if q.long {
 		s += "+long"
@@ -90,6 +92,9 @@ func (e *Engine) newJob(s *Session, r Request) (*job, error) {
 	if r.Adapter != "" {
 		if j.adapter = e.adapters[r.Adapter]; j.adapter == nil {
 			return nil, fmt.Errorf("%q: %w", r.Adapter, ErrNoAdapter)
+		}
+		if j.adapter.broken != nil {
+			return nil, j.adapter.broken
 		}
 	}
 	if r.Kind == Score {

@@ -31,15 +31,19 @@ func (e *Engine) run() {
 // It returns false when the engine is closed.
 func (e *Engine) receive() bool {
 	e.mu.Lock()
-	for len(e.inbox) == 0 && len(e.cancelled) == 0 && len(e.running)+len(e.waiting) == 0 && !e.closed {
+	for len(e.inbox) == 0 && len(e.cancelled) == 0 && len(e.arrivals) == 0 && e.idle && !e.closed {
+		if len(e.waiting) > 0 && e.reading == 0 {
+			panic(fmt.Sprintf("BUG: %d sequences wait for nothing", len(e.waiting)))
+		}
 		e.wake.Wait()
 	}
-	inbox, cancelled, closed := e.inbox, e.cancelled, e.closed
-	e.inbox, e.cancelled = nil, nil
-	e.mu.Unlock()
-	if closed {
+	if e.closed {
+		e.mu.Unlock()
 		return false
 	}
+	inbox, cancelled, arrivals := e.inbox, e.cancelled, e.arrivals
+	e.inbox, e.cancelled, e.arrivals = nil, nil, nil
+	e.mu.Unlock()
 	for _, j := range inbox {
 		if j.ended { // cancelled before it came in
 			e.leave(len(j.seqs))
@@ -50,14 +54,26 @@ func (e *Engine) receive() bool {
 	for _, j := range cancelled {
 		e.end(j, Event{Err: ErrCancelled})
 	}
+	for _, r := range arrivals {
+		e.arrive(r)
+	}
 	return true
 }
 
 // admit moves waiting sequences to the running ones, eldest first, while there
 // are places and pages. The further sequences of a Score wait until the first
 // has gone through the prompt, and start from its pages.
+//
+// A sequence whose adapter is not on the device is passed over. If all room there
+// is in use, no younger one takes what becomes free; those whose adapters are there
+// overtake it, so that the batch stays full, but no more than Sequences of them:
+// then adapters fall out of use until the eldest has its room.
 func (e *Engine) admit() {
+	e.settle()
+	e.count()
+	e.fetch()
 	var failed []*job
+	var eldest *seq // of those that find no room
 	before, full := len(e.waiting), false
 	e.waiting = slices.DeleteFunc(e.waiting, func(q *seq) bool {
 		if full || slices.Contains(failed, q.job) {
@@ -71,11 +87,30 @@ func (e *Engine) admit() {
 		if first := q.job.seqs[0]; share && q != first && !first.over {
 			return false
 		}
-		got, err := e.pool.Admit(q.scope(), q.tokens, q.limit, share)
-		if err != nil {
+		fail := func(err error) bool {
 			e.emit(q.job, Event{Err: err})
 			failed = append(failed, q.job)
 			return true
+		}
+		a := q.job.adapter
+		if a != nil {
+			if eldest != nil && (a.parts == nil || eldest.overtaken >= e.plan.Sequences) {
+				return false
+			}
+			there, err := e.bring(a)
+			if err != nil {
+				return fail(err)
+			}
+			if !there {
+				if a.host != nil && a.copy == nil {
+					eldest = q
+				}
+				return false
+			}
+		}
+		got, err := e.pool.Admit(q.scope(), q.tokens, q.limit, share)
+		if err != nil {
+			return fail(err)
 		}
 		if got == nil {
 			full = true
@@ -88,6 +123,13 @@ func (e *Engine) admit() {
 			}
 		}
 		e.running = append(e.running, q)
+		if a != nil {
+			a.running++
+			e.onDevice.Use(a)
+			if eldest != nil {
+				eldest.overtaken++
+			}
+		}
 		return true
 	})
 	if n := before - len(e.waiting); n > 0 {
@@ -100,7 +142,7 @@ func (e *Engine) admit() {
 
 // step computes one batch.
 func (e *Engine) step() {
-	if len(e.running) == 0 {
+	if e.idle = len(e.running) == 0; e.idle {
 		return
 	}
 	index := make(map[*kv.Seq]int, len(e.running))
@@ -169,6 +211,7 @@ func (e *Engine) step() {
 	e.stats.Rows += int64(len(b.IDs))
 	e.stats.Generated = e.generated
 	e.stats.Prompt, e.stats.Shared = pool.Prompt, pool.Shared
+	e.stats.Adapters = e.adapterStats
 	e.mu.Unlock()
 	e.retire()
 }

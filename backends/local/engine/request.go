@@ -148,7 +148,8 @@ var (
 	ErrInvalid = errors.New("invalid request")
 	// ErrContext is a prompt that does not fit the context.
 	ErrContext = errors.New("longer than the context")
-	// ErrNoAdapter is a request for an adapter that is not loaded.
+	// ErrNoAdapter is a request for an adapter that is not among the options'.
+	// One that is and cannot be used ends in an *AdapterError.
 	ErrNoAdapter = errors.New("no such adapter")
 	// ErrCancelled is the end of a cancelled request.
 	ErrCancelled = errors.New("cancelled")

@@ -34,8 +34,8 @@ func (e *Engine) NewSession() *Session {
 }
 
 // Submit hands a request over. It blocks while the engine's queue is full. An
-// error, which wraps ErrInvalid, ErrContext or ErrClosed, means that the
-// request was not accepted and no event will come.
+// error, which wraps ErrInvalid, ErrContext, ErrNoAdapter, an *AdapterError or
+// ErrClosed, means that the request was not accepted and no event will come.
 func (s *Session) Submit(r Request) error {
 	j, err := s.engine.newJob(s, r)
 	if err != nil {

@@ -59,8 +59,14 @@ const prefix = "base_model.model."
 var roots = []string{"model.language_model.", "language_model.model.", "model.model."}
 
 // Bind matches every tensor of the adapter to one of a model's modules.
-func (a *Adapter) Bind(modules []Module) ([]Part, error) {
-	parts, err := a.bind(modules)
+func (a *Adapter) Bind(modules []Module) ([]Part, error) { return a.match(modules, true) }
+
+// Shapes is Bind by the configuration and the file's header alone: no value is
+// looked at, and those of Magnitude, Shift and Bias are zeros.
+func (a *Adapter) Shapes(modules []Module) ([]Part, error) { return a.match(modules, false) }
+
+func (a *Adapter) match(modules []Module, values bool) ([]Part, error) {
+	parts, err := a.bind(modules, values)
 	if err != nil {
 		if errors.Is(err, ErrOtherModel) && a.Config.Base != "" {
 			err = fmt.Errorf("%w (its adapter_config.json names %s)", err, a.Config.Base)
@@ -70,7 +76,7 @@ func (a *Adapter) Bind(modules []Module) ([]Part, error) {
 	return parts, nil
 }
 
-func (a *Adapter) bind(modules []Module) ([]Part, error) {
+func (a *Adapter) bind(modules []Module, values bool) ([]Part, error) {
 	index := make(map[string]int, len(modules))
 	for i, m := range modules {
 		if m.Path != "" {
@@ -95,7 +101,7 @@ func (a *Adapter) bind(modules []Module) ([]Part, error) {
 		if what == "lora_A.weight" || what == "lora_B.weight" {
 			halves[at] = name
 		}
-		if err := a.put(parts[at], modules[at], what, t); err != nil {
+		if err := a.put(parts[at], modules[at], what, t, values); err != nil {
 			return nil, err
 		}
 	}
@@ -103,6 +109,9 @@ func (a *Adapter) bind(modules []Module) ([]Part, error) {
 		return nil, errors.New("adapter_model.safetensors holds no tensors")
 	}
 	if err := a.complete(modules, parts, halves); err != nil {
+		return nil, err
+	}
+	if err := numbers(parts, values); err != nil {
 		return nil, err
 	}
 	var out []Part
@@ -147,7 +156,7 @@ func find(index map[string]int, path string) (int, bool) {
 }
 
 // put enters one tensor into its part.
-func (a *Adapter) put(p *Part, m Module, what string, t weights.Tensor) error {
+func (a *Adapter) put(p *Part, m Module, what string, t weights.Tensor, values bool) error {
 	rank := a.Config.rank(m.Path)
 	want := func(says string, shape ...int) error {
 		if !slices.Equal(t.Shape, shape) {
@@ -157,7 +166,9 @@ func (a *Adapter) put(p *Part, m Module, what string, t weights.Tensor) error {
 	}
 	vector := func(to *[]float32, says string) error {
 		err := want(says, m.N)
-		if err == nil {
+		if err == nil && !values {
+			*to = make([]float32, m.N)
+		} else if err == nil {
 			*to, err = finite(t)
 		}
 		return err
@@ -266,21 +277,6 @@ func (a *Adapter) complete(modules []Module, parts map[int]*Part, halves map[int
 			return fmt.Errorf("tensor %q: target_modules does not name %s, so that PEFT would pass over it", halves[i], m.Path)
 		}
 	}
-	for _, p := range parts {
-		for _, t := range []*weights.Tensor{&p.A, &p.B, p.Weight} {
-			if t == nil || t.Name == "" {
-				continue
-			}
-			switch t.Type {
-			case format.F32, format.F16, format.BF16, format.F64:
-			default:
-				return fmt.Errorf("tensor %q: type %s is not supported in adapters", t.Name, t.Stored)
-			}
-			if at := weights.NotFinite(*t); at >= 0 {
-				return fmt.Errorf("tensor %q: value %d is not a finite number", t.Name, at)
-			}
-		}
-	}
 	for _, name := range c.save {
 		found := false
 		for i, m := range modules {
@@ -294,6 +290,30 @@ func (a *Adapter) complete(modules []Module, parts map[int]*Part, halves map[int
 		}
 		if !found {
 			return fmt.Errorf("modules_to_save names %s: the model has no such module: %w", name, ErrOtherModel)
+		}
+	}
+	return nil
+}
+
+// numbers holds the matrices to types that are computed with and, where values are
+// looked at, to finite ones.
+func numbers(parts map[int]*Part, values bool) error {
+	for _, p := range parts {
+		for _, t := range []*weights.Tensor{&p.A, &p.B, p.Weight} {
+			if t == nil || t.Name == "" {
+				continue
+			}
+			switch t.Type {
+			case format.F32, format.F16, format.BF16, format.F64:
+			default:
+				return fmt.Errorf("tensor %q: type %s is not supported in adapters", t.Name, t.Stored)
+			}
+			if !values {
+				continue
+			}
+			if at := weights.NotFinite(*t); at >= 0 {
+				return fmt.Errorf("tensor %q: value %d is not a finite number", t.Name, at)
+			}
 		}
 	}
 	return nil

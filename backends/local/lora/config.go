@@ -217,10 +217,17 @@ type Adapter struct {
 	Config *Config
 	Text   []byte // of adapter_config.json
 	file   *weights.File
+	hash   string // where it was read whole
 }
 
-// Open opens an adapter's folder. Close it.
-func Open(dir string) (*Adapter, error) {
+// Open opens an adapter's folder; its tensors stay in the file. Close it.
+func Open(dir string) (*Adapter, error) { return open(dir, (*Adapter).mapFile) }
+
+// Read reads an adapter's folder whole. It waits for the disk in calls that stop
+// nobody else, and what becomes of the files afterwards does not matter.
+func Read(dir string) (*Adapter, error) { return open(dir, (*Adapter).readFile) }
+
+func open(dir string, model func(*Adapter, string) error) (*Adapter, error) {
 	text, err := os.ReadFile(filepath.Join(dir, configFile))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, fmt.Errorf("there is no %s", filepath.Join(dir, configFile))
@@ -238,15 +245,38 @@ func Open(dir string) (*Adapter, error) {
 			return nil, fmt.Errorf("%s: only adapter_model.bin, a PyTorch pickle, which is not read: save the adapter with safe_serialization=True", dir)
 		}
 	}
-	f, err := weights.Open(name)
-	if err != nil {
+	a := &Adapter{Path: dir, Config: c, Text: text}
+	if err := model(a, name); err != nil {
 		return nil, err
 	}
-	return &Adapter{Path: dir, Config: c, Text: text, file: f}, nil
+	return a, nil
+}
+
+func (a *Adapter) mapFile(name string) (err error) {
+	a.file, err = weights.Open(name)
+	return err
+}
+
+func (a *Adapter) readFile(name string) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	h := newHash()
+	h.add(configFile, bytes.NewReader(a.Text)) // from memory: no error
+	h.add(modelFile, bytes.NewReader(data))
+	a.hash = h.sum()
+	a.file, err = weights.Parse(name, data)
+	return err
 }
 
 // Close unmaps the tensors.
 func (a *Adapter) Close() error { return a.file.Close() }
 
 // Hash identifies the adapter by the whole content of both files.
-func (a *Adapter) Hash() (string, error) { return hash(a.Path) }
+func (a *Adapter) Hash() (string, error) {
+	if a.hash != "" {
+		return a.hash, nil
+	}
+	return Hash(a.Path)
+}

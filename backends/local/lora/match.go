@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -151,22 +152,34 @@ func lookup(patterns []pattern, path string) (float64, bool) {
 	return 0, false
 }
 
-// hash is of both files of an adapter.
-func hash(dir string) (string, error) {
-	h := sha256.New()
-	for _, name := range []string{"adapter_config.json", "adapter_model.safetensors"} {
+// contentHash is over both files of an adapter: bytes, name and length of each.
+type contentHash struct{ hash.Hash }
+
+func newHash() contentHash { return contentHash{sha256.New()} }
+
+func (h contentHash) add(name string, content io.Reader) error {
+	size, err := io.Copy(h, content)
+	fmt.Fprintf(h, "\x00%s\x00%d\x00", name, size)
+	return err
+}
+
+func (h contentHash) sum() string { return hex.EncodeToString(h.Sum(nil)) }
+
+// Hash identifies the adapter of a folder by the whole content of both files.
+func Hash(dir string) (string, error) {
+	h := newHash()
+	for _, name := range []string{configFile, modelFile} {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			return "", err
 		}
-		size, err := io.Copy(h, f)
+		err = h.add(name, f)
 		f.Close()
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(h, "\x00%s\x00%d\x00", name, size)
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return h.sum(), nil
 }
 
 // Targets gives the linear modules that the configuration names, by number. It

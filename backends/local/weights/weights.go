@@ -111,6 +111,21 @@ func Open(path string) (*File, error) {
 	return f, nil
 }
 
+// Parse is Open of a safetensors file that was read into memory. path is for
+// messages. What becomes of the file on the disk does not matter any more.
+func Parse(path string, data []byte) (*File, error) {
+	f := &File{path: path, files: []string{path}, tensors: map[string]Tensor{}}
+	tensors, metadata, err := parseSafetensors(data)
+	if err == nil {
+		f.metadata = metadata
+		err = f.add(path, tensors)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open weights: %s: %w", path, err)
+	}
+	return f, nil
+}
+
 // find picks the checkpoint of a folder, in the order in which Hugging Face's
 // libraries look: the whole file before the shards, a model before an adapter.
 func find(dir string) (string, error) {

@@ -59,6 +59,11 @@ func (f *modelFlags) open() (*engine.Engine, error) {
 	if err != nil {
 		return nil, &core.UserError{Where: f.model, Message: err.Error(), Hint: "name a Hugging Face folder or a GGUF file of a supported family: " + strings.Join(arch.Families(), ", ")}
 	}
+	var broken *engine.AdapterError
+	if errors.As(e.Broken(), &broken) {
+		e.Close()
+		return nil, &core.UserError{Where: broken.Path, Message: "loading the adapter", Err: broken.Err, Hint: broken.Hint}
+	}
 	return e, nil
 }
 
