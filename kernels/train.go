@@ -144,13 +144,24 @@ type TrainDevice interface {
 	Dropout(dst, x Buffer, cols int, d Dropping, e Epilogue)
 }
 
-// RoundedProducts is a fusion that a TrainDevice may offer, the products of
-// training in bfloat16: what Round to BF16 of the input, the product, Round of
-// it and, with the epilogue Add, Add give, to the same bits. false says that the
-// device does not fuse them for this weight; nothing has been done then.
+// RoundedProducts is a fusion that a TrainDevice may offer: the products of
+// training in bfloat16, and between them values that lie in that type. All bits are
+// those of the operations that it stands for.
+//
+// A buffer of BF16 holds what Round to BF16 gives: an operation that stores there
+// rounds last. Products take it as x and dy, and as dst where nothing is added;
+// Round, RMSNorm and LayerNorm take it as dst; Gate, GateBack, Activate and
+// ActivateBack take buffers that are all of BF16. Others do not.
 type RoundedProducts interface {
-	MatMulRounded(dst, x Buffer, rows int, w Prepared, e Epilogue) bool
-	MatMulBackRounded(dx, dy Buffer, rows int, w Prepared, e Epilogue) bool
+	// Rounds tells whether the device fuses the products with a weight; it is given
+	// no others.
+	Rounds(w Prepared) bool
+	// MatMulsRounded multiplies x with several weights: Round to BF16 of x, and of
+	// each product. dsts[i] becomes plus + product, where plus is not nil, which may
+	// be dsts[i] itself.
+	MatMulsRounded(dsts []Buffer, plus, x Buffer, rows int, ws []Prepared)
+	// MatMulBackRounded is the same of MatMulBack.
+	MatMulBackRounded(dx, plus, dy Buffer, rows int, w Prepared)
 }
 
 // A Keeper is a TrainDevice that multiplies faster with a frozen weight when it

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
 )
 
 // Tiles of src/gemm_sm90.cu.
@@ -31,29 +32,61 @@ func (d *Device) Brain() error {
 func (w *weight) exact(depth int) bool { return depth%brainDepth != 0 || min(w.n, w.k) < brainRows }
 
 // How a product is stored, as src/gemm_sm90.cu counts it.
-const howRound = 2
+const howRound, howBrain = 2, 4
+
+// target is where a product goes: to dst, or added to what lies at plus, which may
+// be dst itself, and goes to dst.
+type target struct {
+	dst, plus uint64
+	how       uint64
+}
+
+// targetOf is that of MatMul.
+func targetOf(dst uint64, e kernels.Epilogue) target {
+	if e == kernels.Add {
+		return target{dst: dst, plus: dst}
+	}
+	return target{dst: dst}
+}
+
+// roundedTarget is that of a product which is rounded first. plus may be nil.
+func roundedTarget(dst, plus kernels.Buffer, n int) target {
+	switch {
+	case dst.Type() == format.BF16 && plus != nil:
+		panic("BUG: a product is added to values and stored as BF16")
+	case dst.Type() == format.BF16:
+		return target{dst: onBrain(dst, n, "dst"), how: howBrain}
+	case plus == nil:
+		return target{dst: on(dst, n, "dst"), how: howRound}
+	}
+	return target{dst: on(dst, n, "dst"), plus: on(plus, n, "plus"), how: howRound}
+}
+
+// rounded is x as bfloat16; hold is nil where it lies so already.
+func (d *Device) rounded(x kernels.Buffer, n int, what string) (at uint64, hold *block) {
+	if x.Type() == format.BF16 {
+		return onBrain(x, n, what), nil
+	}
+	hold = d.scratch((n + 1) / 2)
+	d.each("toBrain", (n+7)/8, hold.at, on(x, n, what), num(n))
+	return hold.at, hold
+}
 
 // multiplyBrain brings both operands to bfloat16 first.
-func (d *Device) multiplyBrain(dst, x uint64, rows int, w *weight, how uint64) {
-	d.brainProduct(dst, x, rows, w.n, w.k, w, d.brainValues, how)
+func (d *Device) multiplyBrain(to target, x kernels.Buffer, rows int, w *weight) {
+	in, hold := d.rounded(x, rows*w.k, "x")
+	at, held := d.brainValues(w)
+	d.gemmBrain(to, in, at, rows, w.n, w.k)
+	d.release(hold)
+	d.release(held)
 }
 
 // multiplyBackBrain multiplies with the transposed weight.
-func (d *Device) multiplyBackBrain(dx, dy uint64, rows int, w *weight, how uint64) {
-	d.brainProduct(dx, dy, rows, w.k, w.n, w, d.turnedValues, how)
-}
-
-// brainProduct is dst [rows, n] of x [rows, k] and what values gives of the
-// weight, [n, k].
-func (d *Device) brainProduct(dst, x uint64, rows, n, k int, w *weight, values func(*weight) (uint64, *block), how uint64) {
-	if rows == 0 {
-		return
-	}
-	in := d.scratch(rows * k / 2)
-	d.each("toBrain", rows*k/8, in.at, x, num(rows*k))
-	at, held := values(w)
-	d.gemmBrain(dst, in.at, at, rows, n, k, how)
-	d.release(in)
+func (d *Device) multiplyBackBrain(to target, dy kernels.Buffer, rows int, w *weight) {
+	in, hold := d.rounded(dy, rows*w.n, "dy")
+	at, held := d.turnedValues(w)
+	d.gemmBrain(to, in, at, rows, w.k, w.n)
+	d.release(hold)
 	d.release(held)
 }
 
@@ -117,24 +150,28 @@ func (d *Device) Keep(p kernels.Prepared, back bool) error {
 
 var _ kernels.RoundedProducts = (*Device)(nil)
 
-// MatMulRounded is fused where the product is of bfloat16 values anyway.
-func (d *Device) MatMulRounded(dst, x kernels.Buffer, rows int, p kernels.Prepared, e kernels.Epilogue) bool {
+// Rounds tells whether products with a weight are of bfloat16 values anyway.
+func (d *Device) Rounds(p kernels.Prepared) bool {
 	w := p.(*weight)
-	if !d.brain || w.exact(w.k) {
-		return false
-	}
-	d.multiplyBrain(on(dst, rows*w.n, "dst"), on(x, rows*w.k, "x"), rows, w, add(e)|howRound)
-	return true
+	return d.brain && !w.exact(w.k) && !w.exact(w.n)
 }
 
-// MatMulBackRounded is fused where the product is of bfloat16 values anyway.
-func (d *Device) MatMulBackRounded(dx, dy kernels.Buffer, rows int, p kernels.Prepared, e kernels.Epilogue) bool {
-	w := p.(*weight)
-	if !d.brain || w.exact(w.n) {
-		return false
+// MatMulsRounded rounds x once for all weights.
+func (d *Device) MatMulsRounded(dsts []kernels.Buffer, plus, x kernels.Buffer, rows int, ws []kernels.Prepared) {
+	_, k := ws[0].Shape()
+	in, hold := d.rounded(x, rows*k, "x")
+	for i, p := range ws {
+		w := p.(*weight)
+		at, held := d.brainValues(w)
+		d.gemmBrain(roundedTarget(dsts[i], plus, rows*w.n), in, at, rows, w.n, k)
+		d.release(held)
 	}
-	d.multiplyBackBrain(on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), rows, w, add(e)|howRound)
-	return true
+	d.release(hold)
+}
+
+func (d *Device) MatMulBackRounded(dx, plus, dy kernels.Buffer, rows int, p kernels.Prepared) {
+	w := p.(*weight)
+	d.multiplyBackBrain(roundedTarget(dx, plus, rows*w.k), dy, rows, w)
 }
 
 // dequantise writes the weight's values as bfloat16.
@@ -166,16 +203,16 @@ type tensorMapper interface {
 	TensorMap(at uint64, rows, cols, box int) ([32]int32, error)
 }
 
-// gemmBrain is dst [m, n] = a [m, k] · bᵀ, b [n, k], both bfloat16.
-func (d *Device) gemmBrain(dst, a, b uint64, m, n, k int, how uint64) {
+// gemmBrain is the product a [m, k] · bᵀ, b [n, k], both bfloat16.
+func (d *Device) gemmBrain(to target, a, b uint64, m, n, k int) {
 	x, y := (m+brainRows-1)/brainRows, (n+brainCols-1)/brainCols
 	if unit := d.unit; unit != nil && !d.copies {
 		ma, errA := unit.TensorMap(a, m, k, brainRows)
 		mb, errB := unit.TensorMap(b, n, k, brainCols)
 		if errA == nil && errB == nil {
-			d.launch("gemmBrainTiles", min(x*y, d.driver.Processors()), 1, 288, brainShared, dst, d.table(append(ma[:], mb[:]...)), num(m), num(n), num(k), how)
+			d.launch("gemmBrainTiles", min(x*y, d.driver.Processors()), 1, 288, brainShared, to.dst, to.plus, d.table(append(ma[:], mb[:]...)), num(m), num(n), num(k), to.how)
 			return
 		}
 	}
-	d.launch("gemmBrain", x, y, 256, brainShared, dst, a, b, num(m), num(n), num(k), how)
+	d.launch("gemmBrain", x, y, 256, brainShared, to.dst, to.plus, a, b, num(m), num(n), num(k), to.how)
 }

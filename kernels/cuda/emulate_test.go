@@ -65,6 +65,15 @@ func TestEmulated(t *testing.T) {
 	kerneltest.RunTrain(t, d)
 }
 
+func TestEmulatedRounded(t *testing.T) {
+	d := Over(newCounted(t), nil)
+	defer d.Close()
+	if err := d.Brain(); err != nil {
+		t.Fatal(err)
+	}
+	kerneltest.Rounded(t, d)
+}
+
 func TestEmulatedSameBits(t *testing.T) {
 	open := func(int) *Device { return Over(emulate.New(), nil) }
 	kerneltest.SameBits(t, func(threads int) kernels.Device { return open(threads) })

@@ -142,6 +142,21 @@ func brainOn(t *testing.T, copies bool) {
 	}
 }
 
+// Products that round, and values of bfloat16 between them, both ways of copying.
+func TestRounded(t *testing.T) {
+	for _, copies := range []bool{true, false} {
+		t.Run(fmt.Sprintf("copies %v", copies), func(t *testing.T) {
+			d := openGPU(t)
+			defer d.Close()
+			d.copies = copies
+			if err := d.Brain(); err != nil {
+				t.Skip(err)
+			}
+			kerneltest.Rounded(t, d)
+		})
+	}
+}
+
 // ceilings of an H100 SXM, for the figures' shares.
 const (
 	peakBytes = 3.35e12
@@ -218,7 +233,7 @@ func BenchmarkGEMMBF16(b *testing.B) {
 			d.each("toBrain", n*n/8, a.at, on(x, n*n, "x"), num(n*n))
 			d.each("toBrain", n*n/8, w.at, on(x, n*n, "x"), num(n*n))
 			d.copies = s.copies
-			timed(b, d, 2*float64(n)*float64(n)*float64(n), peakBrain, "TFLOP/s", func() { d.gemmBrain(out.at, a.at, w.at, n, n, n, 0) })
+			timed(b, d, 2*float64(n)*float64(n)*float64(n), peakBrain, "TFLOP/s", func() { d.gemmBrain(target{dst: out.at}, a.at, w.at, n, n, n) })
 		})
 	}
 }

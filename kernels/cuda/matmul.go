@@ -15,7 +15,7 @@ const tileSide = 64
 func (d *Device) MatMul(dst, x kernels.Buffer, rows int, p kernels.Prepared, e kernels.Epilogue) {
 	w := p.(*weight)
 	if d.brain && !w.exact(w.k) {
-		d.multiplyBrain(on(dst, rows*w.n, "dst"), on(x, rows*w.k, "x"), rows, w, add(e))
+		d.multiplyBrain(targetOf(on(dst, rows*w.n, "dst"), e), x, rows, w)
 		return
 	}
 	d.multiply(on(dst, rows*w.n, "dst"), on(x, rows*w.k, "x"), rows, w, e, 1)
@@ -123,7 +123,7 @@ func (d *Device) RowNorms(dst kernels.Buffer, p kernels.Prepared, l kernels.LowR
 func (d *Device) MatMulBack(dx, dy kernels.Buffer, rows int, p kernels.Prepared, e kernels.Epilogue) {
 	w := p.(*weight)
 	if d.brain && !w.exact(w.n) {
-		d.multiplyBackBrain(on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), rows, w, add(e))
+		d.multiplyBackBrain(targetOf(on(dx, rows*w.k, "dx"), e), dy, rows, w)
 		return
 	}
 	if w.k <= narrow && w.kind == kindF32 {

@@ -3,6 +3,7 @@ package cuda
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -152,41 +153,59 @@ func (h *heap) trim() {
 	}
 }
 
-// buffer is n float32 values from the address at on.
+// buffer is n values from the address at on: float32, or of bfloat16 where an
+// operation takes such (kernels.RoundedProducts).
 type buffer struct {
-	mem *block
-	at  uint64
-	n   int
+	mem   *block
+	at    uint64
+	n     int
+	brain bool
 }
 
-func (b *buffer) Type() format.Type { return format.F32 }
-func (b *buffer) Len() int          { return b.n }
+func (b *buffer) Type() format.Type {
+	if b.brain {
+		return format.BF16
+	}
+	return format.F32
+}
+func (b *buffer) Len() int { return b.n }
+
+// size is a value's, in bytes.
+func (b *buffer) size() uint64 {
+	if b.brain {
+		return 2
+	}
+	return 4
+}
 
 func (b *buffer) Slice(from, to int) kernels.Buffer {
 	if from < 0 || to < from || to > b.n {
 		panic(fmt.Sprintf("BUG: values %d to %d of a buffer of %d", from, to, b.n))
 	}
-	return &buffer{b.mem, b.at + 4*uint64(from), to - from}
+	return &buffer{b.mem, b.at + b.size()*uint64(from), to - from, b.brain}
 }
 
 // Alloc gives zeroed values.
 func (d *Device) Alloc(t format.Type, n int) (kernels.Buffer, error) {
-	if t != format.F32 {
-		return nil, fmt.Errorf("allocate buffer: %v values are not computed with on this device, only F32", t)
+	if t != format.F32 && t != format.BF16 {
+		return nil, fmt.Errorf("allocate buffer: %v values are not computed with on this device, only F32 and BF16", t)
 	}
 	if n < 0 {
 		return nil, fmt.Errorf("allocate buffer: %d values", n)
 	}
-	mem, err := d.heap.take(4 * int64(n))
+	made := &buffer{n: n, brain: t == format.BF16}
+	bytes := int64(made.size()) * int64(n)
+	mem, err := d.heap.take(bytes)
 	if err != nil {
 		return nil, err
 	}
+	made.mem, made.at = mem, mem.at
 	if n > 0 {
-		if err := d.driver.Clear(mem.at, 4*int64(n)); err != nil {
+		if err := d.driver.Clear(mem.at, bytes); err != nil {
 			return nil, &Fault{"clear memory", err}
 		}
 	}
-	return &buffer{mem, mem.at, n}, nil
+	return made, nil
 }
 
 // scratch is memory for an operation's own use until it is released. The
@@ -223,23 +242,56 @@ func (d *Device) release(b *block) {
 }
 
 func (d *Device) Write(dst kernels.Buffer, src []float32) {
-	at := on(dst, len(src), "dst")
-	if len(src) > 0 {
-		d.check("write", d.driver.Upload(at, unsafe.Pointer(&src[0]), 4*int64(len(src))))
+	if len(src) == 0 {
+		return
 	}
+	if dst.Type() == format.BF16 {
+		rounded := make([]uint16, len(src))
+		for i, v := range src {
+			rounded[i] = format.F32ToBF16(v)
+		}
+		d.check("write", d.driver.Upload(onBrain(dst, len(src), "dst"), unsafe.Pointer(&rounded[0]), 2*int64(len(src))))
+		return
+	}
+	d.check("write", d.driver.Upload(on(dst, len(src), "dst"), unsafe.Pointer(&src[0]), 4*int64(len(src))))
 }
 
 func (d *Device) Read(dst []float32, src kernels.Buffer) {
-	at := on(src, len(dst), "src")
-	if len(dst) > 0 {
-		d.check("read", d.driver.Download(unsafe.Pointer(&dst[0]), at, 4*int64(len(dst))))
+	if len(dst) == 0 {
+		return
+	}
+	if src.Type() == format.BF16 {
+		rounded := make([]uint16, len(dst))
+		d.check("read", d.driver.Download(unsafe.Pointer(&rounded[0]), onBrain(src, len(dst), "src"), 2*int64(len(dst))))
+		for i, v := range rounded {
+			dst[i] = math.Float32frombits(uint32(v) << 16)
+		}
+	} else {
+		d.check("read", d.driver.Download(unsafe.Pointer(&dst[0]), on(src, len(dst), "src"), 4*int64(len(dst))))
 	}
 	runtime.KeepAlive(src)
 }
 
-// on is the address of the first n values of b. what names the operand in the
-// message of a broken invariant.
+// on is the address of the first n values of b, which are float32. what names the
+// operand in the message of a broken invariant.
 func on(b kernels.Buffer, n int, what string) uint64 {
+	f := held(b, n, what)
+	if f.brain {
+		panic(fmt.Sprintf("BUG: %s is of BF16, want F32", what))
+	}
+	return f.at
+}
+
+// onBrain is that of values of bfloat16.
+func onBrain(b kernels.Buffer, n int, what string) uint64 {
+	f := held(b, n, what)
+	if !f.brain {
+		panic(fmt.Sprintf("BUG: %s is of F32, want BF16", what))
+	}
+	return f.at
+}
+
+func held(b kernels.Buffer, n int, what string) *buffer {
 	f, ok := b.(*buffer)
 	if !ok {
 		panic(fmt.Sprintf("BUG: %s is a %T, want memory of the GPU", what, b))
@@ -247,7 +299,16 @@ func on(b kernels.Buffer, n int, what string) uint64 {
 	if f.n < n {
 		panic(fmt.Sprintf("BUG: %s holds %d values, want %d", what, f.n, n))
 	}
-	return f.at
+	return f
+}
+
+// typed is, for an operation whose kernels are there for either type of values, the
+// name of the one for buffers of dst's and their way to addresses.
+func typed(name string, dst kernels.Buffer) (string, func(b kernels.Buffer, n int, what string) uint64) {
+	if dst.Type() == format.BF16 {
+		return name + "Brain", onBrain
+	}
+	return name, on
 }
 
 // upload brings bytes to the device.

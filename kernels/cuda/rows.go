@@ -11,22 +11,20 @@ import (
 // depends on it.
 const rowThreads = 256
 
-// threadsFor is that number for a norm over rows of width c.
-func threadsFor(c int) int {
-	if c >= 2048 {
-		return 1024
-	}
-	return rowThreads
-}
+// threadsFor is that number for a norm over rows of width c: four values a thread
+// or, in wide rows, more.
+func threadsFor(c int) int { return min(max((c+127)/128*32, 32), 512) }
 
 func (d *Device) RMSNorm(dst, x, weight kernels.Buffer, rows int, eps float32) {
 	c := weight.Len()
-	d.launch("rmsNorm", rows, 1, threadsFor(c), 0, on(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), num(c), real32(eps))
+	name, to := typed("rmsNorm", dst)
+	d.launch(name, rows, 1, threadsFor(c), 0, to(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), num(c), real32(eps))
 }
 
 func (d *Device) LayerNorm(dst, x, weight, bias kernels.Buffer, rows int, eps float32) {
 	c := weight.Len()
-	d.launch("layerNorm", rows, 1, threadsFor(c), 0, on(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), on(bias, c, "bias"), num(c), real32(eps))
+	name, to := typed("layerNorm", dst)
+	d.launch(name, rows, 1, threadsFor(c), 0, to(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), on(bias, c, "bias"), num(c), real32(eps))
 }
 
 func (d *Device) Rope(x kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle) {
@@ -55,19 +53,23 @@ func known(a kernels.Activation) uint64 {
 }
 
 func (d *Device) Activate(dst, x kernels.Buffer, n int, a kernels.Activation) {
-	d.each("activate", n, on(dst, n, "dst"), on(x, n, "x"), num(n), known(a))
+	name, at := typed("activate", dst)
+	d.each(name, n, at(dst, n, "dst"), at(x, n, "x"), num(n), known(a))
 }
 
 func (d *Device) Gate(dst, gate, up kernels.Buffer, n int, a kernels.Activation) {
-	d.each("gate", n, on(dst, n, "dst"), on(gate, n, "gate"), on(up, n, "up"), num(n), known(a))
+	name, at := typed("gate", dst)
+	d.each(name, n, at(dst, n, "dst"), at(gate, n, "gate"), at(up, n, "up"), num(n), known(a))
 }
 
 func (d *Device) ActivateBack(dx, dy, x kernels.Buffer, n int, a kernels.Activation) {
-	d.each("activateBack", n, on(dx, n, "dx"), on(dy, n, "dy"), on(x, n, "x"), num(n), known(a))
+	name, at := typed("activateBack", dx)
+	d.each(name, n, at(dx, n, "dx"), at(dy, n, "dy"), at(x, n, "x"), num(n), known(a))
 }
 
 func (d *Device) GateBack(dgate, dup, dy, gate, up kernels.Buffer, n int, a kernels.Activation) {
-	d.each("gateBack", n, on(dgate, n, "dgate"), on(dup, n, "dup"), on(dy, n, "dy"), on(gate, n, "gate"), on(up, n, "up"), num(n), known(a))
+	name, at := typed("gateBack", dgate)
+	d.each(name, n, at(dgate, n, "dgate"), at(dup, n, "dup"), at(dy, n, "dy"), at(gate, n, "gate"), at(up, n, "up"), num(n), known(a))
 }
 
 func (d *Device) Add(dst, x kernels.Buffer, n int) {
@@ -100,6 +102,10 @@ func (d *Device) Round(dst, x kernels.Buffer, n int, t format.Type) {
 	kind, ok := map[format.Type]int{format.F32: kindF32, format.F16: kindF16, format.BF16: kindBF16}[t]
 	if !ok {
 		panic(fmt.Sprintf("BUG: values rounded to %v", t))
+	}
+	if dst.Type() == format.BF16 && t == format.BF16 {
+		d.each("toBrain", (n+7)/8, onBrain(dst, n, "dst"), on(x, n, "x"), num(n))
+		return
 	}
 	d.each("roundTo", n, on(dst, n, "dst"), on(x, n, "x"), num(n), num(kind))
 }

@@ -24,13 +24,14 @@ func (d *Device) LayerNormBack(dx, dweight, dbias, dy, x, weight kernels.Buffer,
 	d.normBack(dx, dweight, dbias, dy, x, weight, rows, eps, e, 1)
 }
 
-// normBack finds what each row needs, then the weights' gradients, and last
-// the rows', which may take the place of dy.
+// normBack is one kernel, where the norm's own values are trained three: what each
+// row needs, their gradients, and last the rows', which may take the place of dy.
 func (d *Device) normBack(dx, dweight, dbias, dy, x, weight kernels.Buffer, rows int, eps float32, e kernels.Epilogue, centred uint64) {
 	c := weight.Len()
-	g, in, w := on(dy, rows*c, "dy"), on(x, rows*c, "x"), on(weight, c, "weight")
-	stats := d.scratch(4 * rows)
-	d.launch("normStats", rows, 1, rowThreads, 0, stats.at, g, in, w, num(c), real32(eps), centred)
+	g, in := on(dy, rows*c, "dy"), on(x, rows*c, "x")
+	row := func(dx, stats uint64) {
+		d.launch("normBack", rows, 1, threadsFor(c), 0, dx, stats, g, in, on(weight, c, "weight"), num(c), real32(eps), centred, add(e))
+	}
 	var dw, db uint64
 	if dweight != nil {
 		dw = on(dweight, c, "dweight")
@@ -39,10 +40,12 @@ func (d *Device) normBack(dx, dweight, dbias, dy, x, weight kernels.Buffer, rows
 		db = on(dbias, c, "dbias")
 	}
 	if dw != 0 || db != 0 {
+		stats := d.scratch(2 * rows)
+		row(0, stats.at)
 		d.each("normWeights", c, dw, db, stats.at, g, in, num(rows), num(c))
+		d.release(stats)
 	}
-	d.each("normInput", rows*c, on(dx, rows*c, "dx"), stats.at, g, in, w, num(rows), num(c), add(e))
-	d.release(stats)
+	row(on(dx, rows*c, "dx"), 0)
 }
 
 // AttentionTrain goes through the pages of Attention, for the same bits; after

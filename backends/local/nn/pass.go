@@ -74,6 +74,8 @@ type PassOptions struct {
 // Pass computes the loss of packed examples, and gradients of what is trained.
 type Pass struct {
 	dev   kernels.TrainDevice
+	half  kernels.RoundedProducts // nil where the device has none or BF16 is not asked for
+	inner format.Type             // of what lies between the products of the feed-forward layers
 	d     *Decoder
 	t     Trained
 	o     PassOptions
@@ -117,19 +119,25 @@ type activations struct {
 func NewPass(dev kernels.TrainDevice, d *Decoder, t Trained, o PassOptions) (*Pass, error) {
 	p := &Pass{dev: dev, d: d, t: t, o: o}
 	p.first = p.lowest()
+	if o.BF16 {
+		p.half, _ = dev.(kernels.RoundedProducts)
+	}
+	p.inner = p.innerType()
 	var err error
-	p.plan(func(n int) kernels.Buffer {
+	alloc := func(t format.Type, n int) kernels.Buffer {
 		if n == 0 || err != nil {
 			return nil
 		}
 		var b kernels.Buffer
-		if b, err = dev.Alloc(format.F32, n); err != nil {
+		if b, err = dev.Alloc(t, n); err != nil {
 			err = fmt.Errorf("allocate a training pass of %d rows: %w", o.Rows, err)
 			return nil
 		}
-		p.bytes += 4 * int64(n)
+		bytes, _ := t.Bytes(int64(n))
+		p.bytes += bytes
 		return b
-	})
+	}
+	p.plan(func(n int) kernels.Buffer { return alloc(format.F32, n) }, func(n int) kernels.Buffer { return alloc(p.inner, n) })
 	if err != nil {
 		return nil, err
 	}
@@ -166,8 +174,22 @@ func (p *Pass) LogitBytes() int64 {
 	return bytes
 }
 
-// plan gives every buffer of the pass its size.
-func (p *Pass) plan(alloc func(n int) kernels.Buffer) {
+// innerType is BF16 where all that lies between the products of the feed-forward
+// layers is rounded anyway: no adapter adds to them, and the device fuses them all.
+func (p *Pass) innerType() format.Type {
+	for i := range p.d.Blocks {
+		b := &p.d.Blocks[i]
+		for _, l := range []*Linear{&b.MLP.Gate, &b.MLP.Up, &b.MLP.GateUp, &b.MLP.Down} {
+			if l.Weight != nil && (l == &b.MLP.GateUp || !p.joins(l, rowsOf{block: true}) || p.t.Linears[l] != nil) {
+				return format.F32
+			}
+		}
+	}
+	return format.BF16
+}
+
+// plan gives every buffer of the pass its size; inner makes those of innerType.
+func (p *Pass) plan(alloc, inner func(n int) kernels.Buffer) {
 	d, o := p.d, p.o
 	s, h := d.sizes(), d.Hidden
 	a := &d.Blocks[0].Attention
@@ -197,11 +219,11 @@ func (p *Pass) plan(alloc func(n int) kernels.Buffer) {
 		}
 		c.mid = alloc(rows * h)
 		if !b.Parallel {
-			c.h2 = alloc(rows * h)
+			c.h2 = inner(rows * h)
 		}
-		c.up = alloc(rows * s.mlp)
+		c.up = inner(rows * s.mlp)
 		if b.MLP.Gate.Weight != nil || b.MLP.GateUp.Weight != nil {
-			c.gate = alloc(rows * s.mlp)
+			c.gate = inner(rows * s.mlp)
 		}
 		if b.PostMLP.Weight != nil {
 			c.m = alloc(rows * h)
@@ -210,12 +232,12 @@ func (p *Pass) plan(alloc func(n int) kernels.Buffer) {
 	p.out = alloc(o.LossRows * h)
 	p.dx, p.dh, p.dout = alloc(o.Rows*h), alloc(o.Rows*h), alloc(o.Rows*h)
 	p.dq, p.dk, p.dv, p.datt = alloc(o.Rows*wide), alloc(o.Rows*narrow), alloc(o.Rows*narrow), alloc(o.Rows*wide)
-	p.act, p.dup = alloc(o.Rows*s.mlp), alloc(o.Rows*s.mlp)
+	p.act, p.dup = inner(o.Rows*s.mlp), inner(o.Rows*s.mlp)
 	p.fused = alloc(o.Rows * s.fused)
 	w := p.widths()
 	p.low, p.dlow = alloc(o.Rows*w.rank), alloc(o.Rows*w.rank)
 	p.drop = alloc(o.Rows * w.dropped)
-	if o.BF16 {
+	if o.BF16 && !p.allJoin() {
 		p.round, p.dround = alloc(o.Rows*w.base), alloc(o.Rows*h)
 	}
 	p.z, p.dz, p.column = alloc(o.Rows*w.scaled), alloc(o.Rows*w.scaled), alloc(w.scaled)

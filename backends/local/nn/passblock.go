@@ -54,9 +54,7 @@ func (p *Pass) forward(i int, b *Packed) {
 		dev.Columns(k, p.fused, all.n, wide+2*narrow, wide, narrow)
 		dev.Columns(c.v, p.fused, all.n, wide+2*narrow, wide+narrow, narrow)
 	} else {
-		p.linear(&a.Q, q, c.h, all)
-		p.linear(&a.K, k, c.h, all)
-		p.linear(&a.V, c.v, c.h, all)
+		p.linears([]*Linear{&a.Q, &a.K, &a.V}, []kernels.Buffer{q, k, c.v}, c.h, all)
 	}
 	if a.QNorm.Weight != nil {
 		a.QNorm.run(dev, c.q, q, all.n*a.Heads)
@@ -87,8 +85,7 @@ func (p *Pass) forward(i int, b *Packed) {
 		dev.Columns(c.gate, p.fused, r.n, 2*m.Width, 0, m.Width)
 		dev.Columns(c.up, p.fused, r.n, 2*m.Width, m.Width, m.Width)
 	case m.Gate.Weight != nil:
-		p.linear(&m.Gate, c.gate, h, r)
-		fallthrough
+		p.linears([]*Linear{&m.Gate, &m.Up}, []kernels.Buffer{c.gate, c.up}, h, r)
 	default:
 		p.linear(&m.Up, c.up, h, r)
 	}
@@ -108,11 +105,9 @@ func (p *Pass) activate(m *MLP, c *activations, rows int) {
 // addTo computes y = x + post(l(in)); before keeps what the post-norm is given.
 func (p *Pass) addTo(y, x kernels.Buffer, l *Linear, in, before kernels.Buffer, post *Norm, r rowsOf) {
 	n, _ := l.Weight.Shape()
-	if fused, ok := p.dev.(kernels.RoundedProducts); ok && p.o.BF16 && post.Weight == nil && l.Bias == nil && p.t.Linears[l] == nil {
-		p.dev.Scale(y, x, r.n*n, 1)
-		if fused.MatMulRounded(y, in, r.n, l.Weight, kernels.Add) {
-			return
-		}
+	if post.Weight == nil && p.t.Linears[l] == nil && p.joins(l, r) {
+		p.half.MatMulsRounded([]kernels.Buffer{y}, x, in, r.n, []kernels.Prepared{l.Weight})
+		return
 	}
 	if post.Weight == nil {
 		p.linear(l, p.dout, in, r)

@@ -14,6 +14,54 @@ type rowsOf struct {
 	block bool
 }
 
+// rounds tells whether the device fuses a layer's products and their rounding.
+func (p *Pass) rounds(l *Linear, r rowsOf) bool {
+	return p.half != nil && r.block && p.half.Rounds(l.Weight)
+}
+
+// joins tells whether a layer's output is such a product, whatever is added to it.
+func (p *Pass) joins(l *Linear, r rowsOf) bool {
+	t := p.t.Linears[l]
+	return l.Bias == nil && (t == nil || t.Magnitude == nil) && p.rounds(l, r)
+}
+
+// allJoin tells whether all layers of blocks do.
+func (p *Pass) allJoin() bool {
+	for i := range p.d.Blocks {
+		for _, l := range p.d.Blocks[i].linears() {
+			if l.Weight != nil && !p.joins(l, rowsOf{block: true}) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// linears computes layers of one input.
+func (p *Pass) linears(ls []*Linear, ys []kernels.Buffer, x kernels.Buffer, r rowsOf) {
+	ws := make([]kernels.Prepared, len(ls))
+	for i, l := range ls {
+		if !p.joins(l, r) {
+			for i, l := range ls {
+				p.linear(l, ys[i], x, r)
+			}
+			return
+		}
+		ws[i] = l.Weight
+	}
+	p.half.MatMulsRounded(ys, nil, x, r.n, ws)
+	for i, l := range ls {
+		p.adapt(l, ys[i], x, r)
+	}
+}
+
+// adapt adds a layer's low-rank pair, where it has one, to y.
+func (p *Pass) adapt(l *Linear, y, x kernels.Buffer, r rowsOf) {
+	if t := p.t.Linears[l]; t != nil && t.Pair.A != nil {
+		p.dev.LoRA(y, p.dropped(l, t, x, r), []kernels.Segment{{N: r.n, LowRank: t.Pair}})
+	}
+}
+
 // linear computes y = x·Wᵀ + b with what is trained beside it.
 //
 // With DoRA y = (x·Wᵀ + s·(x·Aᵀ)·Bᵀ) ∘ c + b. Where there is dropout, PEFT lets
@@ -23,16 +71,12 @@ type rowsOf struct {
 func (p *Pass) linear(l *Linear, y, x kernels.Buffer, r rowsOf) {
 	dev, t := p.dev, p.t.Linears[l]
 	n, _ := l.Weight.Shape()
-	if t == nil || t.Pair.A == nil {
+	if t == nil || t.Pair.A == nil || t.Magnitude == nil {
 		p.base(l, y, x, r, true)
+		p.adapt(l, y, x, r)
 		return
 	}
 	dropped := p.dropped(l, t, x, r)
-	if t.Magnitude == nil {
-		p.base(l, y, x, r, true)
-		dev.LoRA(y, dropped, []kernels.Segment{{N: r.n, LowRank: t.Pair}})
-		return
-	}
 	p.scaled(l, t, y, dropped, r)
 	dev.ScaleColumns(y, t.Columns, r.n)
 	if t.Dropout != 0 {
@@ -58,7 +102,8 @@ func (p *Pass) scaled(l *Linear, t *TrainedLinear, z, x kernels.Buffer, r rowsOf
 func (p *Pass) base(l *Linear, y, x kernels.Buffer, r rowsOf, bias bool) {
 	n, k := l.Weight.Shape()
 	round := r.block && p.o.BF16
-	if fused, ok := p.dev.(kernels.RoundedProducts); ok && round && (!bias || l.Bias == nil) && fused.MatMulRounded(y, x, r.n, l.Weight, kernels.Store) {
+	if p.rounds(l, r) && (!bias || l.Bias == nil) {
+		p.half.MatMulsRounded([]kernels.Buffer{y}, nil, x, r.n, []kernels.Prepared{l.Weight})
 		return
 	}
 	if round {
@@ -81,7 +126,12 @@ func (p *Pass) baseBack(l *Linear, dx, dy kernels.Buffer, r rowsOf, e kernels.Ep
 		p.dev.MatMulBack(dx, dy, r.n, l.Weight, e)
 		return
 	}
-	if fused, ok := p.dev.(kernels.RoundedProducts); ok && fused.MatMulBackRounded(dx, dy, r.n, l.Weight, e) {
+	if p.rounds(l, r) {
+		plus := dx
+		if e == kernels.Store {
+			plus = nil
+		}
+		p.half.MatMulBackRounded(dx, plus, dy, r.n, l.Weight)
 		return
 	}
 	p.dev.Round(p.round, dy, r.n*n, format.BF16)

@@ -121,19 +121,21 @@ extern "C" void emulateLaunch(void *k, const i64 *args, int n, int gridX, int gr
 extern "C" void *emulateFind(const char *name) { return dlsym(RTLD_DEFAULT, name); }
 
 #include "../src/activation.h"
+#include "../src/values.h"
 #include "../src/weight.h"
 #include "../src/thirds.h"
 #include "../src/attention.cu"
 namespace brain {
 #include "../src/brain.cu"
 }
-#undef EACH
 namespace elementwise {
 #include "../src/elementwise.cu"
 }
-#undef EACH
 namespace matmul {
 #include "../src/matmul.cu"
+}
+namespace norm {
+#include "../src/norm.cu"
 }
 namespace onerow {
 #include "../src/onerow.cu"
@@ -149,7 +151,6 @@ namespace thirds {
 namespace ropestore {
 #include "../src/ropestore.cu"
 }
-#undef EACH
 namespace train {
 #include "../src/train.cu"
 }

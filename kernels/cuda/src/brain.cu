@@ -1,14 +1,17 @@
 // Values as bfloat16, for the products of gemm_sm90.cu.
+#include "values.h"
 #include "weight.h"
 
-#define EACH(i, n) for (i64 i = (i64)blockX() * threads() + threadX(); i < n; i += (i64)blocks() * threads())
-
-// toBrain: dst[i] = x[i], eight values a thread; n is a multiple of 8.
-GLOBAL toBrain(u32x4 *dst, const f32x4 *x, i64 n) {
-	EACH(i, n / 8) {
-		f32x4 a = x[2 * i], b = x[2 * i + 1];
-		dst[i] = u32x4{brains(a.x, a.y), brains(a.z, a.w), brains(b.x, b.y), brains(b.z, b.w)};
+// toBrain: dst[i] = x[i], eight values a thread where that is possible.
+GLOBAL toBrain(u16 *dst, const float *x, i64 n) {
+	const i64 groups = grouped(dst, x, x) ? n / 8 : 0;
+	EACH(i, groups) {
+		float v[8];
+		groupOf(v, x + 8 * i);
+		groupOf(v + 4, x + 8 * i + 4);
+		storeGroup(dst + 8 * i, v);
 	}
+	EACH(i, n - 8 * groups) store(dst + 8 * groups + i, x[8 * groups + i]);
 }
 
 // brainOf_KIND: dst[i] = value i of a weight, any of them.

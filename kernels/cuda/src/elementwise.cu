@@ -1,8 +1,7 @@
 // Operations value by value and row by row, and moves.
 #include "activation.h"
+#include "values.h"
 #include "weight.h"
-
-#define EACH(i, n) for (i64 i = (i64)blockX() * threads() + threadX(); i < n; i += (i64)blocks() * threads())
 
 // slope is a'(x).
 DEVICE float slope(float x, i64 a) {
@@ -19,51 +18,84 @@ DEVICE float slope(float x, i64 a) {
 	return (float)(0.5 * (1 + erf64((double)x * 0.70710678118654752)) + (double)x * bell * 0.39894228040143268);
 }
 
-// fours: these addresses take accesses of four values.
-DEVICE bool fours(const void *a, const void *b, const void *c) { return (((u64)a | (u64)b | (u64)c) & 15) == 0; }
+// map1 and map2: dst[i] = f(a[i]), f(a[i], b[i]), 16 bytes a thread where that is
+// possible: such an access moves more.
+template <typename T, typename F> DEVICE void map1(T *dst, const T *a, i64 n, F f) {
+	const int g = Group<T>::n;
+	const i64 groups = grouped(dst, a, a) ? n / g : 0;
+	EACH(i, groups) {
+		float x[g];
+		groupOf(x, a + g * i);
+#pragma unroll
+		for (int j = 0; j < g; j++) x[j] = f(x[j]);
+		storeGroup(dst + g * i, x);
+	}
+	EACH(i, n - g * groups) store(dst + g * groups + i, f(valueOf(a[g * groups + i])));
+}
+template <typename T, typename F> DEVICE void map2(T *dst, const T *a, const T *b, i64 n, F f) {
+	const int g = Group<T>::n;
+	const i64 groups = grouped(dst, a, b) ? n / g : 0;
+	EACH(i, groups) {
+		float x[g], y[g];
+		groupOf(x, a + g * i);
+		groupOf(y, b + g * i);
+#pragma unroll
+		for (int j = 0; j < g; j++) x[j] = f(x[j], y[j]);
+		storeGroup(dst + g * i, x);
+	}
+	EACH(i, n - g * groups) store(dst + g * groups + i, f(valueOf(a[g * groups + i]), valueOf(b[g * groups + i])));
+}
 
-// map1 and map2: dst[i] = f(a[i]), f(a[i], b[i]), four values a thread where that
-// is possible: an access of 16 bytes a lane moves more.
-template <typename F> DEVICE void map1(float *dst, const float *a, i64 n, F f) {
-	const i64 quads = fours(dst, a, a) ? n / 4 : 0;
-	EACH(i, quads) {
-		const f32x4 x = ((const f32x4 *)a)[i];
-		((f32x4 *)dst)[i] = f32x4{f(x.x), f(x.y), f(x.z), f(x.w)};
+// gateGradients: with y the gradient of a(gate)·up, x becomes that of gate and u
+// that of up. SiLU needs its exponential once for both.
+DEVICE void gateGradients(float y, float &x, float &u, i64 a) {
+	float v, d;
+	if (a == silu) {
+		const float s = 1.0f / (1.0f + exp32(-x));
+		v = x * s;
+		d = s * (1.0f + x * (1.0f - s));
+	} else {
+		v = activated(x, a);
+		d = slope(x, a);
 	}
-	EACH(i, n - 4 * quads) dst[4 * quads + i] = f(a[4 * quads + i]);
+	x = y * u * d;
+	u = y * v;
 }
-template <typename F> DEVICE void map2(float *dst, const float *a, const float *b, i64 n, F f) {
-	const i64 quads = fours(dst, a, b) ? n / 4 : 0;
-	EACH(i, quads) {
-		const f32x4 x = ((const f32x4 *)a)[i], y = ((const f32x4 *)b)[i];
-		((f32x4 *)dst)[i] = f32x4{f(x.x, y.x), f(x.y, y.y), f(x.z, y.z), f(x.w, y.w)};
+template <typename T> DEVICE void gateBackOf(T *dgate, T *dup, const T *dy, const T *gate, const T *up, i64 n, i64 a) {
+	const int g = Group<T>::n;
+	const i64 groups = grouped(dgate, dup, dy) && grouped(gate, up, up) ? n / g : 0;
+	EACH(i, groups) {
+		float y[g], x[g], u[g];
+		groupOf(y, dy + g * i);
+		groupOf(x, gate + g * i);
+		groupOf(u, up + g * i);
+#pragma unroll
+		for (int j = 0; j < g; j++) gateGradients(y[j], x[j], u[j], a);
+		storeGroup(dgate + g * i, x);
+		storeGroup(dup + g * i, u);
 	}
-	EACH(i, n - 4 * quads) dst[4 * quads + i] = f(a[4 * quads + i], b[4 * quads + i]);
+	EACH(j, n - g * groups) {
+		const i64 i = g * groups + j;
+		float x = valueOf(gate[i]), u = valueOf(up[i]);
+		gateGradients(valueOf(dy[i]), x, u, a);
+		store(dgate + i, x);
+		store(dup + i, u);
+	}
 }
 
-GLOBAL activate(float *dst, const float *x, i64 n, i64 a) {
-	map1(dst, x, n, [=](float x) { return activated(x, a); });
-}
-GLOBAL gate(float *dst, const float *g, const float *up, i64 n, i64 a) {
-	map2(dst, g, up, n, [=](float g, float up) { return activated(g, a) * up; });
-}
-GLOBAL activateBack(float *dx, const float *dy, const float *x, i64 n, i64 a) {
-	map2(dx, dy, x, n, [=](float dy, float x) { return dy * slope(x, a); });
-}
-GLOBAL gateBack(float *dgate, float *dup, const float *dy, const float *g, const float *up, i64 n, i64 a) {
-	const i64 quads = fours(dgate, dup, dy) && fours(g, up, g) ? n / 4 : 0;
-	EACH(i, quads) {
-		const f32x4 y = ((const f32x4 *)dy)[i], x = ((const f32x4 *)g)[i], u = ((const f32x4 *)up)[i];
-		((f32x4 *)dgate)[i] = f32x4{y.x * u.x * slope(x.x, a), y.y * u.y * slope(x.y, a), y.z * u.z * slope(x.z, a), y.w * u.w * slope(x.w, a)};
-		((f32x4 *)dup)[i] = f32x4{y.x * activated(x.x, a), y.y * activated(x.y, a), y.z * activated(x.z, a), y.w * activated(x.w, a)};
-	}
-	EACH(j, n - 4 * quads) {
-		const i64 i = 4 * quads + j;
-		const float y = dy[i], x = g[i], u = up[i];
-		dgate[i] = y * u * slope(x, a);
-		dup[i] = y * activated(x, a);
-	}
-}
+#define ACTIVATIONS(NAME, T) \
+	GLOBAL activate##NAME(T *dst, const T *x, i64 n, i64 a) { \
+		map1(dst, x, n, [=](float x) INLINE { return activated(x, a); }); \
+	} \
+	GLOBAL gate##NAME(T *dst, const T *g, const T *up, i64 n, i64 a) { \
+		map2(dst, g, up, n, [=](float g, float up) INLINE { return activated(g, a) * up; }); \
+	} \
+	GLOBAL activateBack##NAME(T *dx, const T *dy, const T *x, i64 n, i64 a) { \
+		map2(dx, dy, x, n, [=](float dy, float x) INLINE { return dy * slope(x, a); }); \
+	} \
+	GLOBAL gateBack##NAME(T *dgate, T *dup, const T *dy, const T *g, const T *up, i64 n, i64 a) { gateBackOf(dgate, dup, dy, g, up, n, a); }
+EACH_TYPE(ACTIVATIONS)
+
 GLOBAL add(float *dst, const float *x, i64 n) {
 	map2(dst, dst, x, n, [](float a, float b) { return a + b; });
 }
@@ -128,8 +160,30 @@ EACH_KIND(EMBED)
 	}
 EACH_KIND(DECODE)
 
-// rope: a thread turns one pair; sign is 1, or -1 for the gradient.
+// rope: a thread turns one pair, or four of RopeHalves where 16 bytes may be read at
+// once; sign is 1, or -1 for the gradient.
 GLOBAL rope(float *x, const float *cosine, const float *sine, const int *pos, i64 rows, i64 heads, i64 dim, i64 half, i64 pairs, i64 sign) {
+	if (!pairs && half % 4 == 0 && dim % 4 == 0 && grouped(x, cosine, sine)) {
+		const i64 fours = half / 4;
+		EACH(i, rows * heads * fours) {
+			const i64 head = over(i, fours), j = 4 * (i - head * fours), at = pos[over(head, heads)] * half + j;
+			float *h = x + head * dim + j;
+			float a[4], b[4], c[4], s[4];
+			groupOf(a, h);
+			groupOf(b, h + half);
+			groupOf(c, cosine + at);
+			groupOf(s, sine + at);
+#pragma unroll
+			for (int l = 0; l < 4; l++) {
+				const float turn = s[l] * (float)sign, first = a[l];
+				a[l] = first * c[l] - b[l] * turn;
+				b[l] = b[l] * c[l] + first * turn;
+			}
+			storeGroup(h, a);
+			storeGroup(h + half, b);
+		}
+		return;
+	}
 	EACH(i, rows * heads * half) {
 		i64 head = over(i, half), j = i - head * half, t = over(head, heads);
 		float *h = x + head * dim;
@@ -139,27 +193,6 @@ GLOBAL rope(float *x, const float *cosine, const float *sine, const int *pos, i6
 		h[ia] = a * c - b * s;
 		h[ib] = b * c + a * s;
 	}
-}
-
-// rmsNorm and layerNorm: a block a row. Threads add their columns in order,
-// then the block's tree: an order that depends on the width alone.
-GLOBAL rmsNorm(float *dst, const float *x, const float *weight, i64 c, i64 eps) {
-	dst += blockX() * c;
-	x += blockX() * c;
-	float sum = 0;
-	for (i64 i = threadX(); i < c; i += threads()) sum = fma32(x[i], x[i], sum);
-	float s = 1.0f / sqrt32(sumBlock(sum) / (float)c + real(eps));
-	for (i64 i = threadX(); i < c; i += threads()) dst[i] = x[i] * s * weight[i];
-}
-GLOBAL layerNorm(float *dst, const float *x, const float *weight, const float *bias, i64 c, i64 eps) {
-	dst += blockX() * c;
-	x += blockX() * c;
-	float sum = 0, square = 0;
-	for (i64 i = threadX(); i < c; i += threads()) sum += x[i];
-	float mean = sumBlock(sum) / (float)c;
-	for (i64 i = threadX(); i < c; i += threads()) square = fma32(x[i] - mean, x[i] - mean, square);
-	float s = 1.0f / sqrt32(sumBlock(square) / (float)c + real(eps));
-	for (i64 i = threadX(); i < c; i += threads()) dst[i] = (x[i] - mean) * s * weight[i] + bias[i];
 }
 
 // rowNorms: a block a row n of w, ‖w[n] + scale·b[n]·a‖; a and b as float32.

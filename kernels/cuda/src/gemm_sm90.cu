@@ -50,15 +50,15 @@ DEVICE void fetch(u32 stage, const u16 *a, const u16 *b, i64 row0, i64 col0, i64
 	}
 }
 
-
-// A product is stored or, with 1 in how, added; with 2 it is rounded to bfloat16
-// before.
-const i64 howAdd = 1, howRound = 2;
+// A product is stored, or added to what lies at plus, where that is not null; with
+// howRound it is rounded to bfloat16 before. With howBrain dst is of bfloat16 itself,
+// and there is no plus.
+const i64 howRound = 2, howBrain = 4;
 
 // storeTile writes a warpgroup's 64 by 256 outputs.
-DEVICE void storeTile(float *dst, const float *d, i64 row0, i64 col0, i64 m, i64 n, i64 how) {
+DEVICE void storeTile(void *dst, const float *plus, const float *d, i64 row0, i64 col0, i64 m, i64 n, i64 how) {
 	const int lane = threadX() % warp;
-	const bool addTo = how & howAdd, pairs = n % 2 == 0 && ((u64)dst & 7) == 0;
+	const bool pairs = n % 2 == 0 && (((u64)dst | (u64)plus) & 7) == 0;
 	const i64 row = row0 + threadX() % 128 / warp * 16 + lane / 4, col = col0 + lane % 4 * 2;
 #pragma unroll
 	for (int j = 0; j < rowsB / 8; j++) {
@@ -67,24 +67,36 @@ DEVICE void storeTile(float *dst, const float *d, i64 row0, i64 col0, i64 m, i64
 		for (int h = 0; h < 2; h++) {
 			const i64 r = row + 8 * h;
 			if (r >= m) continue;
+			const i64 at = r * n + c;
 			f32x2 v = {d[4 * j + 2 * h], d[4 * j + 2 * h + 1]};
-			if (how & howRound) {
-				const u32 two = brains(v.x, v.y);
-				v = f32x2{bitsFloat(two << 16), bitsFloat(two & 0xffff0000u)};
-			}
-			if (pairs && c < n) {
-				f32x2 *at = (f32x2 *)(dst + r * n + c);
-				if (addTo) v = f32x2{at->x + v.x, at->y + v.y};
-				*at = v;
+			const u32 two = brains(v.x, v.y);
+			if (how & howBrain) {
+				u16 *to = (u16 *)dst + at;
+				if (pairs && c < n) {
+					*(u32 *)to = two;
+					continue;
+				}
+				if (c < n) to[0] = (u16)two;
+				if (c + 1 < n) to[1] = (u16)(two >> 16);
 				continue;
 			}
-			if (c < n) put(dst + r * n + c, v.x, addTo, 1.0f);
-			if (c + 1 < n) put(dst + r * n + c + 1, v.y, addTo, 1.0f);
+			if (how & howRound) v = f32x2{bitsFloat(two << 16), bitsFloat(two & 0xffff0000u)};
+			float *to = (float *)dst + at;
+			if (pairs && c < n) {
+				if (plus) {
+					const f32x2 old = *(const f32x2 *)(plus + at);
+					v = f32x2{old.x + v.x, old.y + v.y};
+				}
+				*(f32x2 *)to = v;
+				continue;
+			}
+			if (c < n) to[0] = plus ? plus[at] + v.x : v.x;
+			if (c + 1 < n) to[1] = plus ? plus[at + 1] + v.y : v.y;
 		}
 	}
 }
 
-GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(float *dst, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 how) {
+GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(void *dst, const float *plus, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 how) {
 	DYNAMIC(u8, mem);
 	const u32 base = (sharedAddress(mem) + 1023) / 1024 * 1024;
 	const i64 row0 = (i64)blockX() * rowsA, col0 = (i64)blockY() * rowsB;
@@ -115,7 +127,7 @@ GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(float *dst, const u16 *a
 		asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
 	}
 	asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-	storeTile(dst, d, row0 + group * 64, col0, m, n, how);
+	storeTile(dst, plus, d, row0 + group * 64, col0, m, n, how);
 }
 
 // The same product with the copies left to the tensor memory unit: a ninth warp
@@ -140,7 +152,7 @@ DEVICE void copyTile(u32 to, const void *map, int x, int y, u32 full) {
 
 // Blocks take one output after another, rows first, and the ninth warp is ahead of
 // the others by up to four tiles, across outputs as well.
-GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(float *dst, const u8 *maps, i64 m, i64 n, i64 k, i64 how) {
+GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(void *dst, const float *plus, const u8 *maps, i64 m, i64 n, i64 k, i64 how) {
 	DYNAMIC(u8, mem);
 	const u32 base = (sharedAddress(mem) + 1023) / 1024 * 1024;
 	const u32 full = base + stages * bytesStage, empty = full + 8 * stages;
@@ -190,7 +202,7 @@ GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(float *dst, const u
 		}
 		asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 		if (threadX() % 128 == 0) arrive(empty + 8 * ((step - 1) % stages));
-		storeTile(dst, d, (i64)(o % down) * rowsA + group * 64, (i64)(o / down) * rowsB, m, n, how);
+		storeTile(dst, plus, d, (i64)(o % down) * rowsA + group * 64, (i64)(o / down) * rowsB, m, n, how);
 	}
 }
 
@@ -198,13 +210,18 @@ GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(float *dst, const u
 
 // A twin to read, for the host's side: a block's 128 by 256 outputs, each summed
 // in the order of k.
-GLOBAL gemmBrain(float *dst, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 how) {
+GLOBAL gemmBrain(void *dst, const float *plus, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 how) {
 	for (int e = threadX(); e < 128 * 256; e += threads()) {
 		const i64 row = (i64)blockX() * 128 + e / 256, col = (i64)blockY() * 256 + e % 256;
 		if (row >= m || col >= n) continue;
 		float sum = 0;
 		for (i64 i = 0; i < k; i++) sum = fma32(brainFloat(a[row * k + i]), brainFloat(b[col * k + i]), sum);
-		put(dst + row * n + col, how & 2 ? roundBrain(sum) : sum, how & 1, 1.0f);
+		const i64 at = row * n + col;
+		if (how & 2) sum = roundBrain(sum);
+		if (how & 4)
+			((u16 *)dst)[at] = (u16)brains(sum, 0.0f);
+		else
+			((float *)dst)[at] = plus ? plus[at] + sum : sum;
 	}
 }
 

@@ -20,62 +20,6 @@ GLOBAL columnDots(float *dst, const float *a, const float *b, i64 rows, i64 c) {
 	}
 }
 
-// normStats: a block a row; stats[t] = mean, s, mean(g), mean(g·x̂), the mean
-// and mean(g) being 0 where the norm takes off none.
-GLOBAL normStats(float *stats, const float *dy, const float *x, const float *weight, i64 c, i64 eps, i64 centred) {
-	dy += blockX() * c;
-	x += blockX() * c;
-	float sum = 0, square = 0, gSum = 0, gDot = 0, mean = 0;
-	if (centred) {
-		for (i64 i = threadX(); i < c; i += threads()) sum += x[i];
-		mean = sumBlock(sum) / (float)c;
-	}
-	for (i64 i = threadX(); i < c; i += threads()) square = fma32(x[i] - mean, x[i] - mean, square);
-	float s = 1.0f / sqrt32(sumBlock(square) / (float)c + real(eps));
-	for (i64 i = threadX(); i < c; i += threads()) {
-		float g = dy[i] * weight[i];
-		gSum += g;
-		gDot = fma32(g, (x[i] - mean) * s, gDot);
-	}
-	gSum = sumBlock(gSum) / (float)c;
-	gDot = sumBlock(gDot) / (float)c;
-	if (threadX() == 0) {
-		stats[4 * blockX()] = mean;
-		stats[4 * blockX() + 1] = s;
-		stats[4 * blockX() + 2] = centred ? gSum : 0.0f;
-		stats[4 * blockX() + 3] = gDot;
-	}
-}
-
-// normWeights: dweight[i] += Σ_t dy·x̂, dbias[i] += Σ_t dy; either may be null.
-GLOBAL normWeights(float *dweight, float *dbias, const float *stats, const float *dy, const float *x, i64 rows, i64 c) {
-	EACH(i, c) {
-		float totalW = 0, totalB = 0;
-		for (i64 base = 0; base < rows; base += chunkRows) {
-			float w = 0, b = 0;
-			for (i64 t = base; t < base + chunkRows && t < rows; t++) {
-				float g = dy[t * c + i];
-				w = fma32(g, (x[t * c + i] - stats[4 * t]) * stats[4 * t + 1], w);
-				b += g;
-			}
-			totalW += w;
-			totalB += b;
-		}
-		if (dweight) dweight[i] += totalW;
-		if (dbias) dbias[i] += totalB;
-	}
-}
-
-// normInput: dx = s·(g - mean(g) - x̂·mean(g·x̂)).
-GLOBAL normInput(float *dx, const float *stats, const float *dy, const float *x, const float *weight, i64 rows, i64 c, i64 addTo) {
-	EACH(i, rows * c) {
-		const i64 row = over(i, c), col = i - row * c;
-		const float *of = stats + row * 4;
-		float hat = (x[i] - of[0]) * of[1];
-		put(dx + i, of[1] * (dy[i] * weight[col] - of[2] - hat * of[3]), addTo, 1.0f);
-	}
-}
-
 // crossEntropy: a block a row.
 GLOBAL crossEntropy(float *loss, float *dlogits, const float *logits, i64 vocab, const int *labels, const float *weights) {
 	const float *row = logits + blockX() * vocab;
