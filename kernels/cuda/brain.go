@@ -8,10 +8,17 @@ import (
 )
 
 // Tiles of src/gemm_sm90.cu.
-const (
-	brainRows, brainCols, brainDepth = 128, 256, 64
-	brainShared                      = 4*(brainRows+brainCols)*brainDepth*2 + 1024 + 64
-)
+const brainRows, brainCols, brainDepth = 128, 256, 64
+
+// brainShared is the shared memory of blocks whose tiles have so many columns.
+func brainShared(cols int) int { return 4*(brainRows+cols)*brainDepth*2 + 1024 + 64 }
+
+// brainTiles are the kernels whose tiles come through the tensor memory unit, by the
+// columns of a tile, the widest first.
+var brainTiles = []struct {
+	cols int
+	name string
+}{{256, "gemmBrainTiles_256"}, {240, "gemmBrainTiles_240"}, {232, "gemmBrainTiles_232"}, {208, "gemmBrainTiles_208"}, {176, "gemmBrainTiles_176"}}
 
 // Brain makes MatMul, MatMulBack and attention of training round both operands to
 // bfloat16 and sum their products in float32 on the matrix units of a Hopper
@@ -34,11 +41,18 @@ func (w *weight) exact(depth int) bool { return depth%brainDepth != 0 || min(w.n
 // How a product is stored, as src/gemm_sm90.cu counts it.
 const howRound, howBrain = 2, 4
 
-// target is where a product goes: to dst, or added to what lies at plus, which may
-// be dst itself, and goes to dst.
+// target is where a product of n columns goes: to dst, or added to what lies at plus,
+// which may be dst itself, and to dst.
 type target struct {
 	dst, plus uint64
+	n         int
 	how       uint64
+}
+
+// product is one with the values of a weight [n, k].
+type product struct {
+	weight uint64
+	target
 }
 
 // targetOf is that of MatMul.
@@ -76,7 +90,8 @@ func (d *Device) rounded(x kernels.Buffer, n int, what string) (at uint64, hold 
 func (d *Device) multiplyBrain(to target, x kernels.Buffer, rows int, w *weight) {
 	in, hold := d.rounded(x, rows*w.k, "x")
 	at, held := d.brainValues(w)
-	d.gemmBrain(to, in, at, rows, w.n, w.k)
+	to.n = w.n
+	d.gemmBrain(in, rows, w.k, product{at, to})
 	d.release(hold)
 	d.release(held)
 }
@@ -85,7 +100,8 @@ func (d *Device) multiplyBrain(to target, x kernels.Buffer, rows int, w *weight)
 func (d *Device) multiplyBackBrain(to target, dy kernels.Buffer, rows int, w *weight) {
 	in, hold := d.rounded(dy, rows*w.n, "dy")
 	at, held := d.turnedValues(w)
-	d.gemmBrain(to, in, at, rows, w.k, w.n)
+	to.n = w.k
+	d.gemmBrain(in, rows, w.n, product{at, to})
 	d.release(hold)
 	d.release(held)
 }
@@ -156,15 +172,26 @@ func (d *Device) Rounds(p kernels.Prepared) bool {
 	return d.brain && !w.exact(w.k) && !w.exact(w.n)
 }
 
-// MatMulsRounded rounds x once for all weights.
+// MatMulsRounded rounds x once for all weights. They are multiplied with together
+// where none of them has to be decoded first.
 func (d *Device) MatMulsRounded(dsts []kernels.Buffer, plus, x kernels.Buffer, rows int, ws []kernels.Prepared) {
 	_, k := ws[0].Shape()
 	in, hold := d.rounded(x, rows*k, "x")
+	var together []product
 	for i, p := range ws {
 		w := p.(*weight)
 		at, held := d.brainValues(w)
-		d.gemmBrain(roundedTarget(dsts[i], plus, rows*w.n), in, at, rows, w.n, k)
+		to := roundedTarget(dsts[i], plus, rows*w.n)
+		to.n = w.n
+		if held == nil {
+			together = append(together, product{at, to})
+			continue
+		}
+		d.gemmBrain(in, rows, k, product{at, to})
 		d.release(held)
+	}
+	if len(together) > 0 {
+		d.gemmBrain(in, rows, k, together...)
 	}
 	d.release(hold)
 }
@@ -203,16 +230,62 @@ type tensorMapper interface {
 	TensorMap(at uint64, rows, cols, box int) ([32]int32, error)
 }
 
-// gemmBrain is the product a [m, k] · bᵀ, b [n, k], both bfloat16.
-func (d *Device) gemmBrain(to target, a, b uint64, m, n, k int) {
-	x, y := (m+brainRows-1)/brainRows, (n+brainCols-1)/brainCols
-	if unit := d.unit; unit != nil && !d.copies {
-		ma, errA := unit.TensorMap(a, m, k, brainRows)
-		mb, errB := unit.TensorMap(b, n, k, brainCols)
-		if errA == nil && errB == nil {
-			d.launch("gemmBrainTiles", min(x*y, d.driver.Processors()), 1, 288, brainShared, to.dst, to.plus, d.table(append(ma[:], mb[:]...)), num(m), num(n), num(k), to.how)
-			return
+// gemmBrain multiplies a [m, k], which is of bfloat16, with each weight.
+func (d *Device) gemmBrain(a uint64, m, k int, products ...product) {
+	if d.unit != nil && !d.copies && d.gemmTiles(a, m, k, products) {
+		return
+	}
+	for _, p := range products {
+		d.launch("gemmBrain", (m+brainRows-1)/brainRows, (p.n+brainCols-1)/brainCols, 256, brainShared(brainCols), p.dst, p.plus, a, p.weight, num(m), num(p.n), num(k), p.how)
+	}
+}
+
+// gemmTiles is gemmBrain in one kernel, with the tensor memory unit; false where that
+// does not take the matrices.
+func (d *Device) gemmTiles(a uint64, m, k int, products []product) bool {
+	down := (m + brainRows - 1) / brainRows
+	if down == 0 {
+		return true
+	}
+	tile, columns := d.brainTile(down, products)
+	whole := func(x uint64) (low, high int32) { return int32(uint32(x)), int32(uint32(x >> 32)) }
+	maps, err := d.unit.TensorMap(a, m, k, brainRows)
+	if err != nil {
+		return false
+	}
+	table, ends := append(make([]int32, 0, 128), maps[:]...), make([]int32, 0, 32)
+	end := 0
+	for _, p := range products {
+		if maps, err = d.unit.TensorMap(p.weight, p.n, k, brainTiles[tile].cols); err != nil {
+			return false
+		}
+		table = append(table, maps[:]...)
+		end += (p.n + brainTiles[tile].cols - 1) / brainTiles[tile].cols
+		dst0, dst1 := whole(p.dst)
+		plus0, plus1 := whole(p.plus)
+		ends = append(ends, dst0, dst1, plus0, plus1, int32(p.n), int32(end), int32(p.how), 0) // Product
+	}
+	at := d.table(append(table, ends...))
+	d.launch(brainTiles[tile].name, min(down*columns, d.driver.Processors()), 1, 288, brainShared(brainTiles[tile].cols),
+		at, at+4*uint64(len(table)), num(m), num(k), num(columns))
+	return true
+}
+
+// brainTile picks the tiles whose rounds over all processors take least: a round lasts
+// as long as a tile has columns, and some for its beginning and end. A sum is the
+// same in all of them.
+func (d *Device) brainTile(down int, products []product) (tile, columns int) {
+	const around = 12
+	least := 0
+	for i, t := range brainTiles {
+		all := 0
+		for _, p := range products {
+			all += (p.n + t.cols - 1) / t.cols
+		}
+		rounds := (down*all + d.driver.Processors() - 1) / d.driver.Processors()
+		if cost := rounds * (t.cols + around); least == 0 || cost < least {
+			least, tile, columns = cost, i, all
 		}
 	}
-	d.launch("gemmBrain", x, y, 256, brainShared, to.dst, to.plus, a, b, num(m), num(n), num(k), to.how)
+	return tile, columns
 }

@@ -65,13 +65,17 @@ func TestEmulated(t *testing.T) {
 	kerneltest.RunTrain(t, d)
 }
 
+// Products that round, and values of bfloat16 between them, both ways of copying.
 func TestEmulatedRounded(t *testing.T) {
-	d := Over(newCounted(t), nil)
-	defer d.Close()
-	if err := d.Brain(); err != nil {
-		t.Fatal(err)
+	for _, copies := range []bool{true, false} {
+		d := Over(newCounted(t), nil)
+		d.copies = copies
+		if err := d.Brain(); err != nil {
+			t.Fatal(err)
+		}
+		kerneltest.Rounded(t, d)
+		d.Close()
 	}
-	kerneltest.Rounded(t, d)
 }
 
 func TestEmulatedSameBits(t *testing.T) {

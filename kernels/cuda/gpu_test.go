@@ -233,8 +233,84 @@ func BenchmarkGEMMBF16(b *testing.B) {
 			d.each("toBrain", n*n/8, a.at, on(x, n*n, "x"), num(n*n))
 			d.each("toBrain", n*n/8, w.at, on(x, n*n, "x"), num(n*n))
 			d.copies = s.copies
-			timed(b, d, 2*float64(n)*float64(n)*float64(n), peakBrain, "TFLOP/s", func() { d.gemmBrain(target{dst: out.at}, a.at, w.at, n, n, n) })
+			timed(b, d, 2*float64(n)*float64(n)*float64(n), peakBrain, "TFLOP/s", func() { d.gemmBrain(a.at, n, n, product{w.at, target{dst: out.at, n: n}}) })
 		})
+	}
+}
+
+// BenchmarkTiles is a product of training by the columns of a tile; which is taken, the
+// device says by a count alone. A shape of [820, 6144] is queries, keys and values.
+func BenchmarkTiles(b *testing.B) {
+	d := openGPU(b)
+	defer d.Close()
+	if err := d.Brain(); err != nil {
+		b.Skip(err)
+	}
+	all := brainTiles
+	defer func() { brainTiles = all }()
+	for _, s := range [][3]int{{820, 4096, 4096}, {820, 6144, 4096}, {820, 4096, 14336}, {3280, 4096, 4096}, {3280, 14336, 4096}} {
+		m, n, k := s[0], s[1], s[2]
+		host := make([]float32, max(m, n)*k)
+		rng := rand.New(rand.NewPCG(1, 1))
+		for i := range host {
+			host[i] = rng.Float32() - 0.5
+		}
+		x, _ := d.Alloc(format.BF16, m*k)
+		w, _ := d.Alloc(format.BF16, n*k)
+		d.Write(x, host[:m*k])
+		d.Write(w, host[:n*k])
+		out, _ := d.Alloc(format.BF16, m*n)
+		ps := []product{{onBrain(w, n*k, "w"), target{dst: onBrain(out, m*n, "out"), n: n, how: howBrain}}}
+		brainTiles = all
+		taken, _ := d.brainTile((m+brainRows-1)/brainRows, ps)
+		for i, t := range all {
+			name := fmt.Sprintf("%dx%dx%d/%d", m, n, k, t.cols)
+			if i == taken {
+				name += ",taken"
+			}
+			b.Run(name, func(b *testing.B) {
+				brainTiles = all[i : i+1]
+				timed(b, d, 2*float64(m)*float64(n)*float64(k), peakBrain, "TFLOP/s", func() { d.gemmBrain(onBrain(x, m*k, "x"), m, k, ps...) })
+			})
+		}
+	}
+}
+
+// BenchmarkRows are the operations on values and rows of a window of 820 and of 3280
+// tokens in Mistral-7B's shape, beside the memory's bandwidth.
+func BenchmarkRows(b *testing.B) {
+	d := openGPU(b)
+	defer d.Close()
+	for _, rows := range []int{820, 3280} {
+		n, m := rows*width, rows*inner
+		buf := func(t format.Type, n int) kernels.Buffer {
+			x, err := d.Alloc(t, n)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return x
+		}
+		x, y, w, half := buf(format.F32, n), buf(format.F32, n), buf(format.F32, width), buf(format.BF16, n)
+		g, u, a := buf(format.BF16, m), buf(format.BF16, m), buf(format.BF16, m)
+		cos, pos := buf(format.F32, rows*dim/2), make([]int32, rows)
+		for i := range pos {
+			pos[i] = int32(i)
+		}
+		for _, c := range []struct {
+			name  string
+			bytes int
+			f     func()
+		}{
+			{"RMSNorm", 8 * n, func() { d.RMSNorm(y, x, w, rows, 1e-5) }},
+			{"RMSNorm to bfloat16", 6 * n, func() { d.RMSNorm(half, x, w, rows, 1e-5) }},
+			{"RMSNormBack added", 16 * n, func() { d.RMSNormBack(y, nil, x, x, w, rows, 1e-5, kernels.Add) }},
+			{"Round to bfloat16", 6 * n, func() { d.Round(half, x, n, format.BF16) }},
+			{"Gate", 6 * m, func() { d.Gate(a, g, u, m, kernels.SiLU) }},
+			{"GateBack", 10 * m, func() { d.GateBack(g, a, a, g, u, m, kernels.SiLU) }},
+			{"Rope", 8 * n, func() { d.Rope(x, heads, dim, cos, cos, dim/2, pos, kernels.RopeHalves) }},
+		} {
+			b.Run(fmt.Sprintf("%d/%s", rows, c.name), func(b *testing.B) { timed(b, d, float64(c.bytes), peakBytes, "TB/s", c.f) })
+		}
 	}
 }
 

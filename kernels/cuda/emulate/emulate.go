@@ -114,6 +114,12 @@ func (*Machine) Launch(f uintptr, gridX, gridY, threads, _ int, args []uint64) e
 	return nil
 }
 
+// TensorMap describes a matrix as the twins of the kernels that copy tiles read it.
+func (*Machine) TensorMap(at uint64, rows, cols, box int) (m [32]int32, err error) {
+	m[0], m[1], m[2], m[3], m[4] = int32(at), int32(at>>32), int32(rows), int32(cols), int32(box)
+	return m, nil
+}
+
 func (m *Machine) Graph(functions []uintptr, shapes [][4]int, args [][]uint64) (uintptr, error) {
 	if m.NoGraphs != nil {
 		return 0, m.NoGraphs

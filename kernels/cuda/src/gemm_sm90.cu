@@ -7,6 +7,28 @@
 // 128-byte swizzle: the 16-byte chunk c of row r lies at place c ^ (r mod 8).
 #include "device.h"
 
+// How a product is stored: with howRound it is rounded to bfloat16 before it is stored or
+// added; with howBrain dst is of bfloat16 itself, and nothing is added.
+const i64 howRound = 2, howBrain = 4;
+
+// Product is a weight's part of a batch of products of the same a: where it goes, its
+// columns, and the first column of tiles that is not its own; see ../brain.go.
+struct Product {
+	void *dst;
+	const float *plus;
+	int n, end;
+	i64 how;
+};
+
+// find gives the product that a column of tiles belongs to, and makes the column count
+// from the product's first.
+DEVICE int find(const Product *products, int &col) {
+	int p = 0;
+	while (col >= products[p].end) p++;
+	if (p > 0) col -= products[p - 1].end;
+	return p;
+}
+
 #ifndef EMULATE
 
 const int rowsA = 128, rowsB = 256, depth = 64, stages = 4, ahead = 2;
@@ -23,15 +45,24 @@ DEVICE void awaitCopies() { asm volatile("cp.async.wait_group 1;" ::: "memory");
 // 1024 bytes from 8 rows to the next 8, swizzle of 128 bytes.
 DEVICE u64 tileOf(u32 address) { return (u64)(address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62; }
 
-// multiply adds a tile of 64 by 16 times 16 by 256 to d.
-DEVICE void multiply(float *d, u64 a, u64 b) {
-	asm volatile(
-		"{\n"
-		"wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, %128, %129, 1, 1, 1, 0, 0;\n"
-		"}\n"
-		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]), "+f"(d[64]), "+f"(d[65]), "+f"(d[66]), "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]), "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]), "+f"(d[78]), "+f"(d[79]), "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]), "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87]), "+f"(d[88]), "+f"(d[89]), "+f"(d[90]), "+f"(d[91]), "+f"(d[92]), "+f"(d[93]), "+f"(d[94]), "+f"(d[95]), "+f"(d[96]), "+f"(d[97]), "+f"(d[98]), "+f"(d[99]), "+f"(d[100]), "+f"(d[101]), "+f"(d[102]), "+f"(d[103]), "+f"(d[104]), "+f"(d[105]), "+f"(d[106]), "+f"(d[107]), "+f"(d[108]), "+f"(d[109]), "+f"(d[110]), "+f"(d[111]), "+f"(d[112]), "+f"(d[113]), "+f"(d[114]), "+f"(d[115]), "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]), "+f"(d[120]), "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
-		: "l"(a), "l"(b));
-}
+// multiply adds a tile of 64 by 16 times 16 by W to d, 64 by W: W / 2 values a thread.
+template <int W> DEVICE void multiply(float *d, u64 a, u64 b);
+
+#define TEN(t) "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9, "
+#define TO80 TEN() TEN(1) TEN(2) TEN(3) TEN(4) TEN(5) TEN(6) TEN(7)
+#define TO110 TO80 TEN(8) TEN(9) TEN(10)
+#define IN4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define IN8(i) IN4(i), IN4(i + 4)
+#define IN40(i) IN8(i), IN8(i + 8), IN8(i + 16), IN8(i + 24), IN8(i + 32)
+#define MULTIPLY(W, NAMES, ...) \
+	template <> METHOD void multiply<W>(float *d, u64 a, u64 b) { \
+		asm volatile("wgmma.mma_async.sync.aligned.m64n" #W "k16.f32.bf16.bf16 {" NAMES "}, %[a], %[b], 1, 1, 1, 0, 0;" : __VA_ARGS__ : [a] "l"(a), [b] "l"(b)); \
+	}
+MULTIPLY(176, TO80 "%80, %81, %82, %83, %84, %85, %86, %87", IN40(0), IN40(40), IN8(80))
+MULTIPLY(208, TO80 TEN(8) TEN(9) "%100, %101, %102, %103", IN40(0), IN40(40), IN8(80), IN8(88), IN8(96))
+MULTIPLY(232, TO110 "%110, %111, %112, %113, %114, %115", IN40(0), IN40(40), IN8(80), IN8(88), IN8(96), IN8(104), IN4(112))
+MULTIPLY(240, TO110 "%110, %111, %112, %113, %114, %115, %116, %117, %118, %119", IN40(0), IN40(40), IN40(80))
+MULTIPLY(256, TO110 TEN(11) "%120, %121, %122, %123, %124, %125, %126, %127", IN40(0), IN40(40), IN40(80), IN8(120))
 
 // fetch starts the copies of tile t of a and b into a stage.
 DEVICE void fetch(u32 stage, const u16 *a, const u16 *b, i64 row0, i64 col0, i64 m, i64 n, i64 k, i64 t) {
@@ -50,18 +81,13 @@ DEVICE void fetch(u32 stage, const u16 *a, const u16 *b, i64 row0, i64 col0, i64
 	}
 }
 
-// A product is stored, or added to what lies at plus, where that is not null; with
-// howRound it is rounded to bfloat16 before. With howBrain dst is of bfloat16 itself,
-// and there is no plus.
-const i64 howRound = 2, howBrain = 4;
-
-// storeTile writes a warpgroup's 64 by 256 outputs.
-DEVICE void storeTile(void *dst, const float *plus, const float *d, i64 row0, i64 col0, i64 m, i64 n, i64 how) {
+// storeTile writes a warpgroup's 64 by W outputs, or adds them to what lies at plus.
+template <int W> DEVICE void storeTile(void *dst, const float *plus, const float *d, i64 row0, i64 col0, i64 m, i64 n, i64 how) {
 	const int lane = threadX() % warp;
 	const bool pairs = n % 2 == 0 && (((u64)dst | (u64)plus) & 7) == 0;
 	const i64 row = row0 + threadX() % 128 / warp * 16 + lane / 4, col = col0 + lane % 4 * 2;
 #pragma unroll
-	for (int j = 0; j < rowsB / 8; j++) {
+	for (int j = 0; j < W / 8; j++) {
 		const i64 c = col + 8 * j;
 #pragma unroll
 		for (int h = 0; h < 2; h++) {
@@ -120,14 +146,14 @@ GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(void *dst, const float *
 		const u64 da = tileOf(stage + group * 64 * 128), db = tileOf(stage + bytesA);
 		asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
-		for (int i = 0; i < depth / 16; i++) multiply(d, da + 2 * i, db + 2 * i);
+		for (int i = 0; i < depth / 16; i++) multiply<rowsB>(d, da + 2 * i, db + 2 * i);
 		asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 		if (t + ahead < tiles) fetch(base + (u32)((t + ahead) % stages) * bytesStage, a, b, row0, col0, m, n, k, t + ahead);
 		commitCopies();
 		asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
 	}
 	asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-	storeTile(dst, plus, d, row0 + group * 64, col0, m, n, how);
+	storeTile<rowsB>(dst, plus, d, row0 + group * 64, col0, m, n, how);
 }
 
 // The same product with the copies left to the tensor memory unit: a ninth warp
@@ -150,13 +176,16 @@ DEVICE void copyTile(u32 to, const void *map, int x, int y, u32 full) {
 	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to), "l"(map), "r"(x), "r"(y), "r"(full) : "memory");
 }
 
-// Blocks take one output after another, rows first, and the ninth warp is ahead of
-// the others by up to four tiles, across outputs as well.
-GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(void *dst, const float *plus, const u8 *maps, i64 m, i64 n, i64 k, i64 how) {
+// gemmBrainTiles_W multiplies a with one weight or several, in tiles of 128 by W. maps
+// describes a and then each weight to the unit. Blocks take one output after another,
+// rows first, and the ninth warp is ahead of the others by up to four tiles, across
+// outputs as well.
+template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products, i64 m, i64 k, int columns) {
+	const int bytesStage = bytesA + W * depth * 2;
 	DYNAMIC(u8, mem);
 	const u32 base = (sharedAddress(mem) + 1023) / 1024 * 1024;
 	const u32 full = base + stages * bytesStage, empty = full + 8 * stages;
-	const int tiles = (int)(k / depth), down = (int)((m + rowsA - 1) / rowsA), outputs = down * (int)((n + rowsB - 1) / rowsB);
+	const int tiles = (int)(k / depth), down = (int)((m + rowsA - 1) / rowsA), outputs = down * columns;
 	if (threadX() == 0) {
 		for (int s = 0; s < stages; s++) {
 			asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(full + 8 * s) : "memory");
@@ -170,22 +199,36 @@ GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(void *dst, const fl
 	if (threadX() >= 256) {
 		if (threadX() > 256) return;
 		for (int o = blockX(); o < outputs; o += blocks()) {
-			const int row0 = o % down * rowsA, col0 = o / down * rowsB;
+			int col = o / down;
+			const u8 *mapB = maps + 128 * (1 + find(products, col));
+			const int row0 = o % down * rowsA, col0 = col * W;
 			for (int t = 0; t < tiles; t++, step++) {
 				const u32 s = step % stages, to = base + s * bytesStage;
 				if (step >= stages) await(empty + 8 * s, (step / stages - 1) & 1);
 				asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(full + 8 * s), "r"(bytesStage) : "memory");
 				copyTile(to, maps, t * depth, row0, full + 8 * s);
-				copyTile(to + bytesA, maps + 128, t * depth, col0, full + 8 * s);
+				copyTile(to + bytesA, mapB, t * depth, col0, full + 8 * s);
 			}
 		}
 		return;
 	}
 	const int group = threadX() / 128;
+	const bool first = threadX() % 128 == 0;
 	for (int o = blockX(); o < outputs; o += blocks()) {
-		float d[128];
+		const i64 row0 = (i64)(o % down) * rowsA + group * 64;
+		if (row0 >= m) { // nothing of the last rows' tile is this warpgroup's
+			for (int t = 0; t < tiles; t++, step++) {
+				const u32 s = step % stages;
+				await(full + 8 * s, step / stages & 1);
+				if (first) arrive(empty + 8 * s);
+			}
+			continue;
+		}
+		int col = o / down;
+		const Product p = products[find(products, col)];
+		float d[W / 2];
 #pragma unroll
-		for (int i = 0; i < 128; i++) d[i] = 0;
+		for (int i = 0; i < W / 2; i++) d[i] = 0;
 #pragma unroll 1
 		for (int t = 0; t < tiles; t++, step++) {
 			const u32 s = step % stages;
@@ -194,35 +237,71 @@ GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles(void *dst, const fl
 			const u64 da = tileOf(stage + group * 64 * 128), db = tileOf(stage + bytesA);
 			asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
-			for (int i = 0; i < depth / 16; i++) multiply(d, da + 2 * i, db + 2 * i);
+			for (int i = 0; i < depth / 16; i++) multiply<W>(d, da + 2 * i, db + 2 * i);
 			asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 			asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
 			// The tile before this one has been read.
-			if (t > 0 && threadX() % 128 == 0) arrive(empty + 8 * ((step - 1) % stages));
+			if (t > 0 && first) arrive(empty + 8 * ((step - 1) % stages));
 		}
 		asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-		if (threadX() % 128 == 0) arrive(empty + 8 * ((step - 1) % stages));
-		storeTile(dst, plus, d, (i64)(o % down) * rowsA + group * 64, (i64)(o / down) * rowsB, m, n, how);
+		if (first) arrive(empty + 8 * ((step - 1) % stages));
+		storeTile<W>(p.dst, p.plus, d, row0, (i64)col * W, m, p.n, p.how);
 	}
 }
+#define BRAIN_TILES(W) \
+	GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles_##W(const u8 *maps, const Product *products, i64 m, i64 k, i64 columns) { \
+		brainTiles<W>(maps, products, m, k, (int)columns); \
+	}
+BRAIN_TILES(176)
+BRAIN_TILES(208)
+BRAIN_TILES(232)
+BRAIN_TILES(240)
+BRAIN_TILES(256)
 
 #else
 
-// A twin to read, for the host's side: a block's 128 by 256 outputs, each summed
-// in the order of k.
-GLOBAL gemmBrain(void *dst, const float *plus, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 how) {
-	for (int e = threadX(); e < 128 * 256; e += threads()) {
-		const i64 row = (i64)blockX() * 128 + e / 256, col = (i64)blockY() * 256 + e % 256;
+// Twins to read, for the host's side: outputs row0 to row0+127, col0 to col0+wide-1,
+// each summed in the order of k.
+DEVICE void tileOf(void *dst, const float *plus, const u16 *a, const u16 *b, i64 row0, i64 col0, int wide, i64 m, i64 n, i64 k, i64 how) {
+	for (int e = threadX(); e < 128 * wide; e += threads()) {
+		const i64 row = row0 + e / wide, col = col0 + e % wide;
 		if (row >= m || col >= n) continue;
 		float sum = 0;
 		for (i64 i = 0; i < k; i++) sum = fma32(brainFloat(a[row * k + i]), brainFloat(b[col * k + i]), sum);
 		const i64 at = row * n + col;
-		if (how & 2) sum = roundBrain(sum);
-		if (how & 4)
+		if (how & howRound) sum = roundBrain(sum);
+		if (how & howBrain)
 			((u16 *)dst)[at] = (u16)brains(sum, 0.0f);
 		else
 			((float *)dst)[at] = plus ? plus[at] + sum : sum;
 	}
 }
+GLOBAL gemmBrain(void *dst, const float *plus, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 how) {
+	tileOf(dst, plus, a, b, (i64)blockX() * 128, (i64)blockY() * 256, 256, m, n, k, how);
+}
+
+// A map is here what emulate.Machine.TensorMap gives: address, rows, columns, box.
+struct Map {
+	const u16 *at;
+	int rows, cols, box, unused[27];
+};
+template <int W> DEVICE void brainTiles(const Map *maps, const Product *products, i64 m, i64 k, int columns) {
+	const int down = (int)((m + 127) / 128);
+	for (int o = blockX(); o < down * columns; o += blocks()) {
+		int col = o / down;
+		const int i = find(products, col);
+		const Product p = products[i];
+		const Map &a = maps[0], &b = maps[1 + i];
+		if (a.rows != m || a.cols != k || a.box != 128 || b.rows != p.n || b.cols != k || b.box != W) continue;
+		tileOf(p.dst, p.plus, a.at, b.at, (i64)(o % down) * 128, (i64)col * W, W, m, p.n, k, p.how);
+	}
+}
+#define BRAIN_TILES(W) \
+	GLOBAL gemmBrainTiles_##W(const Map *maps, const Product *products, i64 m, i64 k, i64 columns) { brainTiles<W>(maps, products, m, k, (int)columns); }
+BRAIN_TILES(176)
+BRAIN_TILES(208)
+BRAIN_TILES(232)
+BRAIN_TILES(240)
+BRAIN_TILES(256)
 
 #endif
