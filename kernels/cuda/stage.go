@@ -161,7 +161,7 @@ func (s *staged) Weight(at int64, w kernels.Weight, _ kernels.Use) (kernels.Prep
 }
 
 func (s *staged) Vector(at int64, n int) (kernels.Buffer, error) {
-	return &buffer{s.mem, s.mem.at + uint64(at), n}, nil
+	return &buffer{mem: s.mem, at: s.mem.at + uint64(at), n: n}, nil
 }
 
 // Drop gives the block to the heap at once, whose order is that of the first stream.

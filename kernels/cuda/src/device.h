@@ -178,6 +178,7 @@ DEVICE double erf64(double x) {
 	if (x > 4.3) return 1;
 	if (x < -4.3) return -1;
 	double term = x, sum = x, square = x * x;
+#pragma unroll 1
 	for (int n = 1; n < 80; n++) {
 		term = -term * square / n;
 		sum += term / (2 * n + 1);
