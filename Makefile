@@ -44,7 +44,7 @@ ptx:
 # made of them does.)
 emulate:
 	CGO_CXXFLAGS="-O2 -DSOURCES=$$(cat kernels/cuda/src/* kernels/cuda/emulate/* | sha256sum | cut -c1-12)" \
-		go test -tags emulate -run Emulated -timeout 30m ./kernels/cuda ./backends/local/train
+		go test -tags emulate -run Emulated -timeout 30m ./kernels/cuda ./backends/local/train ./backends/local/engine
 
 # What a GPU that is lent for minutes is checked with, built where there is none:
 # copy the folder gpu there and run gpu/check.sh. Wants what make cuda wants.

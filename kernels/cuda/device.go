@@ -93,9 +93,10 @@ func (d *Device) Close() error {
 		}
 	}
 	d.steps.kept = nil
-	d.pinned.mu.Lock()
-	d.unpinFree()
-	d.pinned.mu.Unlock()
+	_, free := d.pinned.find(-1)
+	for _, at := range free {
+		d.copier.Unpin(at)
+	}
 	d.heap.mu.Lock()
 	d.heap.free = nil
 	d.heap.mu.Unlock()

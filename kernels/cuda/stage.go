@@ -38,29 +38,24 @@ type pinned struct {
 }
 
 // Pin gives plain memory where none can be locked: a copy from there is right,
-// only not beside the work.
+// only not beside the work. The driver is called without the lock, since others give
+// memory back meanwhile.
 func (d *Device) Pin(bytes int64) []byte {
 	if d.copier == nil || bytes == 0 {
 		return make([]byte, bytes)
 	}
 	size := sizeClass(bytes)
-	p := &d.pinned
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var at unsafe.Pointer
-	if list := p.free[size]; len(list) > 0 {
-		at, p.free[size] = list[len(list)-1], list[:len(list)-1]
-	} else {
-		d.unpinFree()
+	at, others := d.pinned.find(size)
+	for _, x := range others {
+		d.copier.Unpin(x)
+	}
+	if at == nil {
 		var err error
 		if at, err = d.copier.Pin(size); err != nil {
 			return make([]byte, bytes)
 		}
+		d.pinned.use(at, size)
 	}
-	if p.used == nil {
-		p.used, p.free = map[unsafe.Pointer]int64{}, map[int64][]unsafe.Pointer{}
-	}
-	p.used[at] = size
 	return unsafe.Slice((*byte)(at), bytes)
 }
 
@@ -76,13 +71,29 @@ func (d *Device) Unpin(mem []byte) {
 	}
 }
 
-func (d *Device) unpinFree() {
-	for size, list := range d.pinned.free {
-		for _, at := range list {
-			d.copier.Unpin(at)
-		}
-		delete(d.pinned.free, size)
+// find gives a free piece of a size, or what is free of others.
+func (p *pinned) find(size int64) (at unsafe.Pointer, others []unsafe.Pointer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if list := p.free[size]; len(list) > 0 {
+		at, p.free[size] = list[len(list)-1], list[:len(list)-1]
+		p.used[at] = size
+		return at, nil
 	}
+	for _, list := range p.free {
+		others = append(others, list...)
+	}
+	clear(p.free)
+	return nil, others
+}
+
+func (p *pinned) use(at unsafe.Pointer, size int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.used == nil {
+		p.used, p.free = map[unsafe.Pointer]int64{}, map[int64][]unsafe.Pointer{}
+	}
+	p.used[at] = size
 }
 
 // Takes is the size of the block that Stage takes.
