@@ -12,23 +12,24 @@ import (
 const flashDim = 256
 
 // flashTile says how heads of a size are multiplied: the size filled up, rows that
-// a block owns, keys a tile of the way forward, and columns of dk and dv that a block
-// has.
+// a block owns, keys a tile of the way forward; and by keys, rows a tile of the way
+// back and columns of dk and dv that a block has.
 type flashTile struct {
-	dim, rows, keys, out int
+	dim, rows, keys, rowsBack, out int
 }
 
-// Tiles of the way back: the keys that a block owns, and keys, or rows, a step.
-const flashOwnKeys, flashBackStep = 64, 32
+// The way back: keys a tile by queries; by keys, those that a block owns, and the most
+// heads that are rows of one matrix.
+const flashBackKeys, flashOwnKeys, flashShareKV = 32, 64, 4
 
 func flashTileOf(dim int) flashTile {
 	switch {
 	case dim <= 64:
-		return flashTile{64, 128, 64, 64}
+		return flashTile{64, 128, 64, 32, 64}
 	case dim <= 128:
-		return flashTile{128, 128, 64, 128}
+		return flashTile{128, 128, 64, 32, 128}
 	}
-	return flashTile{256, 64, 32, 128}
+	return flashTile{256, 64, 32, 16, 128}
 }
 
 // bytes is the shared memory of so many rows.
@@ -102,26 +103,14 @@ func (d *Device) flashBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, runs 
 	}
 	share := flashShare(s, 64)
 	queries, n := d.flashTiles(runs, 1<<share, f.rows, false)
-	d.launch(f.kernel("flashBackQ"), s.Heads>>share, n, 128, f.bytes(2*f.rows+4*flashBackStep)+4*f.rows,
+	d.launch(f.kernel("flashBackQ"), s.Heads>>share, n, 128, f.bytes(2*f.rows+4*flashBackKeys)+4*f.rows,
 		append([]uint64{on(dq, wide, "dq"), qb.at, gb.at, dots.at, on(dy, wide, "dy"), on(y, wide, "y"), on(lse, rows*s.Heads, "lse"), on(q, wide, "q")},
 			common(queries, share)...)...)
-	// Two query heads a block leave work for all processors; where more share a head
-	// of k and v, each two have a place of their own first.
-	share = flashShare(s, 2)
+	share = flashShare(s, flashShareKV)
 	keys, n := d.flashTiles(runs, 1, flashOwnKeys, true)
-	toK, toV := on(dk, narrow, "dk"), on(dv, narrow, "dv")
-	parts := s.Heads / s.KVHeads >> share
-	var part *block
-	if parts > 1 {
-		part = d.scratch(2 * narrow * parts)
-		toK, toV = part.at, part.at+uint64(4*narrow*parts)
-	}
-	d.launch(f.kernel("flashBackKV"), s.Heads>>share*(f.dim/f.out), n, 128, f.bytes(2*flashOwnKeys+4*flashBackStep)+16*flashBackStep,
-		append([]uint64{toK, toV, gb.at, on(lse, rows*s.Heads, "lse"), dots.at, qb.at}, common(keys, share)...)...)
-	if parts > 1 {
-		d.launch("sumHeads", 32, n, 256, 0, on(dk, narrow, "dk"), on(dv, narrow, "dv"), toK, toV, keys, num(parts), num(s.KVHeads), num(s.Dim))
-	}
-	for _, b := range []*block{mem, qb, gb, dots, part} {
+	d.launch(f.kernel("flashBackKV"), s.KVHeads*(f.dim/f.out), n, 256, f.bytes(2*flashOwnKeys+8*f.rowsBack)+4*8*f.rowsBack,
+		append([]uint64{on(dk, narrow, "dk"), on(dv, narrow, "dv"), gb.at, on(lse, rows*s.Heads, "lse"), dots.at, qb.at}, common(keys, share)...)...)
+	for _, b := range []*block{mem, qb, gb, dots} {
 		d.release(b)
 	}
 }

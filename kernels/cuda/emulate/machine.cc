@@ -23,6 +23,7 @@ u8 *stacks;
 jmp_buf host;
 int alive, waiting, generation;
 int warpAlive[32], warpWaiting[32], warpGeneration[32];
+int groupWaiting[8], groupGeneration[8]; // of 128 threads, all of them alive
 const int parameters = 32; // a kernel takes those that it declares
 void (*kernel)(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
 i64 arguments[parameters];
@@ -76,6 +77,15 @@ void barrier() {
 	waiting++;
 	release(thread / 32);
 	while (generation == g) yield();
+}
+
+void groupBarrier() {
+	int i = thread / 128, g = groupGeneration[i];
+	if (++groupWaiting[i] == 128) {
+		groupWaiting[i] = 0;
+		groupGeneration[i]++;
+	}
+	while (groupGeneration[i] == g) yield();
 }
 
 void warpBarrier() {

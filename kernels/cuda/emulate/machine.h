@@ -20,6 +20,7 @@ extern u8 dynamicShared[];
 extern u32 exchange[1024], operands[1024][6];
 void barrier();
 void warpBarrier();
+void groupBarrier();
 } // namespace machine
 
 DEVICE int threadX() { return machine::thread; }
@@ -87,6 +88,7 @@ DEVICE void copy16(SharedAddress to, const void *from, bool there) {
 }
 DEVICE void copy4(SharedAddress to, const void *from, bool there) { *(u32 *)to = there ? *(const u32 *)from : 0; }
 DEVICE void awaitCopies() {}
+DEVICE void groupBarrier() { machine::groupBarrier(); }
 template <typename T> DEVICE void storeShared(SharedAddress to, T v) { memcpy((void *)to, &v, sizeof v); }
 // loadMatrices: every lane of the warp comes here and names a row; then each takes
 // its values of the four matrices.

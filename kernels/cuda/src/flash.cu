@@ -40,7 +40,7 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBody(float *dst, float 
 	for (int i = i0; i < ownRows; i += ahead * step) {
 		Eight x[ahead];
 #pragma unroll
-		for (int b = 0; b < ahead; b++) x[b] = eight(q + rowAt(own + i + b * step) * dim + 8 * c, own + i + b * step < n << log ? (int)dim - 8 * c : 0, whole);
+		for (int b = 0; b < ahead; b++) x[b] = eight(q + rowAt(own + i + b * step, head0) * dim + 8 * c, own + i + b * step < n << log ? (int)dim - 8 * c : 0, whole);
 #pragma unroll
 		for (int b = 0; b < ahead; b++) storeShared(qs + (i + b * step) * line + 16 * c, x[b].brain());
 	}
@@ -99,7 +99,7 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBody(float *dst, float 
 		for (int r = 0; r < 2; r++) {
 			const int f = own + mine + 16 * i + g + 8 * r;
 			if (f >= n << log) continue;
-			const i64 at = rowAt(f);
+			const i64 at = rowAt(f, head0);
 			if (t == 0) lse[at] = fma32(top[i][r], by, logarithm2(total[i][r])) * ln2;
 			storeRow<DIM>(dst + at * dim, out[i], r, inverse(total[i][r]), (int)dim);
 		}

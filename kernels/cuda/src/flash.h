@@ -22,6 +22,8 @@ DEVICE void copy4(SharedAddress to, const void *from, bool there) {
 }
 // awaitCopies waits for all copies of this thread.
 DEVICE void awaitCopies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// groupBarrier is barrier for 128 threads, from a multiple of 128 on.
+DEVICE void groupBarrier() { asm volatile("bar.sync %0, 128;" ::"r"(1 + threadX() / 128) : "memory"); }
 DEVICE void storeShared(SharedAddress to, u32x4 v) {
 	asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
 }
@@ -66,22 +68,22 @@ const float log2e = 1.44269504088896341f, ln2 = 0.693147180559945309f;
 // tanhOf is tanh within 1e-7, as 1 - 2/(e^2x + 1).
 DEVICE float tanhOf(float x) { return 1.0f - 2.0f * inverse(power2(x * (2 * log2e)) + 1.0f); }
 
-// Rows says which rows of two matrices of one shape a block brings to shared memory
-// next, each thread some 16 bytes of every step-th row. The first of the 1<<log heads
+// Rows says which rows of two matrices of one shape a group of 128 threads brings to
+// shared memory next, each thread some 16 bytes of every step-th row. The first of the 1<<log heads
 // that are rows is head0; they are no more than step.
 template <int DIM> struct Rows {
 	static const int chunks = DIM / 8, step = 128 / chunks;
 	i64 at, stride; // what the thread copies next, and from a row to its next
 	METHOD Rows(i64 row, int first, i64 head0, i64 heads, int log) {
-		const int f = first + threadX() / chunks;
-		at = ((row + (f >> log)) * heads + head0 + (f & ((1 << log) - 1))) * (DIM / 2) + threadX() % chunks * 4;
+		const int f = first + threadX() % 128 / chunks;
+		at = ((row + (f >> log)) * heads + head0 + (f & ((1 << log) - 1))) * (DIM / 2) + threadX() % 128 % chunks * 4;
 		stride = (step >> log) * heads * (DIM / 2);
 	}
 	// pull starts the copies of the next COUNT rows of a, and behind them of b, zeros
 	// where fewer are left.
 	template <int COUNT> METHOD void pull(SharedAddress to, const u32 *a, const u32 *b, int left) {
-		to += threadX() / chunks * Line<DIM>::bytes + threadX() % chunks * 16;
-		left -= threadX() / chunks;
+		to += threadX() % 128 / chunks * Line<DIM>::bytes + threadX() % 128 % chunks * 16;
+		left -= threadX() % 128 / chunks;
 #pragma unroll
 		for (int i = 0; i < COUNT; i += step, at += stride) {
 			copy16(to + i * Line<DIM>::bytes, a + at, i < left);
@@ -225,7 +227,8 @@ DEVICE bool sees(int t, int u, int reach) { return u <= t && u > t - reach; }
 DEVICE bool allSee(Range t, Range u, int reach) { return u.to <= t.from && u.from > t.to - reach; }
 DEVICE bool noneSees(Range t, Range u, int reach) { return u.from > t.to || u.to <= t.from - reach; }
 
-// rowAt is where row f lies, counted in heads. tiles has four numbers a block row: the run's first row, its length, and the
+// rowAt is where row f lies, counted in heads, head being the first of those that are
+// rows. tiles has four numbers a block row: the run's first row, its length, and the
 // first of the rows, or keys, within it that the block owns.
 #define TILE_OF(group) \
 	const int *entry = tiles + 4 * blockY(); \
@@ -234,4 +237,4 @@ DEVICE bool noneSees(Range t, Range u, int reach) { return u.from > t.to || u.to
 	const i64 head0 = (i64)(group) << log, kvHead = head0 / (heads / kvHeads); \
 	const float scale = real(scaleBits), cap = real(capBits), by = cap > 0 ? log2e : scale * log2e; \
 	const int lane = threadX() % warp, g = lane / 4, t = lane % 4; \
-	const auto rowAt = [=](int f) INLINE { return (row + (f >> log)) * heads + head0 + (f & ((1 << log) - 1)); }
+	const auto rowAt = [=](int f, i64 head) INLINE { return (row + (f >> log)) * heads + head + (f & ((1 << log) - 1)); }

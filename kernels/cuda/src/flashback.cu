@@ -47,7 +47,7 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBackQBody(float *dq, u3
 #pragma unroll
 		for (int b = 0; b < ahead; b++) {
 			const int f = own + i + b * step, left = f < limit ? (int)dim - 8 * c : 0;
-			const i64 from = rowAt(f) * dim + 8 * c;
+			const i64 from = rowAt(f, head0) * dim + 8 * c;
 			of[b][0] = eight(q + from, left, whole);
 			of[b][1] = eight(dy + from, left, whole);
 			of[b][2] = eight(y + from, left, whole);
@@ -63,9 +63,9 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBackQBody(float *dq, u3
 			storeShared(dys + r * line + 16 * c, roundedDY);
 			if (c == 0) storeShared(products + 4 * r, sum);
 			if (f < limit) {
-				*(u32x4 *)(qb + rowAt(f) * (DIM / 2) + 4 * c) = rounded;
-				*(u32x4 *)(dyb + rowAt(f) * (DIM / 2) + 4 * c) = roundedDY;
-				if (c == 0) dots[rowAt(f)] = sum;
+				*(u32x4 *)(qb + rowAt(f, head0) * (DIM / 2) + 4 * c) = rounded;
+				*(u32x4 *)(dyb + rowAt(f, head0) * (DIM / 2) + 4 * c) = roundedDY;
+				if (c == 0) dots[rowAt(f, head0)] = sum;
 			}
 		}
 	}
@@ -75,7 +75,7 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBackQBody(float *dq, u3
 #pragma unroll
 		for (int r = 0; r < 2; r++) {
 			const int f = own + mine + 16 * i + g + 8 * r;
-			off[i][r] = f < limit ? -log2e * lse[rowAt(f)] : 0.0f;
+			off[i][r] = f < limit ? -log2e * lse[rowAt(f, head0)] : 0.0f;
 			dot[i][r] = sharedFloat(products + 4 * (f - own));
 		}
 	for (int u0 = begin, turn = 0; u0 < end; u0 += KEYS, turn ^= 1) {
@@ -100,48 +100,72 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBackQBody(float *dq, u3
 #pragma unroll
 		for (int r = 0; r < 2; r++) {
 			const int f = own + mine + 16 * i + g + 8 * r;
-			if (f < limit) storeRow<DIM>(dq + rowAt(f) * dim, acc[i], r, scale, (int)dim);
+			if (f < limit) storeRow<DIM>(dq + rowAt(f, head0) * dim, acc[i], r, scale, (int)dim);
 		}
 }
 
-// flashBackKV: what 1<<log query heads add to OUT columns of dk and dv of 64 keys,
-// [rows, heads / (1<<log), dim]: the transposed products, keys across the warp's
-// rows. HELD keeps the warp's keys and values in registers.
+// give lays 16 by COLS values of each of a group's warps where the other group's
+// warps find them.
+template <int COLS> DEVICE void give(SharedAddress to, const float (*d)[4]) {
+#pragma unroll
+	for (int i = 0; i < COLS / 2; i++) storeShared(to + 512 * i + threadX() % 128 * 4, d[i / 4][i % 4]);
+}
+template <int COLS> DEVICE void addGiven(float (*d)[4], SharedAddress from) {
+#pragma unroll
+	for (int i = 0; i < COLS / 2; i++) d[i / 4][i % 4] += sharedFloat(from + 512 * i + threadX() % 128 * 4);
+}
+
+// flashBackKV: OUT columns of dk and dv of 64 keys, [rows, kvHeads, dim]: the
+// transposed products, keys across a warp's rows. Two groups of four warps take
+// tiles of ROWS rows in turn, those of the first 1<<log heads that share the head of k and
+// v before those of the next, and add what they have at the end. HELD keeps a warp's
+// keys and values in registers.
 template <int DIM, int ROWS, int OUT, bool HELD> DEVICE void flashBackKVBody(float *dk, float *dv, const u32 *dy, const float *lse, const float *dots, const u32 *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) {
 	DYNAMIC(u32, mem);
 	const int parts = DIM / OUT;
-	TILE_OF(blockX() / parts);
-	const int line = Line<DIM>::bytes, ownKeys = 64, mine = threadX() / warp * 16, column = blockX() % parts * OUT;
-	const SharedAddress ks = sharedAddress(mem), vs = ks + ownKeys * line, ring = vs + ownKeys * line;
+	TILE_OF(blockX() / parts * (heads / kvHeads >> logShare));
+	const int line = Line<DIM>::bytes, ownKeys = 64, group = threadX() / 128, me = threadX() % 128;
+	const int mine = me / warp * 16, column = blockX() % parts * OUT;
+	// A group brings 32 keys and their values.
 	const int stage = 2 * ROWS * line + 8 * ROWS, limit = n << log;
+	const SharedAddress ks = sharedAddress(mem), vs = ks + ownKeys / 2 * line, ring = ks + 2 * ownKeys * line, place = ring + group * 2 * stage;
+	const SharedAddress a = (mine / 32 * ownKeys + mine % 32) * line + laneOfA<DIM>();
 	const Range keys = {own + mine, own + mine + 15};
-	const int begin = own << log, end = (int)lowest((i64)limit, ((i64)own + ownKeys - 1 + reach) << log);
+	const int begin = own << log, seen = (int)lowest((i64)limit, ((i64)own + ownKeys - 1 + reach) << log), end = begin + (seen - begin + ROWS - 1) / ROWS * ROWS;
+	const i64 lastHead = head0 + heads / kvHeads;
 	float accK[1][OUT / 8][4], accV[1][OUT / 8][4];
 	clear<1, OUT>(accK);
 	clear<1, OUT>(accV);
-	Rows<DIM>(row, own, kvHead, kvHeads, 0).template pull<ownKeys>(ks, k, v, n - own);
-	Rows<DIM> next(row, begin, head0, heads, log);
-	const float *value = (threadX() < ROWS ? lse : dots) + rowAt(begin + threadX() % ROWS);
-	const auto fetch = [&](SharedAddress to, int left) INLINE {
-		next.template pull<ROWS>(to, q, dy, left);
-		if (threadX() < 2 * ROWS) copy4(to + 2 * ROWS * line + 4 * threadX(), value, (int)threadX() % ROWS < left);
-		value += (ROWS >> log) * heads;
+	i64 head = head0, nextHead;
+	int f0 = begin + group * ROWS, nextRow;
+	const auto wrap = [=](int &f, i64 &head) INLINE {
+		for (; f >= end; f -= end - begin) head += 1 << log;
 	};
-	fetch(ring, limit - begin);
+	const auto fetch = [=](SharedAddress to, int f0, i64 head) INLINE {
+		Rows<DIM>(row, f0, head, heads, log).template pull<ROWS>(to, q, dy, limit - f0);
+		const int f = f0 + me % ROWS;
+		if (me < 2 * ROWS) copy4(to + 2 * ROWS * line + 4 * me, (me < ROWS ? lse : dots) + rowAt(f, head), f < limit);
+	};
+	Rows<DIM>(row, own + group * (ownKeys / 2), kvHead, kvHeads, 0).template pull<ownKeys / 2>(ks + group * ownKeys * line, k, v, n - own - group * (ownKeys / 2));
+	wrap(f0, head);
+	if (head < lastHead) fetch(place, f0, head);
+	awaitCopies();
+	barrier();
 	u32 heldK[HELD ? DIM / 16 : 1][4], heldV[HELD ? DIM / 16 : 1][4];
-	const SharedAddress a = mine * line + laneOfA<DIM>();
-	for (int f0 = begin, turn = 0; f0 < end; f0 += ROWS, turn ^= 1) {
-		awaitCopies();
-		barrier();
-		if (HELD && f0 == begin) {
+	if (HELD) {
 #pragma unroll
-			for (int x = 0; x < DIM / 16; x++) {
-				loadMatrices(heldK[HELD ? x : 0], ks + a + 32 * x);
-				loadMatrices(heldV[HELD ? x : 0], vs + a + 32 * x);
-			}
+		for (int x = 0; x < DIM / 16; x++) {
+			loadMatrices(heldK[HELD ? x : 0], ks + a + 32 * x);
+			loadMatrices(heldV[HELD ? x : 0], vs + a + 32 * x);
 		}
-		const SharedAddress qs = ring + turn * stage, dys = qs + ROWS * line, rest = dys + ROWS * line;
-		if (f0 + ROWS < end) fetch(ring + (turn ^ 1) * stage, limit - f0 - ROWS);
+	}
+	for (int turn = 0; head < lastHead; head = nextHead, f0 = nextRow, turn ^= 1) {
+		awaitCopies();
+		groupBarrier();
+		nextHead = head, nextRow = f0 + 2 * ROWS;
+		wrap(nextRow, nextHead);
+		if (nextHead < lastHead) fetch(place + (turn ^ 1) * stage, nextRow, nextHead);
+		const SharedAddress qs = place + turn * stage, dys = qs + ROWS * line, rest = dys + ROWS * line;
 		const Range tokens = {f0 >> log, (f0 + ROWS - 1) >> log};
 		if (noneSees(tokens, keys, reach)) continue;
 		float s[1][ROWS / 8][4], d[1][ROWS / 8][4];
@@ -166,41 +190,36 @@ template <int DIM, int ROWS, int OUT, bool HELD> DEVICE void flashBackKVBody(flo
 		timesColumns<DIM, 1, ROWS, OUT>(accV, s, dys + laneOfA<DIM>() + 2 * column);
 		timesColumns<DIM, 1, ROWS, OUT>(accK, d, qs + laneOfA<DIM>() + 2 * column);
 	}
+	// The first group gives its part of dv away and takes the other's of dk.
+	barrier();
+	if (group == 0)
+		give<OUT>(ring, accV[0]);
+	else
+		give<OUT>(ring + 64 * OUT * 4, accK[0]);
+	barrier();
+	if (group == 0)
+		addGiven<OUT>(accK[0], ring + 64 * OUT * 4);
+	else
+		addGiven<OUT>(accV[0], ring);
 #pragma unroll
 	for (int r = 0; r < 2; r++) {
 		const int u = own + mine + g + 8 * r;
 		if (u >= n) continue;
-		const i64 at = ((row + u) * (heads >> log) + (head0 >> log)) * dim + column;
-		storeRow<OUT>(dk + at, accK[0], r, scale, (int)dim - column);
-		storeRow<OUT>(dv + at, accV[0], r, 1.0f, (int)dim - column);
+		const i64 at = ((row + u) * kvHeads + kvHead) * dim + column;
+		if (group == 0)
+			storeRow<OUT>(dk + at, accK[0], r, scale, (int)dim - column);
+		else
+			storeRow<OUT>(dv + at, accV[0], r, 1.0f, (int)dim - column);
 	}
 }
 
-#define FLASH(DIM, TILES, OUT, HELD) \
+#define FLASH(DIM, TILES, ROWS, OUT, HELD) \
 	GLOBAL BOUNDS(128, 2) flashBackQ_##DIM(float *dq, u32 *qb, u32 *dyb, float *dots, const float *dy, const float *y, const float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
 		flashBackQBody<DIM, TILES, 32>(dq, qb, dyb, dots, dy, y, lse, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
 	} \
-	GLOBAL BOUNDS(128, 2) flashBackKV_##DIM(float *dk, float *dv, const u32 *dy, const float *lse, const float *dots, const u32 *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
-		flashBackKVBody<DIM, 32, OUT, HELD>(dk, dv, dy, lse, dots, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
+	GLOBAL BOUNDS(256, 1) flashBackKV_##DIM(float *dk, float *dv, const u32 *dy, const float *lse, const float *dots, const u32 *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
+		flashBackKVBody<DIM, ROWS, OUT, HELD>(dk, dv, dy, lse, dots, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
 	}
-FLASH(64, 2, 64, true)
-FLASH(128, 2, 128, true)
-FLASH(256, 1, 128, false)
-
-// sumHeads: dst [rows, kvHeads, dim] = the sum of the parts of each head of k or v,
-// [rows, kvHeads, parts, dim], in their order, for the 64 rows of a tile.
-GLOBAL sumHeads(float *dk, float *dv, const float *partK, const float *partV, const int *tiles, i64 parts, i64 kvHeads, i64 dim) {
-	const int *entry = tiles + 4 * blockY();
-	const i64 first = (entry[0] + entry[2]) * kvHeads;
-	const int size = (int)dim, n = lowest(64, entry[1] - entry[2]) * (int)kvHeads * size;
-	for (int i = blockX() * threads() + threadX(); i < n; i += blocks() * threads()) {
-		const i64 head = first + i / size, from = head * parts * dim + i % size;
-		float k = 0, v = 0;
-		for (i64 p = 0; p < parts; p++) {
-			k += partK[from + p * dim];
-			v += partV[from + p * dim];
-		}
-		dk[head * dim + i % size] = k;
-		dv[head * dim + i % size] = v;
-	}
-}
+FLASH(64, 2, 32, 64, true)
+FLASH(128, 2, 32, 128, true)
+FLASH(256, 1, 16, 128, false)
