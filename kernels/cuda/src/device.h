@@ -114,6 +114,9 @@ DEVICE f32x4 fetch(const float *at) {
 }
 #endif
 
+struct alignas(8) u32x2 {
+	u32 x, y;
+};
 struct alignas(16) u32x4 {
 	u32 x, y, z, w;
 };

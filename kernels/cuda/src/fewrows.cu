@@ -10,10 +10,6 @@
 
 const int piece = 32, classes = 32, groups = 4, groupThreads = 64, cols = 32;
 
-struct alignas(8) u32x2 {
-	u32 x, y;
-};
-
 // Ahead is what a thread has asked for of the next piece of its class: of x, 4
 // values of every eighth row, and 16 codes of an output with their scale.
 template <int R> struct Ahead {

@@ -19,10 +19,6 @@
 
 const int pieceValues = 256;
 
-struct alignas(8) u32x2 {
-	u32 x, y;
-};
-
 // gulpSteps is the number of steps that a gulp serves; it spans 16 values of K each.
 template <bool CODES> struct Gulp { static const int steps = CODES ? 8 : 2, span = 16 * steps; };
 

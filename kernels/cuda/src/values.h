@@ -3,10 +3,6 @@
 #pragma once
 #include "device.h"
 
-struct alignas(8) u32x2 {
-	u32 x, y;
-};
-
 #define EACH(i, n) for (i64 i = (i64)blockX() * threads() + threadX(); i < n; i += (i64)blocks() * threads())
 
 // A kernel on values of either type is there as NAME and as NAMEBrain.
