@@ -241,11 +241,16 @@ func (d *Device) gemmBrain(a uint64, m, k int, products ...product) {
 }
 
 // gemmTiles is gemmBrain in one kernel, with the tensor memory unit; false where that
-// does not take the matrices.
+// does not take the matrices, or an output's rows do not begin at 16 bytes.
 func (d *Device) gemmTiles(a uint64, m, k int, products []product) bool {
 	down := (m + brainRows - 1) / brainRows
 	if down == 0 {
 		return true
+	}
+	for _, p := range products {
+		if p.n%8 != 0 || (p.dst|p.plus)%16 != 0 {
+			return false
+		}
 	}
 	tile, columns := d.brainTile(down, products)
 	whole := func(x uint64) (low, high int32) { return int32(uint32(x)), int32(uint32(x >> 32)) }

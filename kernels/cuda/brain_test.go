@@ -8,6 +8,7 @@ import (
 
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/format"
+	"github.com/evalrun/evalrun/kernels/kerneltest"
 )
 
 // nf4 is a random weight [n, k] with scales in two levels.
@@ -24,6 +25,47 @@ func nf4(t testing.TB, n, k int, round format.Type) kernels.Weight {
 	}
 	q.Double()
 	return kernels.Weight{Name: "w", N: n, K: k, Quant: q}
+}
+
+// eachTile holds products that round, and values of bfloat16 between them, to what they
+// stand for, with copies by threads and with each width of tiles.
+func eachTile(t *testing.T, open func(testing.TB) *Device) {
+	all := brainTiles
+	defer func() { brainTiles = all }()
+	for i := range len(all) + 1 {
+		name := "copies"
+		if i < len(all) {
+			brainTiles, name = all[i:i+1], all[i].name
+		}
+		t.Run(name, func(t *testing.T) {
+			d := open(t)
+			defer d.Close()
+			d.copies = i == len(all)
+			if err := d.Brain(); err != nil {
+				t.Skip(err)
+			}
+			kerneltest.Rounded(t, d)
+		})
+	}
+}
+
+// The tiles of Mistral-7B's products, for windows of one and of four examples of 820
+// tokens on 132 processors.
+func TestBrainTiles(t *testing.T) {
+	d := Over(newFake(1<<30), nil)
+	for _, c := range []struct {
+		rows int
+		n    []int
+		cols int
+	}{{820, []int{4096}, 232}, {820, []int{4096, 1024, 1024}, 176}, {820, []int{14336}, 256}, {3280, []int{4096}, 208}, {3280, []int{14336}, 240}} {
+		var ps []product
+		for _, n := range c.n {
+			ps = append(ps, product{target: target{n: n}})
+		}
+		if tile, _ := d.brainTile((c.rows+brainRows-1)/brainRows, ps); brainTiles[tile].cols != c.cols {
+			t.Errorf("%d rows, outputs %v: tiles of %d columns, want %d", c.rows, c.n, brainTiles[tile].cols, c.cols)
+		}
+	}
 }
 
 // dequantised compares with package format, whole matrices and parts.

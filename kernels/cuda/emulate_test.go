@@ -20,12 +20,12 @@ import (
 // the PTX declares: a GPU refuses another, the emulation would not see it.
 type counted struct {
 	*emulate.Machine
-	t          *testing.T
+	t          testing.TB
 	parameters map[string]int
 	names      map[uintptr]string
 }
 
-func newCounted(t *testing.T) *counted {
+func newCounted(t testing.TB) *counted {
 	c := &counted{emulate.New(), t, map[string]int{}, map[uintptr]string{}}
 	files, err := filepath.Glob("ptx/*.ptx")
 	if err != nil || len(files) == 0 {
@@ -65,17 +65,8 @@ func TestEmulated(t *testing.T) {
 	kerneltest.RunTrain(t, d)
 }
 
-// Products that round, and values of bfloat16 between them, both ways of copying.
 func TestEmulatedRounded(t *testing.T) {
-	for _, copies := range []bool{true, false} {
-		d := Over(newCounted(t), nil)
-		d.copies = copies
-		if err := d.Brain(); err != nil {
-			t.Fatal(err)
-		}
-		kerneltest.Rounded(t, d)
-		d.Close()
-	}
+	eachTile(t, func(t testing.TB) *Device { return Over(newCounted(t), nil) })
 }
 
 func TestEmulatedSameBits(t *testing.T) {

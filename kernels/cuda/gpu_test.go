@@ -142,20 +142,9 @@ func brainOn(t *testing.T, copies bool) {
 	}
 }
 
-// Products that round, and values of bfloat16 between them, both ways of copying.
-func TestRounded(t *testing.T) {
-	for _, copies := range []bool{true, false} {
-		t.Run(fmt.Sprintf("copies %v", copies), func(t *testing.T) {
-			d := openGPU(t)
-			defer d.Close()
-			d.copies = copies
-			if err := d.Brain(); err != nil {
-				t.Skip(err)
-			}
-			kerneltest.Rounded(t, d)
-		})
-	}
-}
+// Products that round, and values of bfloat16 between them: copies by threads, and each
+// width of tiles.
+func TestRounded(t *testing.T) { eachTile(t, openGPU) }
 
 // ceilings of an H100 SXM, for the figures' shares.
 const (

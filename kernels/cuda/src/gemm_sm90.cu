@@ -81,44 +81,21 @@ DEVICE void fetch(u32 stage, const u16 *a, const u16 *b, i64 row0, i64 col0, i64
 	}
 }
 
-// storeTile writes a warpgroup's 64 by W outputs, or adds them to what lies at plus.
-template <int W> DEVICE void storeTile(void *dst, const float *plus, const float *d, i64 row0, i64 col0, i64 m, i64 n, i64 how) {
+// storeAny writes a warpgroup's 64 by 256 outputs wherever they lie, or adds them to what
+// lies at plus.
+DEVICE void storeAny(void *dst, const float *plus, const float *d, i64 row0, i64 col0, i64 m, i64 n, i64 how) {
 	const int lane = threadX() % warp;
-	const bool pairs = n % 2 == 0 && (((u64)dst | (u64)plus) & 7) == 0;
 	const i64 row = row0 + threadX() % 128 / warp * 16 + lane / 4, col = col0 + lane % 4 * 2;
 #pragma unroll
-	for (int j = 0; j < W / 8; j++) {
-		const i64 c = col + 8 * j;
-#pragma unroll
-		for (int h = 0; h < 2; h++) {
-			const i64 r = row + 8 * h;
-			if (r >= m) continue;
-			const i64 at = r * n + c;
-			f32x2 v = {d[4 * j + 2 * h], d[4 * j + 2 * h + 1]};
-			const u32 two = brains(v.x, v.y);
-			if (how & howBrain) {
-				u16 *to = (u16 *)dst + at;
-				if (pairs && c < n) {
-					*(u32 *)to = two;
-					continue;
-				}
-				if (c < n) to[0] = (u16)two;
-				if (c + 1 < n) to[1] = (u16)(two >> 16);
-				continue;
-			}
-			if (how & howRound) v = f32x2{bitsFloat(two << 16), bitsFloat(two & 0xffff0000u)};
-			float *to = (float *)dst + at;
-			if (pairs && c < n) {
-				if (plus) {
-					const f32x2 old = *(const f32x2 *)(plus + at);
-					v = f32x2{old.x + v.x, old.y + v.y};
-				}
-				*(f32x2 *)to = v;
-				continue;
-			}
-			if (c < n) to[0] = plus ? plus[at] + v.x : v.x;
-			if (c + 1 < n) to[1] = plus ? plus[at + 1] + v.y : v.y;
-		}
+	for (int i = 0; i < 128; i++) {
+		const i64 r = row + i / 2 % 2 * 8, c = col + i / 4 * 8 + i % 2;
+		if (r >= m || c >= n) continue;
+		float v = d[i];
+		if (how & howRound) v = asBrain(v);
+		if (how & howBrain)
+			((u16 *)dst)[r * n + c] = (u16)brains(v, 0.0f);
+		else
+			((float *)dst)[r * n + c] = plus ? plus[r * n + c] + v : v;
 	}
 }
 
@@ -153,7 +130,7 @@ GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(void *dst, const float *
 		asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
 	}
 	asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-	storeTile<rowsB>(dst, plus, d, row0 + group * 64, col0, m, n, how);
+	storeAny(dst, plus, d, row0 + group * 64, col0, m, n, how);
 }
 
 // The same product with the copies left to the tensor memory unit: a ninth warp
@@ -174,6 +151,80 @@ DEVICE void await(u32 at, u32 parity) {
 }
 DEVICE void copyTile(u32 to, const void *map, int x, int y, u32 full) {
 	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to), "l"(map), "r"(x), "r"(y), "r"(full) : "memory");
+}
+
+// What a product's addresses are known to point to.
+#define INGLOBAL __attribute__((address_space(1)))
+typedef float __attribute__((ext_vector_type(2))) floats2;
+typedef u32 __attribute__((ext_vector_type(2))) words2;
+
+// storeFloats writes groups FIRST to FIRST+N-1 of 8 columns of a warpgroup's 64 by W
+// outputs, or adds them to what lies at plus, and then those behind: N loads of a thread
+// are on their way at once, none of which waits for a store before it, and what has been
+// stored makes room for more. to and from are of a thread's first value, groups is the
+// number of groups that are there.
+template <int W, bool ADD, int FIRST, int N> DEVICE void storeFloats(float INGLOBAL *to, const float INGLOBAL *from, const float *d, i64 below, const bool *here, int groups, bool round) {
+	floats2 old[2 * N];
+	if (ADD) {
+#pragma unroll
+		for (int i = 0; i < 2 * N; i++) {
+			old[i] = floats2{0, 0};
+			if (FIRST + i / 2 < groups && here[i % 2]) old[i] = *(const floats2 INGLOBAL *)(from + i % 2 * below + 8 * (FIRST + i / 2));
+		}
+	}
+#pragma unroll
+	for (int i = 0; i < 2 * N; i++) {
+		const int at = 4 * (FIRST + i / 2) + 2 * (i % 2);
+		floats2 v = {d[at], d[at + 1]};
+		if (round) v = floats2{asBrain(v.x), asBrain(v.y)};
+		if (ADD) v = old[i] + v;
+		if (FIRST + i / 2 < groups && here[i % 2]) *(floats2 INGLOBAL *)(to + i % 2 * below + 8 * (FIRST + i / 2)) = v;
+	}
+	constexpr int next = FIRST + N, left = W / 8 - next;
+	if constexpr (left > 0) storeFloats<W, ADD, next, left < next + 3 ? left : next + 3>(to, from, d, below, here, groups, round);
+}
+
+// storeBrains writes them as bfloat16. Two lanes beside each other exchange a word, so
+// that each has four columns, of a group of 8 or of the next: four lanes write 32 bytes.
+template <int W> DEVICE void storeBrains(const Product &p, const float *d, i64 row, int col, int m, int groups, int lane) {
+	const int odd = lane % 2;
+	const i64 below = 8 * (i64)p.n;
+	u16 INGLOBAL *to = (u16 INGLOBAL *)(u16 *)p.dst + row * p.n + col + 8 * odd + lane / 2 * 4;
+#pragma unroll
+	for (int j = 0; j < W / 8; j += 2) {
+#pragma unroll
+		for (int h = 0; h < 2; h++) {
+			const bool here = row + 8 * h < m;
+			const u32 mine = brains(d[4 * j + 2 * h], d[4 * j + 2 * h + 1]);
+			if (j + 1 == W / 8) { // the last of an odd number: two columns a lane
+				if (here && j < groups) *(u32 INGLOBAL *)(to + h * below + 8 * (j - odd) + lane % 2 * 2) = mine;
+				continue;
+			}
+			const u32 next = brains(d[4 * j + 4 + 2 * h], d[4 * j + 5 + 2 * h]);
+			const u32 other = floatBits(shuffleXor(bitsFloat(odd ? mine : next), 1));
+			const words2 four = odd ? words2{other, next} : words2{mine, other};
+			if (here && j + odd < groups) *(words2 INGLOBAL *)(to + h * below + 8 * j) = four;
+		}
+	}
+}
+
+// storeTile writes a warpgroup's 64 by W outputs. Their columns are a multiple of 8, and
+// addresses are multiples of 16 bytes.
+template <int W> DEVICE void storeTile(const Product *product, const float *d, int row0, int col, int m) {
+	// Places are reckoned when the sums are there, which leave no registers before.
+	int thread = threadX();
+	asm volatile("" : "+l"(product), "+r"(thread), "+r"(row0), "+r"(col)::"memory");
+	const Product p = *product;
+	const int row = row0 + thread % 128 / warp * 16 + thread % warp / 4, groups = (p.n - col) / 8;
+	if (p.how & howBrain) return storeBrains<W>(p, d, row, col, m, groups, thread % 4);
+	const i64 at = (i64)row * p.n + col + thread % 4 * 2, below = 8 * (i64)p.n;
+	const bool here[2] = {row < m, row + 8 < m}, round = p.how & howRound;
+	float INGLOBAL *to = (float INGLOBAL *)(float *)p.dst + at;
+	const float INGLOBAL *from = (const float INGLOBAL *)p.plus + at;
+	if (p.plus)
+		storeFloats<W, true, 0, 3>(to, from, d, below, here, groups, round);
+	else
+		storeFloats<W, false, 0, 3>(to, from, d, below, here, groups, round);
 }
 
 // gemmBrainTiles_W multiplies a with one weight or several, in tiles of 128 by W. maps
@@ -225,7 +276,7 @@ template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products,
 			continue;
 		}
 		int col = o / down;
-		const Product p = products[find(products, col)];
+		const Product *p = products + find(products, col);
 		float d[W / 2];
 #pragma unroll
 		for (int i = 0; i < W / 2; i++) d[i] = 0;
@@ -245,7 +296,7 @@ template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products,
 		}
 		asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 		if (first) arrive(empty + 8 * ((step - 1) % stages));
-		storeTile<W>(p.dst, p.plus, d, row0, (i64)col * W, m, p.n, p.how);
+		storeTile<W>(p, d, (int)row0, col * W, (int)m);
 	}
 }
 #define BRAIN_TILES(W) \
