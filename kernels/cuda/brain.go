@@ -131,6 +131,10 @@ func (d *Device) turnedValues(w *weight) (at uint64, held *block) {
 
 // turn writes the transposed weight as bfloat16.
 func (d *Device) turn(at uint64, w *weight) {
+	if w.isBlocks() {
+		d.launch(w.kernel("blockTurned"), w.k/32, (w.n+63)/64, 256, 0, at, num(w.n), num(w.k), w.args[0])
+		return
+	}
 	d.launch(w.kernel("brainTurned"), (w.k+31)/32, (w.n+31)/32, 256, 0, append([]uint64{at, num(w.n), num(w.k)}, w.args...)...)
 }
 
@@ -204,6 +208,10 @@ func (d *Device) MatMulBackRounded(dx, plus, dy kernels.Buffer, rows int, p kern
 // dequantise writes the weight's values as bfloat16.
 func (d *Device) dequantise(at uint64, w *weight) {
 	n := w.n * w.k
+	if w.isBlocks() {
+		d.eights(w.kernel("blockBrain"), n, at, num(n), w.args[0])
+		return
+	}
 	if w.words {
 		d.launch("dequantise4", min((n/8+1023)/1024, 132*8), 1, 256, 0, append([]uint64{at, num(n)}, w.args...)...)
 		return

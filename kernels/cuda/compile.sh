@@ -24,6 +24,10 @@ for name in ${@:-$(cd src && ls *.cu | sed 's/\.cu$//')}; do
 	case $name in
 	matmul) for kind in 0 1 2 3 4; do translate src/$name.cu "$out/${name}_$kind.ptx" --cuda-gpu-arch=sm_80 -DONLY_KIND=$kind; done ;;
 	onerow) for kind in 0 1; do translate src/$name.cu "$out/${name}_$kind.ptx" --cuda-gpu-arch=sm_80 -DONLY_KIND=$kind; done ;;
+	blocks | blockrows)
+		for format in Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K; do
+			translate src/$name.cu "$out/${name}_$format.ptx" --cuda-gpu-arch=sm_80 -DONLY_FORMAT=$format
+		done ;;
 	*_sm90)
 		# Instructions that clang has no words for stand in the source as text; they
 		# need a later version of PTX than it writes.

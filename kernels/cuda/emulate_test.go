@@ -166,6 +166,12 @@ func TestEmulatedNarrow(t *testing.T) {
 	narrowOn(t, d)
 }
 
+func TestEmulatedBlocks(t *testing.T) {
+	d := Over(newCounted(t), nil)
+	defer d.Close()
+	blocksOn(t, d, blockTypes)
+}
+
 func TestEmulatedFewRows(t *testing.T) {
 	d := Over(emulate.New(), nil)
 	defer d.Close()

@@ -23,6 +23,10 @@ func (d *Device) MatMul(dst, x kernels.Buffer, rows int, p kernels.Prepared, e k
 
 // multiply is MatMul with the product taken times scale before it is added.
 func (d *Device) multiply(dst, x uint64, rows int, w *weight, e kernels.Epilogue, scale float32) {
+	if w.isBlocks() {
+		d.multiplyBlocks(dst, x, rows, w, e, scale)
+		return
+	}
 	wide := uint64(0)
 	if w.wide {
 		wide = 1
@@ -92,6 +96,10 @@ func (d *Device) Embed(dst kernels.Buffer, table kernels.Prepared, ids []int32) 
 		}
 	}
 	n := len(ids) * w.k
+	if w.isBlocks() {
+		d.blockValues(on(dst, n, "dst"), w, ids)
+		return
+	}
 	d.each(w.kernel("embed"), n, append([]uint64{on(dst, n, "dst"), d.table(ids), num(n), num(w.k)}, w.args...)...)
 }
 
@@ -101,12 +109,21 @@ func (d *Device) floats(w *weight) (at uint64, hold *block) {
 		return w.args[0], nil
 	}
 	hold = d.scratch(w.n * w.k)
+	if w.isBlocks() {
+		d.blockValues(hold.at, w, nil)
+		return hold.at, hold
+	}
 	d.each(w.kernel("decode"), w.n*w.k, append([]uint64{hold.at, 0, num(w.n * w.k)}, w.args...)...)
 	return hold.at, hold
 }
 
 func (d *Device) RowNorms(dst kernels.Buffer, p kernels.Prepared, l kernels.LowRank) {
 	w := p.(*weight)
+	if w.isBlocks() {
+		var hold *block
+		w, hold = d.plain(w)
+		defer d.release(hold)
+	}
 	var a, b uint64
 	rank := 0
 	if l.A != nil {
@@ -125,6 +142,11 @@ func (d *Device) MatMulBack(dx, dy kernels.Buffer, rows int, p kernels.Prepared,
 	if d.brain && !w.exact(w.n) {
 		d.multiplyBackBrain(targetOf(on(dx, rows*w.k, "dx"), e), dy, rows, w)
 		return
+	}
+	if w.isBlocks() {
+		var hold *block
+		w, hold = d.plain(w)
+		defer d.release(hold)
 	}
 	if w.k <= narrow && w.kind == kindF32 {
 		d.launch("narrowBack", (rows+7)/8, (w.k+7)/8, 256, 0, on(dx, rows*w.k, "dx"), on(dy, rows*w.n, "dy"), w.args[0], num(rows), num(w.n), num(w.k), add(e))

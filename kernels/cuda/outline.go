@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/evalrun/evalrun/kernels"
@@ -76,6 +77,11 @@ func (o outline) Prepare(w kernels.Weight, _ kernels.Use) (kernels.Prepared, err
 		bytes := 4 * values
 		if p.kind, known = plainKinds[w.Type]; known {
 			bytes, _ = w.Type.Bytes(values)
+		}
+		if slices.Contains(blockTypes, w.Type) {
+			bytes, _ = w.Type.Bytes(values)
+			p.inBlocks(take(bytes), w.Type)
+			return p, err
 		}
 		p.plain(take(bytes))
 		return p, err

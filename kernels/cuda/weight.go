@@ -17,6 +17,7 @@ const (
 	kindBF16
 	kindCode4
 	kindInt8
+	kindBlocks // the first of blockTypes
 )
 
 // plainKinds are the kinds of values that lie as they are.
@@ -25,8 +26,7 @@ var plainKinds = map[format.Type]int{format.F32: kindF32, format.F16: kindF16, f
 // weightArgs is the number of parameters of WEIGHT in src/weight.h.
 const weightArgs = 12
 
-// weight lies on the device as the checkpoint has it, where kernels know its
-// format, and as float32 where they do not (GGUF's blocks).
+// weight lies on the device as the checkpoint has it.
 type weight struct {
 	n, k   int
 	kind   int
@@ -49,14 +49,18 @@ func (w *weight) Bytes() int64      { return w.bytes }
 // suffix names the kernel of the weight's kind.
 func (w *weight) kernel(name string) string { return kernelNames[name][w.kind] }
 
-var kernelNames = func() map[string][5]string {
-	all := map[string][5]string{}
+var kernelNames = func() map[string][]string {
+	all := map[string][]string{}
 	for _, name := range []string{"embed", "decode", "rowNorms", "gemv1", "gemv2", "gemv4", "gemv8", "gemm", "gemmBack", "brainOf", "brainTurned"} {
-		var kinds [5]string
-		for i := range kinds {
-			kinds[i] = fmt.Sprintf("%s_%d", name, i)
+		for i := range kindBlocks {
+			all[name] = append(all[name], fmt.Sprintf("%s_%d", name, i))
 		}
-		all[name] = kinds
+	}
+	for _, name := range []string{"gemvBlocks1", "gemvBlocks4", "blockRows16", "blockRows64", "blockValues", "blockBrain", "blockTurned"} {
+		all[name] = make([]string, kindBlocks) // none for other kinds
+		for _, t := range blockTypes {
+			all[name] = append(all[name], fmt.Sprintf("%s_%v", name, t))
+		}
 	}
 	return all
 }()
@@ -77,8 +81,10 @@ func (d *Device) Prepare(w kernels.Weight, _ kernels.Use) (kernels.Prepared, err
 		p.kind = plainKinds[w.Type]
 		size, _ := w.Type.Bytes(int64(w.N) * int64(w.K))
 		err = d.preparePlain(p, w.Data[:size])
+	case slices.Contains(blockTypes, w.Type):
+		err = d.prepareBlocks(p, w)
 	default:
-		// A format without kernels: its values, row by row.
+		// Numbers of another size, as no model's weights are: their values, row by row.
 		values := make([]float32, w.N*w.K)
 		for n := range w.N {
 			w.Decode(values[n*w.K:(n+1)*w.K], n*w.K)

@@ -133,7 +133,8 @@ type layout struct {
 
 // layouts are those that hold weights.
 var layouts = []layout{
-	plain(format.F32), plain(format.F16), plain(format.BF16), plain(format.Q8_0), plain(format.Q4_0), kQuant(format.Q5_0), kQuant(format.Q4_K), kQuant(format.Q6_K),
+	plain(format.F32), plain(format.F16), plain(format.BF16), plain(format.Q8_0), plain(format.Q4_0), kQuant(format.Q4_1), kQuant(format.Q5_0), kQuant(format.Q5_1),
+	kQuant(format.Q2_K), kQuant(format.Q3_K), kQuant(format.Q4_K), kQuant(format.Q5_K), kQuant(format.Q6_K),
 	quantised("NF4", format.NF4, format.F32, false), quantised("NF4 double BF16", format.NF4, format.BF16, true),
 	quantised("FP4 F16", format.FP4, format.F16, false), quantised("INT8", format.Int8, format.F32, false),
 }
@@ -165,7 +166,8 @@ func plain(typ format.Type) layout {
 // kQuant makes random blocks of a type that is only read, with binary16 scales
 // of a sensible size.
 func kQuant(typ format.Type) layout {
-	at := map[format.Type][]int{format.Q5_0: {0}, format.Q4_K: {0, 2}, format.Q6_K: {208}}[typ]
+	at := map[format.Type][]int{format.Q4_1: {0, 2}, format.Q5_0: {0}, format.Q5_1: {0, 2}, format.Q2_K: {80, 82}, format.Q3_K: {108},
+		format.Q4_K: {0, 2}, format.Q5_K: {0, 2}, format.Q6_K: {208}}[typ]
 	return layout{typ.Name(), func(b bench, n, k int) kernels.Weight {
 		size, ok := typ.Bytes(int64(n * k))
 		if !ok {

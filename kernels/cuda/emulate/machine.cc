@@ -134,6 +134,7 @@ extern "C" void *emulateFind(const char *name) { return dlsym(RTLD_DEFAULT, name
 #include "../src/values.h"
 #include "../src/weight.h"
 #include "../src/thirds.h"
+#include "../src/blocks.h"
 #include "../src/attention.cu"
 namespace brain {
 #include "../src/brain.cu"
@@ -146,6 +147,12 @@ namespace matmul {
 }
 namespace norm {
 #include "../src/norm.cu"
+}
+namespace ggml {
+#include "../src/blocks.cu"
+}
+namespace blockrows {
+#include "../src/blockrows.cu"
 }
 namespace onerow {
 #include "../src/onerow.cu"

@@ -79,6 +79,24 @@ DEVICE SharedAddress sharedAddress(const void *p) { return (u64)p; }
 DEVICE float sharedFloat(SharedAddress at) { return *(const float *)at; }
 DEVICE f32x2 sharedPair(SharedAddress at) { return *(const f32x2 *)at; }
 DEVICE u32 byteBeside(u32 word, int byte, u32 low) { return (word >> 8 * byte & 255) << 8 | low; }
+// aligned ends the process where the GPU would refuse an address.
+DEVICE const void *aligned(u64 at, u64 to) {
+	if (at % to) __builtin_trap();
+	return (const void *)at;
+}
+DEVICE u32 sharedWord(SharedAddress at) { return *(const u32 *)aligned(at, 4); }
+DEVICE u32 sharedHalf(SharedAddress at) { return *(const u16 *)aligned(at, 2); }
+DEVICE void sharedWords(u32 *w, SharedAddress at) { memcpy(w, aligned(at, 16), 16); }
+DEVICE void sharedFloats(float *v, SharedAddress at) { memcpy(v, aligned(at, 16), 16); }
+DEVICE void copyAhead(SharedAddress to, const u8 *from) { memcpy((void *)aligned(to, 16), aligned((u64)from, 16), 16); }
+DEVICE void endGroup() {}
+template <int UNDER_WAY> DEVICE void awaitGroups() {}
+DEVICE u32 permute(u32 low, u32 high, u32 choice) {
+	const u64 both = (u64)high << 32 | low;
+	u32 word = 0;
+	for (int i = 0; i < 4; i++) word |= (u32)(both >> 8 * (choice >> 4 * i & 7) & 255) << 8 * i;
+	return word;
+}
 DEVICE float asBrain(float x) { return bitsFloat(toBfloat(x) << 16); }
 DEVICE void copy16(SharedAddress to, const void *from, bool there) {
 	if (there)
