@@ -260,7 +260,8 @@ func (d *Device) gemmTiles(a uint64, m, k int, products []product) bool {
 			return false
 		}
 	}
-	tile, columns := d.brainTile(down, products)
+	half := halfEmpty(m)
+	tile, columns := d.brainTile(down, half, products)
 	whole := func(x uint64) (low, high int32) { return int32(uint32(x)), int32(uint32(x >> 32)) }
 	maps, err := d.unit.TensorMap(a, m, k, brainRows)
 	if err != nil {
@@ -280,23 +281,39 @@ func (d *Device) gemmTiles(a uint64, m, k int, products []product) bool {
 	}
 	at := d.table(append(table, ends...))
 	d.launch(brainTiles[tile].name, min(down*columns, d.driver.Processors()), 1, 288, brainShared(brainTiles[tile].cols),
-		at, at+4*uint64(len(table)), num(m), num(k), num(columns))
+		at, at+4*uint64(len(table)), num(m), num(k), num(columns), num(half))
 	return true
 }
 
-// brainTile picks the tiles whose rounds over all processors take least: a round lasts
-// as long as a tile has columns, and some for its beginning and end. A sum is the
-// same in all of them.
-func (d *Device) brainTile(down int, products []product) (tile, columns int) {
+// halfEmpty is 1 where the last row of tiles has so few of the m rows that one of two
+// warpgroups has nothing to do.
+func halfEmpty(m int) int {
+	if rest := m % brainRows; rest > 0 && rest <= brainRows/2 {
+		return 1
+	}
+	return 0
+}
+
+// brainTile picks the tiles whose turns take least (tileOfTurn): one lasts as long as a
+// tile has columns, and some for its beginning and end. A sum is the same in all of them.
+func (d *Device) brainTile(down, half int, products []product) (tile, columns int) {
 	const around = 12
-	least := 0
+	least, processors := 0, d.driver.Processors()
 	for i, t := range brainTiles {
 		all := 0
 		for _, p := range products {
 			all += (p.n + t.cols - 1) / t.cols
 		}
-		rounds := (down*all + d.driver.Processors() - 1) / d.driver.Processors()
-		if cost := rounds * (t.cols + around); least == 0 || cost < least {
+		// Turns of the blocks that have most, in halves.
+		whole := (down - half) * all
+		turns, left := 2*(whole/processors), half*all
+		if first := whole % processors; first > 0 {
+			turns, left = turns+2, left-2*(processors-first)
+		}
+		if left > 0 {
+			turns += (left + processors - 1) / processors
+		}
+		if cost := turns * (t.cols + around); least == 0 || cost < least {
 			least, tile, columns = cost, i, all
 		}
 	}

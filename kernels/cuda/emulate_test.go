@@ -69,6 +69,14 @@ func TestEmulatedRounded(t *testing.T) {
 	eachTile(t, func(t testing.TB) *Device { return Over(newCounted(t), nil) })
 }
 
+func TestEmulatedTiles(t *testing.T) {
+	d := Over(newCounted(t), nil)
+	defer d.Close()
+	for _, m := range []int{300, 340} {
+		tilesAgree(t, d, m, []int{520, 136, 200}, 64)
+	}
+}
+
 func TestEmulatedSameBits(t *testing.T) {
 	open := func(int) *Device { return Over(emulate.New(), nil) }
 	kerneltest.SameBits(t, func(threads int) kernels.Device { return open(threads) })

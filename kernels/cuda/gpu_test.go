@@ -146,6 +146,19 @@ func brainOn(t *testing.T, copies bool) {
 // width of tiles.
 func TestRounded(t *testing.T) { eachTile(t, openGPU) }
 
+// Tiles of every width give the bits of copies by threads, over several turns of all
+// processors, the last row of tiles half empty or not.
+func TestTiles(t *testing.T) {
+	d := openGPU(t)
+	defer d.Close()
+	if err := d.Brain(); err != nil {
+		t.Skip(err)
+	}
+	for _, m := range []int{820, 3280} {
+		tilesAgree(t, d, m, []int{4096, 1024, 14336}, 192)
+	}
+}
+
 // ceilings of an H100 SXM, for the figures' shares.
 const (
 	peakBytes = 3.35e12
@@ -251,7 +264,7 @@ func BenchmarkTiles(b *testing.B) {
 		out, _ := d.Alloc(format.BF16, m*n)
 		ps := []product{{onBrain(w, n*k, "w"), target{dst: onBrain(out, m*n, "out"), n: n, how: howBrain}}}
 		brainTiles = all
-		taken, _ := d.brainTile((m+brainRows-1)/brainRows, ps)
+		taken, _ := d.brainTile((m+brainRows-1)/brainRows, halfEmpty(m), ps)
 		for i, t := range all {
 			name := fmt.Sprintf("%dx%dx%d/%d", m, n, k, t.cols)
 			if i == taken {

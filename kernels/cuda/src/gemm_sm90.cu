@@ -29,6 +29,30 @@ DEVICE int find(const Product *products, int &col) {
 	return p;
 }
 
+// Tile is an output of a batch of products: its row and its column of tiles; none
+// where row is below 0.
+struct Tile {
+	int row, col;
+};
+
+// tileOfTurn gives what a block takes at a turn, of down rows and columns of tiles. The
+// last row of tiles may be half empty (half = 1), so that one of its tiles takes half as
+// long. The others go round, rows first; then those blocks that have one less take two
+// halves each, and then all what is left.
+DEVICE Tile tileOfTurn(int turn, int down, int columns, int half) {
+	const int b = blockX(), all = blocks(), rows = down - half, whole = rows * columns;
+	const int o = b + turn * all;
+	if (o < whole) return Tile{o % rows, o / rows};
+	if (!half) return Tile{-1, 0};
+	const int first = whole % all, fewer = all - first; // from block first on there is one less
+	int t = turn - (whole / all + (b < first)), j = b - first + t * fewer;
+	if (b < first || t >= 2) {
+		if (b >= first) t -= 2;
+		j = 2 * fewer + b + t * all;
+	}
+	return j < columns ? Tile{rows, j} : Tile{-1, 0};
+}
+
 #ifndef EMULATE
 
 const int rowsA = 128, rowsB = 256, depth = 64, stages = 4, ahead = 2;
@@ -229,14 +253,13 @@ template <int W> DEVICE void storeTile(const Product *product, const float *d, i
 
 // gemmBrainTiles_W multiplies a with one weight or several, in tiles of 128 by W. maps
 // describes a and then each weight to the unit. Blocks take one output after another,
-// rows first, and the ninth warp is ahead of the others by up to four tiles, across
-// outputs as well.
-template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products, i64 m, i64 k, int columns) {
+// and the ninth warp is ahead of the others by up to four tiles, across outputs as well.
+template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products, i64 m, i64 k, int columns, int half) {
 	const int bytesStage = bytesA + W * depth * 2;
 	DYNAMIC(u8, mem);
 	const u32 base = (sharedAddress(mem) + 1023) / 1024 * 1024;
 	const u32 full = base + stages * bytesStage, empty = full + 8 * stages;
-	const int tiles = (int)(k / depth), down = (int)((m + rowsA - 1) / rowsA), outputs = down * columns;
+	const int tiles = (int)(k / depth), down = (int)((m + rowsA - 1) / rowsA);
 	if (threadX() == 0) {
 		for (int s = 0; s < stages; s++) {
 			asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(full + 8 * s) : "memory");
@@ -249,10 +272,11 @@ template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products,
 	u32 step = 0; // tiles so far
 	if (threadX() >= 256) {
 		if (threadX() > 256) return;
-		for (int o = blockX(); o < outputs; o += blocks()) {
-			int col = o / down;
-			const u8 *mapB = maps + 128 * (1 + find(products, col));
-			const int row0 = o % down * rowsA, col0 = col * W;
+		for (int turn = 0;; turn++) {
+			Tile o = tileOfTurn(turn, down, columns, half);
+			if (o.row < 0) return;
+			const u8 *mapB = maps + 128 * (1 + find(products, o.col));
+			const int row0 = o.row * rowsA, col0 = o.col * W;
 			for (int t = 0; t < tiles; t++, step++) {
 				const u32 s = step % stages, to = base + s * bytesStage;
 				if (step >= stages) await(empty + 8 * s, (step / stages - 1) & 1);
@@ -261,12 +285,13 @@ template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products,
 				copyTile(to + bytesA, mapB, t * depth, col0, full + 8 * s);
 			}
 		}
-		return;
 	}
 	const int group = threadX() / 128;
 	const bool first = threadX() % 128 == 0;
-	for (int o = blockX(); o < outputs; o += blocks()) {
-		const i64 row0 = (i64)(o % down) * rowsA + group * 64;
+	for (int turn = 0;; turn++) {
+		Tile o = tileOfTurn(turn, down, columns, half);
+		if (o.row < 0) return;
+		const int row0 = o.row * rowsA + group * 64;
 		if (row0 >= m) { // nothing of the last rows' tile is this warpgroup's
 			for (int t = 0; t < tiles; t++, step++) {
 				const u32 s = step % stages;
@@ -275,8 +300,7 @@ template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products,
 			}
 			continue;
 		}
-		int col = o / down;
-		const Product *p = products + find(products, col);
+		const Product *p = products + find(products, o.col);
 		float d[W / 2];
 #pragma unroll
 		for (int i = 0; i < W / 2; i++) d[i] = 0;
@@ -296,12 +320,12 @@ template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products,
 		}
 		asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
 		if (first) arrive(empty + 8 * ((step - 1) % stages));
-		storeTile<W>(p, d, (int)row0, col * W, (int)m);
+		storeTile<W>(p, d, row0, o.col * W, (int)m);
 	}
 }
 #define BRAIN_TILES(W) \
-	GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles_##W(const u8 *maps, const Product *products, i64 m, i64 k, i64 columns) { \
-		brainTiles<W>(maps, products, m, k, (int)columns); \
+	GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles_##W(const u8 *maps, const Product *products, i64 m, i64 k, i64 columns, i64 half) { \
+		brainTiles<W>(maps, products, m, k, (int)columns, (int)half); \
 	}
 BRAIN_TILES(176)
 BRAIN_TILES(208)
@@ -336,19 +360,19 @@ struct Map {
 	const u16 *at;
 	int rows, cols, box, unused[27];
 };
-template <int W> DEVICE void brainTiles(const Map *maps, const Product *products, i64 m, i64 k, int columns) {
-	const int down = (int)((m + 127) / 128);
-	for (int o = blockX(); o < down * columns; o += blocks()) {
-		int col = o / down;
-		const int i = find(products, col);
+template <int W> DEVICE void brainTiles(const Map *maps, const Product *products, i64 m, i64 k, int columns, int half) {
+	for (int turn = 0;; turn++) {
+		Tile o = tileOfTurn(turn, (int)((m + 127) / 128), columns, half);
+		if (o.row < 0) return;
+		const int i = find(products, o.col);
 		const Product p = products[i];
 		const Map &a = maps[0], &b = maps[1 + i];
 		if (a.rows != m || a.cols != k || a.box != 128 || b.rows != p.n || b.cols != k || b.box != W) continue;
-		tileOf(p.dst, p.plus, a.at, b.at, (i64)(o % down) * 128, (i64)col * W, W, m, p.n, k, p.how);
+		tileOf(p.dst, p.plus, a.at, b.at, (i64)o.row * 128, (i64)o.col * W, W, m, p.n, k, p.how);
 	}
 }
 #define BRAIN_TILES(W) \
-	GLOBAL gemmBrainTiles_##W(const Map *maps, const Product *products, i64 m, i64 k, i64 columns) { brainTiles<W>(maps, products, m, k, (int)columns); }
+	GLOBAL gemmBrainTiles_##W(const Map *maps, const Product *products, i64 m, i64 k, i64 columns, i64 half) { brainTiles<W>(maps, products, m, k, (int)columns, (int)half); }
 BRAIN_TILES(176)
 BRAIN_TILES(208)
 BRAIN_TILES(232)
