@@ -164,6 +164,23 @@ type RoundedProducts interface {
 	MatMulBackRounded(dx, plus, dy Buffer, rows int, w Prepared)
 }
 
+// A PairTrainer is a TrainDevice that trains a low-rank pair beside a layer in few
+// operations, which drop values of x where they read it. Other devices, and other
+// pairs, go through the operations that the formulas name, and differ in no more
+// than the order of their sums.
+type PairTrainer interface {
+	// TrainsPair tells whether the device does so for a pair of this shape, A and
+	// B being of PrepareTrained.
+	TrainsPair(l LowRank) bool
+	// PairForward, with x' = Dropout of x [T, K], stores low [T, rank] = x'·Aᵀ, which
+	// PairBack needs, and adds scale·low·Bᵀ to dst [T, N]. d with P 0 needs no Rows.
+	PairForward(dst, low, x Buffer, rows int, l LowRank, d Dropping)
+	// PairBack adds the gradients of both and, where dx is not nil, that of x:
+	//
+	//	dB += s·dyᵀ·low    dA += (s·dy·B)ᵀ·x'    dx += mask ∘ (s·dy·B)·A / (1 - P)
+	PairBack(dx, da, db, dy, x, low Buffer, rows int, l LowRank, d Dropping)
+}
+
 // A Keeper is a TrainDevice that multiplies faster with a frozen weight when it
 // keeps the decoded values beside the codes, where there is memory for them.
 // The bits are the same.

@@ -104,20 +104,3 @@ func (d *Device) shrink(dst, x uint64, rows int, w *weight) {
 	plan.add(0, rows, w, nil, 1)
 	d.launch("loraShrink", len(plan.blocks)/4, (w.n+7)/8, 256, 0, dst, x, num(w.k), d.table(plan.blocks), d.table(plan.adapters))
 }
-
-// narrowGrad is WeightGrad where one side is small: src/pair.cu.
-func (d *Device) narrowGrad(dw, dy, x uint64, rows, n, k int) {
-	if rows == 0 {
-		return
-	}
-	wide, small, w, r, stepI, stepJ := dy, x, n, k, k, 1
-	if n < k {
-		wide, small, w, r, stepI, stepJ = x, dy, k, n, 1, k
-	}
-	whole := uint64(0)
-	if w%4 == 0 && r%8 == 0 && wide%16 == 0 && small%16 == 0 {
-		whole = 1
-	}
-	const stripe, most = 16, 8
-	d.launch("narrowGrad", (w+stripe-1)/stripe, (r+most-1)/most, 256, 0, dw, wide, small, num(rows), num(w), num(r), num(stepI), num(stepJ), whole)
-}

@@ -10,9 +10,9 @@ import (
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
-// BenchmarkPair is what training a pair of rank 8 beside a matrix of Mistral-7B
-// takes, operation by operation, each beside the memory's bandwidth. Buffers are
-// taken in turn, so that no cache holds them.
+// BenchmarkPair is what training a pair of rank 8 beside q and v of Mistral-7B takes,
+// each beside the time that its wide operands take at the memory's bandwidth if each
+// is read or written once. Buffers are taken in turn, so that no cache holds them.
 func BenchmarkPair(b *testing.B) {
 	d := openGPU(b)
 	defer d.Close()
@@ -40,6 +40,35 @@ func BenchmarkPair(b *testing.B) {
 			})
 		}
 		wide := 4 * rows * k
+		p := func(n int) kernels.LowRank {
+			a, err := d.PrepareTrained(buf(rank*k), rank, k, kernels.ForMatMul)
+			if err != nil {
+				b.Fatal(err)
+			}
+			w, err := d.PrepareTrained(buf(rank*n), n, rank, kernels.ForMatMul)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return kernels.LowRank{A: a, B: w, Scale: 2}
+		}
+		drop := kernels.Dropping{P: 0.05, Seed: 3}
+		for t := range rows {
+			drop.Rows = append(drop.Rows, uint64(t))
+		}
+		for _, n := range []int{4096, 1024} {
+			pair, gradB := p(n), grad.Slice(0, n*rank)
+			out := 4 * rows * n
+			run(fmt.Sprint("Forward of ", n), wide+2*out, func(x, y kernels.Buffer) {
+				d.PairForward(y, low, x, rows, pair, drop)
+			})
+			run(fmt.Sprint("Back of ", n), 3*wide+out, func(x, y kernels.Buffer) {
+				d.PairBack(wides[(next+1)%copies], grad, gradB, y, x, low, rows, pair, drop)
+			})
+			run(fmt.Sprint("Back of ", n, " without dx"), wide+out, func(x, y kernels.Buffer) {
+				d.PairBack(nil, grad, gradB, y, x, low, rows, pair, drop)
+			})
+		}
+		run("Dropout", 2*wide, func(x, y kernels.Buffer) { d.Dropout(y, x, k, drop, kernels.Store) })
 		run("GradA", wide, func(x, _ kernels.Buffer) { d.WeightGrad(grad, low, x, rows, rank, k) })
 		run("GradB", wide, func(x, _ kernels.Buffer) { d.WeightGrad(grad, x, low, rows, k, rank) })
 		run("GradB of 1024", wide/4, func(x, _ kernels.Buffer) { d.WeightGrad(grad.Slice(0, 1024*rank), x, low, rows, 1024, rank) })

@@ -161,7 +161,5 @@ func (d *Device) SumSquares(xs ...kernels.Buffer) []float64 {
 
 func (d *Device) Dropout(dst, x kernels.Buffer, cols int, o kernels.Dropping, e kernels.Epilogue) {
 	rows := len(o.Rows)
-	keys := unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(o.Rows))), 2*rows) // low word first
-	d.each("dropout", rows*((cols+3)/4), on(dst, rows*cols, "dst"), on(x, rows*cols, "x"), d.table(keys), num(rows), num(cols),
-		o.Seed, uint64(o.Stream), uint64(float64(o.P)*(1<<32)), real32(1/(1-o.P)), add(e))
+	d.each("dropout", rows*((cols+3)/4), append([]uint64{on(dst, rows*cols, "dst"), on(x, rows*cols, "x"), num(rows), num(cols), add(e)}, d.dropping(o)...)...)
 }

@@ -21,7 +21,7 @@ func RunTrain(t *testing.T, dev kernels.TrainDevice) {
 	}{
 		{"MatMulBack", matmulBack}, {"WeightGrad", weightGrad}, {"Trained", trained}, {"ColumnDots", columnDots},
 		{"NormBack", normBack}, {"RopeBack", ropeBack}, {"ActivationBack", activationBack}, {"Moves", moves},
-		{"AttentionTrain", attentionTrain}, {"CrossEntropy", crossEntropy}, {"Adam", adam}, {"SumSquares", sumSquares}, {"Dropout", dropout},
+		{"AttentionTrain", attentionTrain}, {"CrossEntropy", crossEntropy}, {"Adam", adam}, {"SumSquares", sumSquares}, {"Dropout", dropout}, {"Pairs", pairs},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.test(trainBench{bench{t, dev, ref.New64(), rand.New(rand.NewPCG(8, uint64(len(c.name))))}})
@@ -417,6 +417,7 @@ func SameBitsTrain(t *testing.T, open func(threads int) kernels.TrainDevice) {
 	for name, op := range ops {
 		t.Run(name, func(t *testing.T) { same(t, "2 threads", op(two), op(one)) })
 	}
+	t.Run("Pair", func(t *testing.T) { trainBench{bench{t, one, two, rand.New(rand.NewPCG(7, 7))}}.pairAlone() })
 	t.Run("Run", func(t *testing.T) {
 		alone := p
 		alone.rows, alone.runs = 7, []kernels.Run{{Row: 0, N: 7}}

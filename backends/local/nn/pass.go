@@ -91,11 +91,12 @@ type Pass struct {
 	dq, dk, dv, datt            kernels.Buffer
 	act, dup                    kernels.Buffer // [Rows, MLP]
 	fused                       kernels.Buffer
-	low, dlow                   kernels.Buffer // [Rows, rank]
-	drop                        kernels.Buffer // a dropped input, and gradients of one
-	round, dround               kernels.Buffer // rounded copies
-	z, dz, column               kernels.Buffer // what DoRA scales
-	state, dstate               kernels.Buffer // [LossRows, Hidden]
+	low, dlow                   kernels.Buffer             // [Rows, rank]
+	lows                        map[*Linear]kernels.Buffer // [Rows, rank], for the way back
+	drop                        kernels.Buffer             // a dropped input, and gradients of one
+	round, dround               kernels.Buffer             // rounded copies
+	z, dz, column               kernels.Buffer             // what DoRA scales
+	state, dstate               kernels.Buffer             // [LossRows, Hidden]
 	logits, raw, losses         kernels.Buffer
 	pickedAtt, pickedX, pickedH kernels.Buffer
 }
@@ -236,6 +237,7 @@ func (p *Pass) plan(alloc, inner func(n int) kernels.Buffer) {
 	p.fused = alloc(o.Rows * s.fused)
 	w := p.widths()
 	p.low, p.dlow = alloc(o.Rows*w.rank), alloc(o.Rows*w.rank)
+	p.planLows(func() kernels.Buffer { return alloc(o.Rows * w.low) })
 	p.drop = alloc(o.Rows * w.dropped)
 	if o.BF16 && !p.allJoin() {
 		p.round, p.dround = alloc(o.Rows*w.base), alloc(o.Rows*h)
@@ -247,6 +249,27 @@ func (p *Pass) plan(alloc, inner func(n int) kernels.Buffer) {
 		p.raw = alloc(o.LogitRows * d.Vocab)
 	}
 	p.pickedAtt, p.pickedX, p.pickedH = alloc(o.LossRows*wide), alloc(o.LossRows*h), alloc(o.LossRows*h)
+}
+
+// planLows gives what is kept of the pairs that the device trains: of each, or
+// where blocks are computed again, of the like ones of all blocks in one.
+func (p *Pass) planLows(alloc func() kernels.Buffer) {
+	p.lows = map[*Linear]kernels.Buffer{}
+	var shared [9]kernels.Buffer
+	for i := range p.d.Blocks {
+		for j, l := range p.d.Blocks[i].linears() {
+			if t := p.t.Linears[l]; t == nil || !p.together(t) {
+				continue
+			}
+			if shared[j] == nil || p.o.Keep {
+				shared[j] = alloc()
+			}
+			p.lows[l] = shared[j]
+		}
+	}
+	if t := p.t.Linears[&p.d.Head]; t != nil && p.together(t) {
+		p.lows[&p.d.Head] = alloc()
+	}
 }
 
 // Bytes is the memory that the pass has taken.
@@ -282,7 +305,8 @@ func (b *Block) linears() []*Linear {
 // widths say what scratch the linear layers need.
 type widths struct {
 	base    int // inputs or outputs of a block's layer
-	rank    int
+	rank    int // of pairs
+	low     int // of pairs that the device trains
 	dropped int // inputs of a layer with dropout
 	scaled  int // outputs of a layer with DoRA
 }
@@ -291,13 +315,16 @@ func (p *Pass) widths() (w widths) {
 	for l, t := range p.t.Linears {
 		n, k := l.Weight.Shape()
 		if t.Pair.A != nil {
-			r, _ := t.Pair.A.Shape()
-			w.rank = max(w.rank, r)
+			if r, _ := t.Pair.A.Shape(); p.together(t) {
+				w.low = max(w.low, r)
+			} else {
+				w.rank = max(w.rank, r)
+			}
 		}
 		if t.Magnitude != nil {
 			w.scaled = max(w.scaled, n)
 		}
-		if t.Dropout != 0 {
+		if t.Dropout != 0 && (t.Magnitude != nil || !p.together(t)) {
 			w.dropped = max(w.dropped, k)
 		}
 	}

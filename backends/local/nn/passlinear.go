@@ -57,9 +57,19 @@ func (p *Pass) linears(ls []*Linear, ys []kernels.Buffer, x kernels.Buffer, r ro
 
 // adapt adds a layer's low-rank pair, where it has one, to y.
 func (p *Pass) adapt(l *Linear, y, x kernels.Buffer, r rowsOf) {
-	if t := p.t.Linears[l]; t != nil && t.Pair.A != nil {
+	switch t := p.t.Linears[l]; {
+	case t == nil || t.Pair.A == nil:
+	case p.together(t):
+		p.dev.(kernels.PairTrainer).PairForward(y, p.lows[l], x, r.n, t.Pair, p.dropping(t, r))
+	default:
 		p.dev.LoRA(y, p.dropped(l, t, x, r), []kernels.Segment{{N: r.n, LowRank: t.Pair}})
 	}
+}
+
+// together tells whether the device trains a pair in few operations, dropout and all.
+func (p *Pass) together(t *TrainedLinear) bool {
+	dev, ok := p.dev.(kernels.PairTrainer)
+	return ok && t.Pair.A != nil && dev.TrainsPair(t.Pair)
 }
 
 // linear computes y = x·Wᵀ + b with what is trained beside it.
@@ -77,7 +87,7 @@ func (p *Pass) linear(l *Linear, y, x kernels.Buffer, r rowsOf) {
 		return
 	}
 	dropped := p.dropped(l, t, x, r)
-	p.scaled(l, t, y, dropped, r)
+	p.scaled(l, t, y, x, dropped, r)
 	dev.ScaleColumns(y, t.Columns, r.n)
 	if t.Dropout != 0 {
 		p.base(l, p.dz, dropped, r, false)
@@ -91,10 +101,14 @@ func (p *Pass) linear(l *Linear, y, x kernels.Buffer, r rowsOf) {
 	}
 }
 
-// scaled is what DoRA scales: z = x·Wᵀ + s·(x·Aᵀ)·Bᵀ.
-func (p *Pass) scaled(l *Linear, t *TrainedLinear, z, x kernels.Buffer, r rowsOf) {
-	p.base(l, z, x, r, false)
-	p.dev.LoRA(z, x, []kernels.Segment{{N: r.n, LowRank: t.Pair}})
+// scaled is what DoRA scales: z = x'·Wᵀ + s·(x'·Aᵀ)·Bᵀ, x' being x dropped.
+func (p *Pass) scaled(l *Linear, t *TrainedLinear, z, x, dropped kernels.Buffer, r rowsOf) {
+	p.base(l, z, dropped, r, false)
+	if p.together(t) {
+		p.adapt(l, z, x, r)
+		return
+	}
+	p.dev.LoRA(z, dropped, []kernels.Segment{{N: r.n, LowRank: t.Pair}})
 }
 
 // base computes the layer alone, rounding a copy of its input and its output
@@ -186,7 +200,7 @@ func (p *Pass) linearBack(l *Linear, dx, dy, x kernels.Buffer, r rowsOf, e kerne
 	if t == nil || t.Pair.A == nil {
 		return
 	}
-	p.pairBack(l, t, dx, dz, p.dropped(l, t, x, r), r)
+	p.pairBack(l, t, dx, dz, x, r)
 	if dx != nil && t.Magnitude != nil && t.Dropout != 0 {
 		dev.Scale(p.z, dy, r.n*n, -1)
 		dev.Add(p.z, dz, r.n*n)
@@ -202,7 +216,7 @@ func (p *Pass) linearBack(l *Linear, dx, dy, x kernels.Buffer, r rowsOf, e kerne
 func (p *Pass) magnitudeBack(l *Linear, t *TrainedLinear, dy, x kernels.Buffer, r rowsOf) kernels.Buffer {
 	dev := p.dev
 	n, _ := l.Weight.Shape()
-	p.scaled(l, t, p.z, p.dropped(l, t, x, r), r)
+	p.scaled(l, t, p.z, x, p.dropped(l, t, x, r), r)
 	column := p.column.Slice(0, n)
 	dev.Fill(column, n, 0)
 	dev.ColumnDots(column, dy, p.z, r.n)
@@ -213,11 +227,16 @@ func (p *Pass) magnitudeBack(l *Linear, t *TrainedLinear, dy, x kernels.Buffer, 
 	return p.dz
 }
 
-// pairBack adds the gradients of A and B, whose input was x, and of x to dx:
+// pairBack adds the gradients of A and B, whose input was x', and of x to dx:
 //
-//	dB = s·dyᵀ·(x·Aᵀ)    dA = (s·dy·B)ᵀ·x    dx += mask ∘ (s·dy·B)·A / (1 - p)
+//	dB = s·dyᵀ·(x'·Aᵀ)    dA = (s·dy·B)ᵀ·x'    dx += mask ∘ (s·dy·B)·A / (1 - p)
 func (p *Pass) pairBack(l *Linear, t *TrainedLinear, dx, dy, x kernels.Buffer, r rowsOf) {
 	dev := p.dev
+	if p.together(t) {
+		dev.(kernels.PairTrainer).PairBack(dx, t.GradA, t.GradB, dy, x, p.lows[l], r.n, t.Pair, p.dropping(t, r))
+		return
+	}
+	x = p.dropped(l, t, x, r)
 	n, k := l.Weight.Shape()
 	rank, _ := t.Pair.A.Shape()
 	dev.MatMul(p.low, x, r.n, t.Pair.A, kernels.Store)

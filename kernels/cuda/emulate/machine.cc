@@ -135,6 +135,7 @@ extern "C" void *emulateFind(const char *name) { return dlsym(RTLD_DEFAULT, name
 #include "../src/weight.h"
 #include "../src/thirds.h"
 #include "../src/blocks.h"
+#include "../src/philox.h"
 #include "../src/attention.cu"
 namespace brain {
 #include "../src/brain.cu"

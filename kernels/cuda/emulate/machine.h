@@ -73,6 +73,7 @@ DEVICE void matrixUnit(float *d, const u32 *a, u32 b0, u32 b1) {
 		}
 	machine::warpBarrier();
 }
+DEVICE float fetchOne(const float *at) { return *at; }
 DEVICE f32x4 fetch(const float *at) { return *(const f32x4 *)at; }
 typedef u64 SharedAddress;
 DEVICE SharedAddress sharedAddress(const void *p) { return (u64)p; }

@@ -131,8 +131,13 @@ DEVICE void matrixUnit(float *d, const u32 *a, u32 b0, u32 b1) {
 		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
 		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
-// fetch reads four values where it stands: the compiler would move a plain read
+// fetch and fetchOne read where they stand: the compiler would move a plain read
 // behind the branch that its use hangs on, and so wait for each in turn.
+DEVICE float fetchOne(const float *at) {
+	float v;
+	asm volatile("ld.global.f32 %0, [%1];" : "=f"(v) : "l"(at));
+	return v;
+}
 DEVICE f32x4 fetch(const float *at) {
 	f32x4 v;
 	asm volatile("ld.global.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "l"(at));

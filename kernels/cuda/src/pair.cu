@@ -1,20 +1,27 @@
-// Gradients of a low-rank pair: sums over rows whose one side is wide and whose
-// other is the rank.
+// Training a low-rank pair A [r, k], B [n, r] beside a matrix: what it adds to the
+// matrix' output, and its gradients. Dropout's values are drawn where x is read,
+// so no dropped copy is written; each kernel reads its wide operand once.
 //
-// # The order of a sum
+// # The order of sums
 //
-// Row t belongs to lane t mod 64. A lane sums its rows by fused multiply-adds in
-// their order; eight neighbours are added in a tree, 4 apart, then 2, then 1; the
-// eight groups of eight are added in their order, to 0, and their sum to what the
-// gradient holds. It depends on the number of rows alone. (Chunks of 512 rows, as
-// matmul.cu has them, would leave most of a GPU idle: the rank is small, so the
-// rows are what there is to share out.)
-#include "device.h"
+// Sums over rows (gradBody): row t belongs to lane t mod 64. A lane sums its rows
+// by fused multiply-adds in their order; eight neighbours are added in a tree,
+// those 4 apart first; the eight groups of eight are added in their order, to 0.
+//
+// Sums over the width of a row: value i belongs to thread i/4 mod 256 (shrinkBody)
+// or i mod 256 (backBody). A thread sums its values by fused multiply-adds in their
+// order; the lanes of a warp are added in a tree, those 16 apart first; the eight
+// warps are added in their order, to 0.
+//
+// So they depend on the number of rows, and on the width, alone. (The chunks and
+// classes of matmul.cu would leave most of a GPU idle: the rank is small, so rows
+// and width are what there is to share out.)
+#include "philox.h"
 
-const int lanes = 64, stripe = 16, most = 8, ahead = 4;
+const int lanes = 64, stripe = 16, most = 8, ahead = 4, tall = 8, high = 16, mostRank = 64;
 
 // four reads values i to i+3 of n: WIDE says that all are there or none, at a
-// multiple of 16 bytes.
+// multiple of 16 bytes; of those that are not there it gives others.
 template <bool WIDE> DEVICE void four(float *v, const float *x, i64 i, i64 n) {
 	if (WIDE) {
 		const f32x4 q = fetch(x + lowest(i, n - 4));
@@ -25,75 +32,261 @@ template <bool WIDE> DEVICE void four(float *v, const float *x, i64 i, i64 n) {
 	for (int c = 0; c < 4; c++) v[c] = i + c < n ? x[i + c] : 0.0f;
 }
 
-// half adds what two lanes `apart` have of 2·N rows of four values, each keeping
-// the rows that its own bit of the lane's number stands for.
-template <int N> DEVICE void half(float (*acc)[4], int apart) {
-	const bool upper = threadX() & apart;
+// drop keeps of four values those that bits name, times factor.
+DEVICE void drop(float *v, u32 bits, float factor) {
 #pragma unroll
-	for (int j = 0; j < N; j++)
-#pragma unroll
-		for (int c = 0; c < 4; c++) {
-			const float mine = upper ? acc[j + N][c] : acc[j][c], other = upper ? acc[j][c] : acc[j + N][c];
-			acc[j][c] = mine + shuffleXor(other, apart);
-		}
+	for (int c = 0; c < 4; c++) v[c] = bits >> c & 1 ? v[c] * factor : 0.0f;
 }
 
-// addRows adds what the next four rows of a lane give, or left of them, all read
-// before the first is used. Rows beyond count as the last one times 0: to leave
-// them out would be a branch for each, which the reads would move behind.
-template <bool WIDE, bool ALL> DEVICE void addRows(float (*acc)[4], const float *wide, const float *narrow, i64 left, i64 i0, i64 j0, i64 w, i64 r) {
+// halve adds what two lanes `apart` have of 2·N values, each keeping the half that
+// its bit of the lane's number stands for.
+template <int N> DEVICE void halve(float *acc, int apart) {
+	const bool upper = threadX() & apart;
+#pragma unroll
+	for (int i = 0; i < N; i++) {
+		const float low = acc[i], high = acc[i + N];
+		acc[i] = (upper ? high : low) + shuffleXor(upper ? low : high, apart);
+	}
+}
+
+// addRows adds what the next four rows of a lane give, row t the first, or left of
+// them, all read before the first is used. Rows beyond count as the last one times
+// 0: to leave them out would be a branch for each, which the reads would move
+// behind.
+template <bool WIDE, bool DROP, bool ALL>
+DEVICE void addRows(float *acc, const float *wide, const float *narrow, i64 t, i64 left, i64 i0, i64 j0, i64 w, i64 r, const Dropped &d) {
 	if (left <= 0) return;
 	float v[ahead][4], low[ahead][most];
+	i64 row[ahead];
 #pragma unroll
 	for (int u = 0; u < ahead; u++) {
-		const i64 t = (ALL ? u : lowest((i64)u, left - 1)) * lanes;
-		four<WIDE>(v[u], wide + t * w, i0, w);
-		four<WIDE>(low[u], narrow + t * r, j0, r);
-		four<WIDE>(low[u] + 4, narrow + t * r, j0 + 4, r);
+		row[u] = t + (ALL ? u : lowest((i64)u, left - 1)) * lanes;
+		four<WIDE>(v[u], wide + row[u] * w, i0, w);
+		four<WIDE>(low[u], narrow + row[u] * r, j0, r);
+		four<WIDE>(low[u] + 4, narrow + row[u] * r, j0 + 4, r);
 	}
+	if (DROP)
+#pragma unroll
+		for (int u = 0; u < ahead; u++) drop(v[u], kept(d, row[u], (u32)i0 / 4), d.factor);
 #pragma unroll
 	for (int u = 0; u < ahead; u++)
 #pragma unroll
 		for (int j = 0; j < most; j++) {
 			const float y = ALL || u < left ? low[u][j] : 0.0f;
 #pragma unroll
-			for (int c = 0; c < 4; c++) acc[j][c] = fma32(v[u][c], y, acc[j][c]);
+			for (int c = 0; c < 4; c++) acc[4 * j + c] = fma32(v[u][c], y, acc[4 * j + c]);
 		}
 }
 
-// gradBody: dw += Σ_t wide[t][i]·narrow[t][j] of 16 values i and 8 values j, at
-// i·stepI + j·stepJ. A thread has four i and every 64th row: each value is read
-// once, in whole sectors, four rows ahead of their use.
-template <bool WIDE> DEVICE void gradBody(float *dw, const float *wide, const float *narrow, i64 rows, i64 w, i64 r, i64 stepI, i64 stepJ) {
+// gradBody: dw += scale·Σ_t wide[t][i]·narrow[t][j] of 16 values i and 8 values j, at
+// i·stepI + j·stepJ. A thread has four i and every 64th row.
+template <bool WIDE, bool DROP>
+DEVICE void gradBody(float *dw, const float *wide, const float *narrow, i64 column, i64 rows, i64 w, i64 r, i64 stepI, i64 stepJ, float scale, const Dropped &d) {
 	SHARED f32x4 part[lanes / 8][most][stripe / 4];
 	const int group = threadX() % 4, lane = threadX() / 4;
-	const i64 i0 = (i64)blockX() * stripe + group * 4, j0 = (i64)blockY() * most;
-	float acc[most][4];
+	const i64 i0 = column * stripe + group * 4, j0 = (i64)blockY() * most;
+	float acc[4 * most];
 #pragma unroll
-	for (int j = 0; j < most; j++)
-#pragma unroll
-		for (int c = 0; c < 4; c++) acc[j][c] = 0;
-	const float *x = wide + lane * w, *y = narrow + lane * r;
-	i64 left = (rows - lane + lanes - 1) / lanes; // rows of this lane
+	for (int i = 0; i < 4 * most; i++) acc[i] = 0;
+	i64 t = lane, left = (rows - lane + lanes - 1) / lanes; // rows of this lane
 #pragma unroll 1
-	for (; left >= ahead; left -= ahead, x += ahead * lanes * w, y += ahead * lanes * r) addRows<WIDE, true>(acc, x, y, ahead, i0, j0, w, r);
-	addRows<WIDE, false>(acc, x, y, left, i0, j0, w, r);
-	half<4>(acc, 16);
-	half<2>(acc, 8);
-	half<1>(acc, 4);
-	part[lane / 8][lane % 8][group] = f32x4{acc[0][0], acc[0][1], acc[0][2], acc[0][3]};
+	for (; left >= ahead; left -= ahead, t += ahead * lanes) addRows<WIDE, DROP, true>(acc, wide, narrow, t, ahead, i0, j0, w, r, d);
+	addRows<WIDE, DROP, false>(acc, wide, narrow, t, left, i0, j0, w, r, d);
+	halve<16>(acc, 16);
+	halve<8>(acc, 8);
+	halve<4>(acc, 4);
+	part[lane / 8][lane % 8][group] = f32x4{acc[0], acc[1], acc[2], acc[3]};
 	barrier();
 	if (threadX() >= most * stripe) return;
 	const bool across = stepI == 1; // neighbours in the gradient by neighbouring threads
 	const int i = across ? threadX() % stripe : threadX() / most, j = across ? threadX() / stripe : threadX() % most;
-	if ((i64)blockX() * stripe + i >= w || j0 + j >= r) return;
+	if (column * stripe + i >= w || j0 + j >= r) return;
 	float total = 0;
 #pragma unroll
 	for (int g = 0; g < lanes / 8; g++) total += ((const float *)part[g][j])[i];
-	dw[((i64)blockX() * stripe + i) * stepI + (j0 + j) * stepJ] += total;
+	put(dw + (column * stripe + i) * stepI + (j0 + j) * stepJ, total, 1, scale);
 }
 
+// narrowGrad is the gradient of any matrix with a small side.
 GLOBAL_UPTO(256) narrowGrad(float *dw, const float *wide, const float *narrow, i64 rows, i64 w, i64 r, i64 stepI, i64 stepJ, i64 whole) {
-	if (whole) gradBody<true>(dw, wide, narrow, rows, w, r, stepI, stepJ);
-	else gradBody<false>(dw, wide, narrow, rows, w, r, stepI, stepJ);
+	if (whole) gradBody<true, false>(dw, wide, narrow, blockX(), rows, w, r, stepI, stepJ, 1.0f, Dropped{});
+	else gradBody<false, false>(dw, wide, narrow, blockX(), rows, w, r, stepI, stepJ, 1.0f, Dropped{});
+}
+
+// joinRows adds what the threads of a block have of 8 rows by 8 of the rank.
+DEVICE void joinRows(float *low, float *acc, i64 row0, i64 rows, i64 r, float scale) {
+	SHARED f32x2 part[8][warp];
+	halve<32>(acc, 16);
+	halve<16>(acc, 8);
+	halve<8>(acc, 4);
+	halve<4>(acc, 2);
+	halve<2>(acc, 1);
+	part[threadX() / warp][threadX() % warp] = f32x2{acc[0], acc[1]};
+	barrier();
+	const i64 row = row0 + threadX() / most, j = (i64)blockY() * most + threadX() % most;
+	if (threadX() >= tall * most || row >= rows || j >= r) return;
+	float total = 0;
+#pragma unroll
+	for (int g = 0; g < 8; g++) total += ((const float *)part[g])[threadX()];
+	low[row * r + j] = total * scale;
+}
+
+// shrinkBody: low [rows, r] = x' [rows, k] · Aᵀ, x' being x dropped; 8 rows by 8 of
+// the rank a block.
+template <bool DROP> DEVICE void shrinkBody(float *low, const float *x, const float *a, i64 rows, i64 k, i64 r, const Dropped &d) {
+	const i64 row0 = (i64)blockX() * tall, j0 = (i64)blockY() * most;
+	float acc[tall * most];
+#pragma unroll
+	for (int i = 0; i < tall * most; i++) acc[i] = 0;
+#pragma unroll 1
+	for (i64 i = 4 * threadX(); i < k; i += 4 * 256) {
+		float v[tall][4], q[most][4];
+		i64 row[tall];
+#pragma unroll
+		for (int m = 0; m < tall; m++) {
+			row[m] = lowest(row0 + m, rows - 1);
+			four<true>(v[m], x + row[m] * k, i, k);
+		}
+#pragma unroll
+		for (int j = 0; j < most; j++) four<true>(q[j], a + lowest(j0 + j, r - 1) * k, i, k);
+		if (DROP)
+#pragma unroll
+			for (int m = 0; m < tall; m++) drop(v[m], kept(d, row[m], (u32)i / 4), d.factor);
+#pragma unroll
+		for (int m = 0; m < tall; m++)
+#pragma unroll
+			for (int j = 0; j < most; j++)
+#pragma unroll
+				for (int c = 0; c < 4; c++) acc[m * most + j] = fma32(v[m][c], q[j][c], acc[m * most + j]);
+	}
+	joinRows(low, acc, row0, rows, r, 1.0f);
+}
+
+GLOBAL_UPTO(256) pairShrink(float *low, const float *x, const float *a, i64 rows, i64 k, i64 r, DROPPED) {
+	const Dropped d = DROPPED_OF;
+	if (d.limit) shrinkBody<true>(low, x, a, rows, k, r, d);
+	else shrinkBody<false>(low, x, a, rows, k, r, d);
+}
+
+// pairExpand: y [rows, n] += scale · low · Bᵀ, 16 rows by 256 columns a block.
+GLOBAL_UPTO(256) pairExpand(float *y, const float *low, const float *b, i64 rows, i64 n, i64 r, i64 scale) {
+	SHARED f32x4 lows[high][mostRank / 4];
+	const i64 row0 = (i64)blockY() * high, column = (i64)blockX() * 256 + threadX(), safe = lowest(column, n - 1);
+	float old[high], acc[high];
+#pragma unroll
+	for (int m = 0; m < high; m++) {
+		old[m] = y[lowest(row0 + m, rows - 1) * n + safe];
+		acc[m] = 0;
+	}
+	const int quarter = (int)r / 4;
+	for (int i = threadX(); i < high * quarter; i += 256)
+		lows[i / quarter][i % quarter] = *(const f32x4 *)(low + lowest(row0 + i / quarter, rows - 1) * r + i % quarter * 4);
+	barrier();
+	for (int j = 0; j < quarter; j++) {
+		const f32x4 q = *(const f32x4 *)(b + safe * r + 4 * j);
+#pragma unroll
+		for (int m = 0; m < high; m++) {
+			const f32x4 l = lows[m][j];
+			acc[m] = fma32(l.x, q.x, acc[m]);
+			acc[m] = fma32(l.y, q.y, acc[m]);
+			acc[m] = fma32(l.z, q.z, acc[m]);
+			acc[m] = fma32(l.w, q.w, acc[m]);
+		}
+	}
+	if (column >= n) return;
+#pragma unroll
+	for (int m = 0; m < high; m++)
+		if (row0 + m < rows) y[(row0 + m) * n + column] = old[m] + acc[m] * real(scale);
+}
+
+// backBody: dlow [rows, r] = scale · dy [rows, n] · B, 8 rows by 8 of the rank a block.
+DEVICE void backBody(float *dlow, const float *dy, const float *b, i64 block, i64 rows, i64 n, i64 r, float scale) {
+	const i64 row0 = block * tall, j0 = (i64)blockY() * most;
+	float acc[tall * most];
+#pragma unroll
+	for (int i = 0; i < tall * most; i++) acc[i] = 0;
+#pragma unroll 1
+	for (i64 first = threadX(); first < n; first += 2 * 256) {
+		float v[2][tall], q[2][most];
+#pragma unroll
+		for (int u = 0; u < 2; u++) {
+			const i64 i = lowest(first + u * 256, n - 1);
+			four<true>(q[u], b + i * r, j0, r);
+			four<true>(q[u] + 4, b + i * r, j0 + 4, r);
+#pragma unroll
+			for (int m = 0; m < tall; m++) v[u][m] = fetchOne(dy + lowest(row0 + m, rows - 1) * n + i);
+		}
+#pragma unroll
+		for (int u = 0; u < 2; u++)
+#pragma unroll
+			for (int j = 0; j < most; j++) {
+				const float w = first + u * 256 < n ? q[u][j] : 0.0f;
+#pragma unroll
+				for (int m = 0; m < tall; m++) acc[m * most + j] = fma32(v[u][m], w, acc[m * most + j]);
+			}
+	}
+	joinRows(dlow, acc, row0, rows, r, scale);
+}
+
+// pairBack reads dy: the first blocks give dlow = scale · dy · B, the others
+// dB += scale · dyᵀ · low.
+GLOBAL_UPTO(256) pairBack(float *dlow, float *db, const float *dy, const float *low, const float *b, i64 rows, i64 n, i64 r, i64 scale) {
+	const i64 blocks = (rows + tall - 1) / tall;
+	if (blockX() < blocks) backBody(dlow, dy, b, blockX(), rows, n, r, real(scale));
+	else gradBody<true, false>(db, dy, low, blockX() - blocks, rows, n, r, r, 1, real(scale), Dropped{});
+}
+
+// inputBody: dx [rows, k] += the gradient dlow · A of the dropped x, 8 rows by 1024
+// columns a block.
+template <bool DROP> DEVICE void inputBody(float *dx, const float *dlow, const float *a, i64 block, i64 rows, i64 k, i64 r, const Dropped &d) {
+	SHARED f32x4 lows[tall][mostRank / 4];
+	const i64 across = (k + 1023) / 1024, row0 = over(block, across) * tall, column = ((block - over(block, across) * across) * 256 + threadX()) * 4;
+	const i64 safe = lowest(column, k - 4);
+	float old[tall][4], acc[tall][4];
+#pragma unroll
+	for (int m = 0; m < tall; m++) {
+		four<true>(old[m], dx + lowest(row0 + m, rows - 1) * k, safe, k);
+#pragma unroll
+		for (int c = 0; c < 4; c++) acc[m][c] = 0;
+	}
+	const int quarter = (int)r / 4;
+	for (int i = threadX(); i < tall * quarter; i += 256)
+		lows[i / quarter][i % quarter] = *(const f32x4 *)(dlow + lowest(row0 + i / quarter, rows - 1) * r + i % quarter * 4);
+	barrier();
+	for (int j = 0; j < quarter; j++) {
+		float q[4][4];
+#pragma unroll
+		for (int i = 0; i < 4; i++) four<true>(q[i], a + (4 * j + i) * k, safe, k);
+#pragma unroll
+		for (int m = 0; m < tall; m++) {
+			const f32x4 four = lows[m][j];
+			const float l[4] = {four.x, four.y, four.z, four.w};
+#pragma unroll
+			for (int i = 0; i < 4; i++)
+#pragma unroll
+				for (int c = 0; c < 4; c++) acc[m][c] = fma32(l[i], q[i][c], acc[m][c]);
+		}
+	}
+	if (column >= k) return;
+#pragma unroll
+	for (int m = 0; m < tall; m++) {
+		const i64 row = row0 + m;
+		if (row >= rows) return;
+		if (DROP) drop(acc[m], kept(d, row, (u32)column / 4), d.factor);
+		*(f32x4 *)(dx + row * k + column) = f32x4{old[m][0] + acc[m][0], old[m][1] + acc[m][1], old[m][2] + acc[m][2], old[m][3] + acc[m][3]};
+	}
+}
+
+// inputOrGrad: the first blocks give dA += dlowᵀ · x', the others add to dx what came
+// through x'.
+template <bool DROP> DEVICE void inputOrGrad(float *dx, float *da, const float *x, const float *dlow, const float *a, i64 rows, i64 k, i64 r, const Dropped &d) {
+	const i64 stripes = (k + stripe - 1) / stripe;
+	if (blockX() < stripes) gradBody<true, DROP>(da, x, dlow, blockX(), rows, k, r, 1, k, 1.0f, d);
+	else if (blockY() == 0) inputBody<DROP>(dx, dlow, a, blockX() - stripes, rows, k, r, d);
+}
+
+GLOBAL_UPTO(256) pairInput(float *dx, float *da, const float *x, const float *dlow, const float *a, i64 rows, i64 k, i64 r, DROPPED) {
+	const Dropped d = DROPPED_OF;
+	if (d.limit) inputOrGrad<true>(dx, da, x, dlow, a, rows, k, r, d);
+	else inputOrGrad<false>(dx, da, x, dlow, a, rows, k, r, d);
 }

@@ -1,7 +1,7 @@
 // What training adds: gradients over rows, the loss, the optimiser, dropout.
 // Sums over rows go through chunks of 512 in the order of the rows, the chunks
 // being added in their order.
-#include "device.h"
+#include "philox.h"
 
 const int chunkRows = 512, chunkValues = 4096;
 
@@ -67,30 +67,19 @@ GLOBAL sumSquares(double *out, const float *x, i64 n) {
 	if (threadX() == 0) out[blockX()] = sum;
 }
 
-// dropout: four values a counter of Philox4x32-10 (Salmon et al., 2011), kept
-// where the random word is limit or more. keys: two words a row.
-GLOBAL dropout(float *dst, const float *x, const u32 *keys, i64 rows, i64 cols, i64 seed, i64 stream, i64 limit, i64 factor, i64 addTo) {
+// dropout: four values a counter.
+GLOBAL dropout(float *dst, const float *x, i64 rows, i64 cols, i64 addTo, DROPPED) {
+	const Dropped d = DROPPED_OF;
 	const i64 groups = (cols + 3) / 4;
 	EACH(i, rows * groups) {
-		i64 t = over(i, groups), group = i - t * groups;
-		u32 c0 = keys[2 * t], c1 = keys[2 * t + 1], c2 = (u32)stream, c3 = (u32)group;
-		u32 k0 = (u32)seed, k1 = (u32)((u64)seed >> 32);
-		for (int round = 0; round < 10; round++) {
-			u64 a = (u64)0xd2511f53u * c0, b = (u64)0xcd9e8d57u * c2;
-			c0 = (u32)(b >> 32) ^ c1 ^ k0;
-			c1 = (u32)b;
-			c2 = (u32)(a >> 32) ^ c3 ^ k1;
-			c3 = (u32)a;
-			k0 += 0x9e3779b9u;
-			k1 += 0xbb67ae85u;
-		}
-		u32 words[4] = {c0, c1, c2, c3};
+		const i64 t = over(i, groups), group = i - t * groups;
+		const u32 bits = kept(d, t, (u32)group);
 #pragma unroll
 		for (int j = 0; j < 4; j++) {
-			i64 col = group * 4 + j;
+			const i64 col = group * 4 + j;
 			if (col >= cols) continue;
-			i64 at = t * cols + col;
-			put(dst + at, (i64)words[j] >= limit ? x[at] * real(factor) : 0.0f, addTo, 1.0f);
+			const i64 at = t * cols + col;
+			put(dst + at, bits >> j & 1 ? x[at] * d.factor : 0.0f, addTo, 1.0f);
 		}
 	}
 }
