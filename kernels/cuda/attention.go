@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"math/bits"
 
 	"github.com/evalrun/evalrun/kernels"
 )
@@ -101,28 +102,72 @@ func (d *Device) Attention(dst, q kernels.Buffer, kv kernels.KV, spans []kernels
 	d.attention(on(dst, n, "dst"), 0, on(q, n, "q"), n, kv.(*cache), spans, heads, o)
 }
 
-// attention starts a block for each row and head; lse is 0 or where the
-// logarithms of the sums go.
+// decodeShape is that of attention's blocks on heads of a size: the kernel's number
+// and, as src/attention.cu has them, warps, pieces of 2 KiB a warp and the values
+// that a group of pages leaves.
+type decodeShape struct{ number, warps, depth, part int }
+
+func decodeShapeOf(dim int) decodeShape {
+	switch {
+	case dim <= 128:
+		return decodeShape{1, 8, 5, 8 + 4*128}
+	case dim <= 256:
+		return decodeShape{2, 8, 3, 8 + 4*256}
+	}
+	return decodeShape{4, 4, 3, 8 + 4*512}
+}
+
+// pageGroup is the number of pages that are joined before what came before
+// joins them.
+const pageGroup = 8
+
+// attention takes a block for each row and up to four query heads that share a
+// head of keys; where these are few, the groups of pages are shared out. lse is
+// 0 or where the logarithms of the sums go.
 func (d *Device) attention(dst, lse, q uint64, n int, c *cache, spans []kernels.Span, heads int, o kernels.AttentionOptions) {
 	if heads%c.heads != 0 {
 		panic(fmt.Sprintf("BUG: %d query heads on %d key heads", heads, c.heads))
 	}
 	kernels.CheckSpans(spans, n/(heads*c.dim), c.pages, o.Window)
 	var rows, pages []int32
-	walk := 0 // the most pages that a row goes through
+	most := 0 // groups that a row goes through
 	for _, s := range spans {
 		first := int32(len(pages))
 		pages = append(pages, s.Pages...)
 		for i := range s.N {
 			rows = append(rows, int32(s.Row+i), int32(s.Pos+i), first, 0)
-			walk = max(walk, (s.Pos+i)/page+1-kernels.FirstSeen(s.Pos+i, o.Window)/page)
+			most = max(most, (s.Pos+i)/page/pageGroup-kernels.FirstSeen(s.Pos+i, o.Window)/page/pageGroup+1)
 		}
 	}
-	count := len(rows) / 4 * heads
-	warps := 1
-	for warps < 8 && warps < walk && warps*count < 132*32 {
-		warps *= 2
+	count := len(rows) / 4 * c.heads * ((heads/c.heads + 3) / 4)
+	shape, table := decodeShapeOf(c.dim), d.table(rows)
+	shares := d.shares(count, most)
+	var partial uint64
+	if shares > 1 {
+		most = 1 << bits.Len(uint(most-1))
+		mem := d.scratch(count * most * shape.part)
+		defer d.release(mem)
+		partial = mem.at
 	}
-	d.launch("attention", count, 1, 32*warps, 4*(c.dim+warps*(c.dim+2)), dst, lse, q, c.k.at, c.v.at, d.table(rows), d.table(pages),
-		num(heads), num(c.heads), num(c.dim), real32(o.Scale), num(o.Window), real32(o.SoftCap))
+	options := []uint64{num(heads), num(c.heads), num(c.dim)}
+	d.launch(fmt.Sprint("attention_", shape.number), count, shares, 32*shape.warps, 4*(512*shape.number+shape.warps*(shape.part+512*shape.depth)),
+		append([]uint64{dst, lse, partial, q, c.k.at, c.v.at, table, d.table(pages)},
+			append(options, real32(o.Scale), num(o.Window), real32(o.SoftCap), num(shares), num(most))...)...)
+	if shares > 1 {
+		d.launch("attentionJoin", 4*count, 1, 128, 0, append([]uint64{dst, lse, partial, table}, append(options, num(128*shape.number), num(o.Window), num(most))...)...)
+	}
+}
+
+// shares is among how many blocks those groups are shared out that would be work
+// for one, a power of two so that it rarely changes as sequences grow. The kernel
+// that joins them costs as much as two groups.
+func (d *Device) shares(blocks, groups int) int {
+	if groups < 3 || blocks == 0 {
+		return 1
+	}
+	n := 1
+	for n < groups && 2*n*blocks <= 2*d.driver.Processors() {
+		n *= 2
+	}
+	return n
 }

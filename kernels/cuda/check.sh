@@ -24,12 +24,12 @@ part() { # name, seconds, command...
 }
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
-part contract 100 "$here/kernels.test" -test.v -test.run 'Contract|OneRow|FewRows|Narrow|Flash|Dequantise|Brain'
+part contract 100 "$here/kernels.test" -test.v -test.run 'Contract|Attention|OneRow|FewRows|Narrow|Flash|Dequantise|Brain'
 part decode 60 "$here/kernels.test" -test.run - -test.bench 'Launch|Decode|GEMV' -test.benchtime 1x
 part engine 120 "$here/engine.test" -test.v -test.run GPU
 part train 120 "$here/train.test" -test.v -test.run GPU
 part window 80 "$here/kernels.test" -test.v -test.run - -test.bench Window -test.benchtime 1x
 part samebits 100 "$here/kernels.test" -test.v -test.run SameBits
-part rates 60 "$here/kernels.test" -test.run - -test.bench 'Copy|Dequantise|GEMM|Operations|Flash' -test.benchtime 1x
+part rates 60 "$here/kernels.test" -test.run - -test.bench 'Copy|Dequantise|GEMM|Operations|Flash|Attention' -test.benchtime 1x
 rm -rf "$log/model"
 exit $failed

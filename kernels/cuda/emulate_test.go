@@ -239,3 +239,14 @@ func fusedOn(t *testing.T, d *Device, round format.Type) {
 		t.Error("weights of two formats were joined")
 	}
 }
+
+// manyProcessors is the emulation with enough of them to share out pages.
+type manyProcessors struct{ *emulate.Machine }
+
+func (manyProcessors) Processors() int { return 6 }
+
+func TestEmulatedAttention(t *testing.T) {
+	d := Over(manyProcessors{emulate.New()}, nil)
+	defer d.Close()
+	longAttention(t, d, []int{1, 560, 33, 833, 256, 30, 40, 50}, attentionShapes()...)
+}

@@ -65,7 +65,7 @@ type graph struct {
 }
 
 // The graphs kept: one for every number of rows that decode side by side, and a
-// few for the lengths at which attention takes more warps.
+// few for the lengths at which attention takes more blocks.
 const mostGraphs = 96
 
 // Together holds back the kernels of f; see kernels.Gatherer.

@@ -2,9 +2,8 @@
 //
 // A page holds for each head the keys as [dim][32], positions side by side, so
 // that a warp's lanes take a position each, and the values as [32][dim].
-#include "device.h"
-
-const int page = 32, dims = 16; // dims·32 is the largest head
+#include "attention.h"
+#include "copies.h"
 
 // storeKV: place[i] = row, page·32 + position in the page.
 GLOBAL storeKV(float *ks, float *vs, const float *k, const float *v, const int *place, i64 n, i64 heads, i64 dim) {
@@ -24,84 +23,230 @@ GLOBAL copyPage(float *ks, float *vs, i64 dst, i64 src, i64 size) {
 	}
 }
 
-// attention: a block an output row and head. Each page that the row sees is a
-// block of the softmax (Milakov and Gimelshein, 2018) of its own, with its
-// maximum, its sum and its part of the output; these are joined in the order of
-// the pages. The warps of the block take a page each, so their number changes
-// no bit.
+// Shape of a block of attention on heads of up to 128·C values: its warps, the
+// pieces that a warp has room for, and the values that one page or group leaves:
+// for four queries the maxima, the sums, and the outputs.
+template <int C> struct Decode {
+	static const int warps = C == 4 ? 4 : 8, depth = C == 1 ? 5 : 3, wide = 128 * C, part = 8 + 4 * wide, units = 2 * wide / (32 * warps);
+};
+
+// attend: a block takes up to four query heads of a row that share a head of keys,
+// so that these are fetched once. Its warps take a page each. What a warp reads
+// comes in pieces of 2 KiB, 16 values of the keys or some of the values' rows, to
+// a ring of its own, in which a lane finds what it asked for itself: so nobody
+// waits for another before the pages are joined, and several pieces are under way
+// always.
 //
 // table has four numbers a row: its row in q, its position, where its pages
-// begin in pages, and 0. lse may be null.
-GLOBAL attention(float *dst, float *lse, const float *q, const float *ks, const float *vs, const int *table, const int *pages, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) {
-	DYNAMIC(float, mem); // q [dim], then for each warp: top, sum, out [dim]
-	const float scale = real(scaleBits), cap = real(capBits);
-	const int warps = threads() / warp, me = threadX() / warp, lane = threadX() % warp;
-	const int *entry = table + 4 * (blockX() / heads);
-	const i64 head = blockX() % heads, kvHead = head / (heads / kvHeads);
-	const i64 row = entry[0], pos = entry[1];
+// begin in pages, and 0. lse may be null. Where there are few blocks, the groups of
+// pages are shared out among gridY of them, and partial takes what each group
+// leaves, most groups a row, for attentionJoin.
+template <int C> DEVICE void attend(float *dst, float *lse, float *partial, const float *q, const float *ks, const float *vs, const int *table, const int *pages, i64 heads, i64 kvHeads, i64 dimension, i64 scaleBits, i64 window, i64 capBits, i64 shares, i64 most) {
+	typedef Decode<C> D;
+	DYNAMIC(float, mem); // q [dim][4], the warps' parts, their rings
+	const int me = threadX() / warp, lane = threadX() % warp, dim = (int)dimension, keyPieces = (dim + 15) / 16, pieces = keyPieces + 8 * C;
+	float *parts = mem + 4 * D::wide, *part = parts + me * D::part, *ring = parts + D::warps * D::part + (me * D::depth * 4 * warp + lane) * 4;
+	const int each = (int)(heads / kvHeads), fours = (each + 3) / 4, share = blockY();
+	const int kvHead = blockX() / fours % (int)kvHeads, count = lowest(4, each - blockX() % fours * 4);
+	const int *entry = table + 4 * (blockX() / (fours * (int)kvHeads));
+	const int pos = entry[1], seen = window > 0 && pos - (int)window + 1 > 0 ? pos - (int)window + 1 : 0, first = seen / page, last = pos / page;
+	const i64 head = (i64)entry[0] * heads + kvHead * each + blockX() % fours * 4;
 	const int *mine = pages + entry[2];
-	const i64 at = (row * heads + head) * dim;
-	float *parts = mem + dim;
-	for (int d = threadX(); d < dim; d += threads()) mem[d] = q[at + d];
+	const Scoring scoring = {real(scaleBits), real(capBits)};
+	const float none = bitsFloat(noneBits);
+
+	// The page and piece to be asked for next; what page number it has, and the one after.
+	const auto after = [=](int b) INLINE { return b + D::warps + ((b + D::warps) % group < D::warps ? ((int)shares - 1) * group : 0); };
+	int asked = (first / group + share) * group + me, piece = 0, slot = 0, used = 0;
+	while (asked < first) asked = after(asked);
+	int number = asked <= last ? mine[asked] : 0, ahead = after(asked) <= last ? mine[after(asked)] : 0;
+	const bool whole = dim % 4 == 0;
+	const auto ask = [&]() INLINE {
+		if (asked <= last) {
+			const int from = seen - asked * page, to = pos + 1 - asked * page;
+			const i64 base = ((i64)number * kvHeads + kvHead) * page * dim;
+			float *at = ring + slot * 4 * warp * 4;
+			if (piece < keyPieces) {
+				const int d = piece * 16 + lane / 8, key = lane % 8 * 4;
+				const float *k = ks + base + d * page + key;
+				const bool some = key < to && key + 4 > from;
+#pragma unroll
+				for (int i = 0; i < 4; i++) copy16(sharedAddress(at + i * 4 * warp), k + i * 4 * page, some && d + 4 * i < dim);
+			} else {
+				const int key = (piece - keyPieces) * 4 / C, column = lane * 4;
+				const float *v = vs + base + (i64)key * dim + column;
+#pragma unroll
+				for (int i = 0; i < 4; i++) {
+					const int j = key + i / C, left = j >= from && j < to ? dim - column - i % C * 128 : 0;
+					const float *here = v + i / C * dim + i % C * 128;
+					float *there = at + i * 4 * warp;
+					if (whole)
+						copy16(sharedAddress(there), here, left > 0);
+					else
+						for (int e = 0; e < 4; e++) copy4(sharedAddress(there + e), here + e, left > e);
+				}
+			}
+			if (++piece == pieces) {
+				piece = 0;
+				asked = after(asked);
+				number = ahead;
+				ahead = after(asked) <= last ? mine[after(asked)] : 0;
+			}
+		}
+		closeCopies();
+		slot = slot + 1 == D::depth ? 0 : slot + 1;
+	};
+	// come gives the place of the next piece, which has come.
+	const auto come = [&]() INLINE {
+		awaitBatches<D::depth - 2>();
+		ask();
+		const float *at = ring + used * 4 * warp * 4;
+		used = used + 1 == D::depth ? 0 : used + 1;
+		return at;
+	};
+#pragma unroll
+	for (int i = 0; i < D::depth - 1; i++) ask();
+	for (int i = threadX(); i < 4 * 16 * keyPieces; i += 32 * D::warps) {
+		const int r = i / (16 * keyPieces), d = i % (16 * keyPieces);
+		mem[4 * d + r] = r < count && d < dim ? q[head * dim + r * dim + d] : 0.0f;
+	}
 	barrier();
 
-	const float none = bitsFloat(0xff800000u);
-	float top = none, total = 0, out[dims];
+	// A thread owns pairs of columns of the output. Maxima are known to lanes: that of
+	// query h to lanes 8h to 8h+7.
+	float allTop = none, allTotal[D::units];
+	f32x2 all[D::units];
 #pragma unroll
-	for (int i = 0; i < dims; i++) out[i] = 0;
-	i64 seen = window > 0 && pos - window + 1 > 0 ? pos - window + 1 : 0;
-	for (i64 first = seen / page; first * page <= pos; first += warps) {
-		const i64 b = first + me;
-		if (b * page <= pos) {
-			const i64 base = ((i64)mine[b] * kvHeads + kvHead) * page * dim;
-			const i64 p = b * page + lane;
-			const bool sees = p >= seen && p <= pos;
-			float score = none;
-			if (sees) {
-				float sum = 0;
-				const float *key = ks + base + lane;
-#pragma unroll 16
-				for (int d = 0; d < dim; d++) sum = fma32(mem[d], key[d * page], sum);
-				score = scale * sum;
-				if (cap > 0) score = cap * tanh32(score / cap);
-			}
-			const float most = maxWarp(score);
-			const float e = sees ? exp32(score - most) : 0.0f;
-			const float sum = sumWarp(e);
-			float *part = parts + me * (dim + 2);
-			if (lane == 0) {
-				part[0] = most;
-				part[1] = sum;
-			}
-			const int from = (int)(seen > b * page ? seen - b * page : 0), to = (int)lowest((i64)page, pos + 1 - b * page);
-			for (int d0 = 0; d0 < dim; d0 += warp) {
-				int d = d0 + lane;
-				float add = 0;
-				const float *val = vs + base + (d < dim ? d : 0);
-				// Places that the row does not see may hold anything, so they are not read.
+	for (int k = 0; k < D::units; k++) allTotal[k] = all[k].x = all[k].y = 0;
+	for (int g = first / group + share; g * group <= last; g += (int)shares) {
+		float top = none, total[D::units];
+		f32x2 out[D::units];
 #pragma unroll
-				for (int j = 0; j < page; j++) add = fma32(shuffle(e, j), j >= from && j < to ? val[j * dim] : 0.0f, add);
-				if (d < dim) part[2 + d] = add;
+		for (int k = 0; k < D::units; k++) total[k] = out[k].x = out[k].y = 0;
+		for (int base = g * group; base < (g + 1) * group; base += D::warps) {
+			const int low = first > base ? first : base, high = lowest(last, base + D::warps - 1), b = base + me;
+			if (low > high) continue;
+			if (b >= low && b <= high) {
+				float s[4][4], o[C][4][4], peak, sum;
+#pragma unroll
+				for (int r = 0; r < 16; r++) s[r / 4][r % 4] = 0;
+				for (int n = 0; n < keyPieces; n++) {
+					const float *k = come(), *x = mem + 4 * (16 * n + lane / 8);
+#pragma unroll
+					for (int i = 0; i < 4; i++) outer<4>(s, x + 16 * i, *(const f32x4 *)(k + i * 4 * warp));
+				}
+				halve<4>(s, 16);
+				halve<2>(s, 8);
+				softmaxOf(s[0], seen - b * page, pos + 1 - b * page, scoring, peak, sum);
+				float *e = part + 8; // [key][4]
+#pragma unroll
+				for (int j = 0; j < 4; j++) e[(lane % 8 * 4 + j) * 4 + lane / 8] = s[0][j];
+				warpBarrier();
+#pragma unroll
+				for (int r = 0; r < 16 * C; r++) o[r / 16][r / 4 % 4][r % 4] = 0;
+				for (int n = 0; n < 8 * C; n++) {
+					const float *v = come(), *x = e + n * 4 / C * 4;
+#pragma unroll
+					for (int i = 0; i < 4; i++) outer<4>(o[i % C], x + i / C * 4, *(const f32x4 *)(v + i * 4 * warp));
+				}
+				warpBarrier();
+				if (lane % 8 == 0) {
+					part[lane / 8] = peak;
+					part[4 + lane / 8] = sum;
+				}
+#pragma unroll
+				for (int r = 0; r < 4; r++)
+#pragma unroll
+					for (int c = 0; c < C; c++) *(f32x4 *)(part + 8 + r * D::wide + c * 128 + lane * 4) = f32x4{o[c][r][0], o[c][r][1], o[c][r][2], o[c][r][3]};
 			}
+			barrier();
+			// Join the pages in order. First the factors of all: lane 8h+i those of query h and page i.
+			const int i = lane % 8, h = lane / 8;
+			const bool there = base + i >= low && base + i <= high;
+			const float max = there ? parts[i * D::part + h] : none, sum = there ? parts[i * D::part + 4 + h] : 0.0f;
+			float most = max;
+#pragma unroll
+			for (int d = 1; d < 8; d *= 2) {
+				const float left = shuffle(most, i >= d ? lane - d : lane);
+				most = max32(most, left);
+			}
+			most = max32(top, most);
+			const float left = shuffle(most, i > 0 ? lane - 1 : lane), before = i > 0 ? left : top;
+			const float old = exp32(before - most), fresh = exp32(max - most);
+			top = shuffle(most, lane | 7);
+#pragma unroll
+			for (int j = 0; j < D::warps; j++) {
+				if (base + j < low || base + j > high) continue;
+#pragma unroll
+				for (int k = 0; k < D::units; k++) {
+					const int at = 2 * (threadX() + k * 32 * D::warps), r = at / D::wide;
+					const float keep = shuffle(old, 8 * r + j), take = shuffle(fresh, 8 * r + j);
+					const f32x2 p = *(const f32x2 *)(parts + j * D::part + 8 + at);
+					total[k] = total[k] * keep + shuffle(sum, 8 * r + j) * take;
+					out[k].x = out[k].x * keep + p.x * take;
+					out[k].y = out[k].y * keep + p.y * take;
+				}
+			}
+			barrier();
 		}
-		barrier();
-		for (int i = 0; i < warps && (first + i) * page <= pos; i++) {
-			const float *part = parts + i * (dim + 2);
-			const float next = max32(top, part[0]), old = exp32(top - next), fresh = exp32(part[0] - next);
-			total = total * old + part[1] * fresh;
+		float *leave = partial + ((i64)blockX() * most + (g - first / group)) * D::part;
+		const float next = max32(allTop, top), old = exp32(allTop - next), fresh = exp32(top - next);
+		allTop = next;
+		if (partial && me == 0 && lane % 8 == 0) leave[lane / 8] = top;
 #pragma unroll
-			for (int j = 0; j < dims; j++) {
-				int d = threadX() + j * threads();
-				if (d < dim) out[j] = out[j] * old + part[2 + d] * fresh;
+		for (int k = 0; k < D::units; k++) {
+			const int at = 2 * (threadX() + k * 32 * D::warps), r = at / D::wide;
+			const float keep = shuffle(old, 8 * r), take = shuffle(fresh, 8 * r);
+			if (partial) {
+				if (at % D::wide == 0) leave[4 + r] = total[k];
+				*(f32x2 *)(leave + 8 + at) = out[k];
 			}
+			allTotal[k] = allTotal[k] * keep + total[k] * take;
+			all[k].x = all[k].x * keep + out[k].x * take;
+			all[k].y = all[k].y * keep + out[k].y * take;
+		}
+	}
+	if (partial) return;
+#pragma unroll
+	for (int k = 0; k < D::units; k++) {
+		const int at = 2 * (threadX() + k * 32 * D::warps), r = at / D::wide, d = at % D::wide;
+		const float top = shuffle(allTop, 8 * r);
+		if (r >= count) continue;
+		float *to = dst + (head + r) * dim;
+		if (d < dim) to[d] = all[k].x / allTotal[k];
+		if (d + 1 < dim) to[d + 1] = all[k].y / allTotal[k];
+		if (lse && d == 0) lse[head + r] = top + (float)log64(allTotal[k]);
+	}
+}
+
+#define ATTENTION(C) \
+	GLOBAL BOUNDS(32 * Decode<C>::warps, 2) attention_##C(float *dst, float *lse, float *partial, const float *q, const float *ks, const float *vs, const int *table, const int *pages, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits, i64 shares, i64 most) { \
+		attend<C>(dst, lse, partial, q, ks, vs, table, pages, heads, kvHeads, dim, scaleBits, window, capBits, shares, most); \
+	}
+ATTENTION(1)
+ATTENTION(2)
+ATTENTION(4)
+
+// attentionJoin joins what the groups of a row have left, in their order: a block a
+// query head, a thread a column.
+GLOBAL attentionJoin(float *dst, float *lse, const float *partial, const int *table, i64 heads, i64 kvHeads, i64 dim, i64 wide, i64 window, i64 most) {
+	const int each = (int)(heads / kvHeads), fours = (each + 3) / 4, r = blockX() % 4, unit = blockX() / 4;
+	if (r >= each - unit % fours * 4) return;
+	const int *entry = table + 4 * (unit / (fours * (int)kvHeads));
+	const int pos = entry[1], seen = window > 0 && pos - (int)window + 1 > 0 ? pos - (int)window + 1 : 0, n = pos / page / group - seen / page / group + 1;
+	const i64 head = (i64)entry[0] * heads + unit / fours % (int)kvHeads * each + unit % fours * 4 + r, part = 8 + 4 * wide;
+	const float *from = partial + unit * most * part;
+	for (int d = threadX(); d < dim; d += threads()) {
+		float top = bitsFloat(noneBits), total = 0, out = 0;
+#pragma unroll 4
+		for (int g = 0; g < n; g++) {
+			const float *left = from + g * part;
+			const float next = max32(top, left[r]), old = exp32(top - next), fresh = exp32(left[r] - next);
 			top = next;
+			total = total * old + left[4 + r] * fresh;
+			out = out * old + left[8 + r * wide + d] * fresh;
 		}
-		barrier();
+		dst[head * dim + d] = out / total;
+		if (lse && d == 0) lse[head] = top + (float)log64(total);
 	}
-#pragma unroll
-	for (int j = 0; j < dims; j++) {
-		int d = threadX() + j * threads();
-		if (d < dim) dst[at + d] = out[j] / total;
-	}
-	if (lse && threadX() == 0) lse[row * heads + head] = top + (float)log64(total);
 }

@@ -9,19 +9,10 @@
 // values: eight rows at one column then lie in all 32 banks, and ldmatrix meets no
 // conflict, turned or not.
 #pragma once
+#include "copies.h"
 #include "device.h"
 
 #ifndef EMULATE
-// copy16 starts the copy of 16 bytes to shared memory, zeros where there are none;
-// copy4 of 4.
-DEVICE void copy16(SharedAddress to, const void *from, bool there) {
-	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
-}
-DEVICE void copy4(SharedAddress to, const void *from, bool there) {
-	asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(there ? 4 : 0) : "memory");
-}
-// awaitCopies waits for all copies of this thread.
-DEVICE void awaitCopies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 // groupBarrier is barrier for 128 threads, from a multiple of 128 on.
 DEVICE void groupBarrier() { asm volatile("bar.sync %0, 128;" ::"r"(1 + threadX() / 128) : "memory"); }
 DEVICE void storeShared(SharedAddress to, u32x4 v) {
