@@ -1,7 +1,6 @@
 package cuda
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/format"
+	"github.com/evalrun/evalrun/kernels/kerneltest"
 )
 
 // blocksOf makes a weight of random bytes in a format of GGML's, with scales that are
@@ -23,16 +23,7 @@ func blocksOf(t testing.TB, typ format.Type, n, k int) kernels.Weight {
 	}
 	rng := rand.New(rand.NewPCG(uint64(n), uint64(k)))
 	data := make([]byte, size)
-	for i := range data {
-		data[i] = byte(rng.Uint32())
-	}
-	scales := map[format.Type][]int{format.Q8_0: {0}, format.Q4_0: {0}, format.Q4_1: {0, 2}, format.Q5_0: {0}, format.Q5_1: {0, 2},
-		format.Q2_K: {80, 82}, format.Q3_K: {108}, format.Q4_K: {0, 2}, format.Q5_K: {0, 2}, format.Q6_K: {208}}[typ]
-	for block := 0; block < len(data); block += typ.BlockBytes() {
-		for _, at := range scales {
-			binary.LittleEndian.PutUint16(data[block+at:], format.F32ToF16(float32(rng.NormFloat64())/100))
-		}
-	}
+	kerneltest.RandomBlocks(rng, typ, data, func() float32 { return float32(rng.NormFloat64()) / 100 })
 	return kernels.Weight{Name: "w", Type: typ, N: n, K: k, Data: data}
 }
 

@@ -166,24 +166,30 @@ func plain(typ format.Type) layout {
 // kQuant makes random blocks of a type that is only read, with binary16 scales
 // of a sensible size.
 func kQuant(typ format.Type) layout {
-	at := map[format.Type][]int{format.Q4_1: {0, 2}, format.Q5_0: {0}, format.Q5_1: {0, 2}, format.Q2_K: {80, 82}, format.Q3_K: {108},
-		format.Q4_K: {0, 2}, format.Q5_K: {0, 2}, format.Q6_K: {208}}[typ]
 	return layout{typ.Name(), func(b bench, n, k int) kernels.Weight {
 		size, ok := typ.Bytes(int64(n * k))
 		if !ok {
 			b.Fatalf("%d values of %v", n*k, typ)
 		}
 		data := make([]byte, size)
-		for i := range data {
-			data[i] = byte(b.rand.Uint32())
-		}
-		for block := 0; block < len(data); block += typ.BlockBytes() {
-			for _, a := range at {
-				binary.LittleEndian.PutUint16(data[block+a:], format.F32ToF16(2e-4*b.rand.Float32()))
-			}
-		}
+		RandomBlocks(b.rand, typ, data, func() float32 { return 2e-4 * b.rand.Float32() })
 		return kernels.Weight{Name: "w", Type: typ, N: n, K: k, Data: data}
 	}, typ.BlockSize()}
+}
+
+// RandomBlocks fills blocks of a format of GGML's with random codes, and with scales and
+// minima that scale gives.
+func RandomBlocks(rng *rand.Rand, typ format.Type, data []byte, scale func() float32) {
+	at := map[format.Type][]int{format.Q8_0: {0}, format.Q4_0: {0}, format.Q4_1: {0, 2}, format.Q5_0: {0}, format.Q5_1: {0, 2},
+		format.Q2_K: {80, 82}, format.Q3_K: {108}, format.Q4_K: {0, 2}, format.Q5_K: {0, 2}, format.Q6_K: {208}}[typ]
+	for i := range data {
+		data[i] = byte(rng.Uint32())
+	}
+	for block := 0; block < len(data); block += typ.BlockBytes() {
+		for _, a := range at {
+			binary.LittleEndian.PutUint16(data[block+a:], format.F32ToF16(scale()))
+		}
+	}
 }
 
 // quantised makes weights whose values do not begin with the first code, as in

@@ -28,3 +28,10 @@ func TestEmulatedTiers(t *testing.T) {
 		t.Errorf("%v, %d pieces stay pinned", err, machine.Pinned)
 	}
 }
+
+// GGUF's formats on the GPU's kernels give the CPU's answers.
+func TestEmulatedBlocks(t *testing.T) {
+	dev := cuda.Over(emulate.New(), nil)
+	defer dev.Close()
+	blocksAsOnCPU(t, dev)
+}

@@ -46,6 +46,16 @@ func TestGPUTiers(t *testing.T) {
 	t.Logf("steps as graphs: %+v, %v", counts, why)
 }
 
+// GGUF's formats on the GPU give the CPU's answers.
+func TestGPUBlocks(t *testing.T) {
+	dev, err := cuda.Open(0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	blocksAsOnCPU(t, dev)
+}
+
 // gpuModel opens the GPU, and writes the model where it is not.
 func gpuModel(t *testing.T) (*cuda.Device, string) {
 	dir := os.Getenv("EVALRUN_GPU_MODEL")
