@@ -150,12 +150,16 @@ type TrainDevice interface {
 //
 // A buffer of BF16 holds what Round to BF16 gives: an operation that stores there
 // rounds last. Products take it as x and dy, and as dst where nothing is added;
-// Round, RMSNorm and LayerNorm take it as dst; Gate, GateBack, Activate and
-// ActivateBack take buffers that are all of BF16. Others do not.
+// Fill, Round, RMSNorm and LayerNorm take it as dst; Gather, Scatter, Gate, GateBack,
+// Activate and ActivateBack take buffers that are all of BF16; AttentionTrain takes
+// it as dst, AttentionBack as y and dy, both. Others do not.
 type RoundedProducts interface {
 	// Rounds tells whether the device fuses the products with a weight; it is given
 	// no others.
 	Rounds(w Prepared) bool
+	// RoundsAttention tells whether attention of a shape takes buffers of BF16; it is
+	// given none where not.
+	RoundsAttention(s AttentionShape) bool
 	// MatMulsRounded multiplies x with several weights: Round to BF16 of x, and of
 	// each product. dsts[i] becomes plus + product, where plus is not nil, which may
 	// be dsts[i] itself.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
 )
 
 // flashDim is the largest head of src/flash.cu.
@@ -37,8 +38,8 @@ func (f flashTile) bytes(rows int) int { return rows * (2*f.dim + 16) }
 
 func (f flashTile) kernel(name string) string { return fmt.Sprintf("%s_%d", name, f.dim) }
 
-// flashes tells whether attention of this shape goes through the matrix units.
-func (d *Device) flashes(s kernels.AttentionShape) bool {
+// RoundsAttention tells whether attention of this shape goes through the matrix units.
+func (d *Device) RoundsAttention(s kernels.AttentionShape) bool {
 	return d.brain && s.Dim <= flashDim && s.Scale > 0 // the largest score is found before it is scaled
 }
 
@@ -81,13 +82,22 @@ func (d *Device) brainHeads(k, v kernels.Buffer, rows, wide int, s kernels.Atten
 	return mem, mem.at, mem.at + uint64(2*n*wide)
 }
 
+// brainFlag tells a kernel the type of a buffer.
+func brainFlag(b kernels.Buffer) uint64 {
+	if b.Type() == format.BF16 {
+		return 1
+	}
+	return 0
+}
+
 // flash is AttentionTrain on the matrix units.
 func (d *Device) flash(dst, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape, rows int) {
 	f, share := flashTileOf(s.Dim), flashShare(s, 64)
 	tiles, n := d.flashTiles(runs, 1<<share, f.rows, false)
 	mem, kb, vb := d.brainHeads(k, v, rows, f.dim, s)
+	_, at := typed("", dst)
 	d.launch(f.kernel("flash"), s.Heads>>share, n, 128, f.bytes(f.rows+4*f.keys),
-		on(dst, rows*s.Heads*s.Dim, "dst"), on(lse, rows*s.Heads, "lse"), on(q, rows*s.Heads*s.Dim, "q"), kb, vb, tiles,
+		at(dst, rows*s.Heads*s.Dim, "dst"), brainFlag(dst), on(lse, rows*s.Heads, "lse"), on(q, rows*s.Heads*s.Dim, "q"), kb, vb, tiles,
 		num(share), num(s.Heads), num(s.KVHeads), num(s.Dim), real32(s.Scale), num(s.Window), real32(s.SoftCap))
 	d.release(mem)
 }
@@ -97,19 +107,27 @@ func (d *Device) flashBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, runs 
 	f := flashTileOf(s.Dim)
 	wide, narrow := rows*s.Heads*s.Dim, rows*s.KVHeads*s.Dim
 	mem, kb, vb := d.brainHeads(k, v, rows, f.dim, s)
-	qb, gb, dots := d.scratch(rows*s.Heads*f.dim/2), d.scratch(rows*s.Heads*f.dim/2), d.scratch(rows*s.Heads)
+	qb, dots := d.scratch(rows*s.Heads*f.dim/2), d.scratch(rows*s.Heads)
+	// dy as bfloat16 is left by the first kernel for the second, or lies so already.
+	_, at := typed("", dy)
+	var gb *block
+	fresh, rounded := uint64(0), at(dy, wide, "dy")
+	if brainFlag(dy) == 0 || s.Dim != f.dim || rounded%16 != 0 {
+		gb = d.scratch(rows * s.Heads * f.dim / 2)
+		fresh, rounded = gb.at, gb.at
+	}
 	common := func(tiles uint64, share int) []uint64 {
 		return []uint64{kb, vb, tiles, num(share), num(s.Heads), num(s.KVHeads), num(s.Dim), real32(s.Scale), num(s.Window), real32(s.SoftCap)}
 	}
 	share := flashShare(s, 64)
 	queries, n := d.flashTiles(runs, 1<<share, f.rows, false)
 	d.launch(f.kernel("flashBackQ"), s.Heads>>share, n, 128, f.bytes(2*f.rows+4*flashBackKeys)+4*f.rows,
-		append([]uint64{on(dq, wide, "dq"), qb.at, gb.at, dots.at, on(dy, wide, "dy"), on(y, wide, "y"), on(lse, rows*s.Heads, "lse"), on(q, wide, "q")},
+		append([]uint64{on(dq, wide, "dq"), qb.at, fresh, dots.at, at(dy, wide, "dy"), at(y, wide, "y"), brainFlag(dy), on(lse, rows*s.Heads, "lse"), on(q, wide, "q")},
 			common(queries, share)...)...)
 	share = flashShare(s, flashShareKV)
 	keys, n := d.flashTiles(runs, 1, flashOwnKeys, true)
 	d.launch(f.kernel("flashBackKV"), s.KVHeads*(f.dim/f.out), n, 256, f.bytes(2*flashOwnKeys+8*f.rowsBack)+4*8*f.rowsBack,
-		append([]uint64{on(dk, narrow, "dk"), on(dv, narrow, "dv"), gb.at, on(lse, rows*s.Heads, "lse"), dots.at, qb.at}, common(keys, share)...)...)
+		append([]uint64{on(dk, narrow, "dk"), on(dv, narrow, "dv"), rounded, on(lse, rows*s.Heads, "lse"), dots.at, qb.at}, common(keys, share)...)...)
 	for _, b := range []*block{mem, qb, gb, dots} {
 		d.release(b)
 	}

@@ -115,7 +115,8 @@ func (d *Device) Divide(dst, x, y kernels.Buffer, n int) {
 }
 
 func (d *Device) Fill(dst kernels.Buffer, n int, value float32) {
-	d.each("fill", n, on(dst, n, "dst"), num(n), real32(value))
+	name, at := typed("fill", dst)
+	d.each(name, n, at(dst, n, "dst"), num(n), real32(value))
 }
 
 // checkRows panics unless the rows exist in a buffer of rows of width cols.
@@ -130,12 +131,14 @@ func checkRows(rows []int32, b kernels.Buffer, cols int, what string) {
 func (d *Device) Gather(dst, x kernels.Buffer, rows []int32, cols int) {
 	checkRows(rows, x, cols, "x")
 	n := len(rows) * cols
-	d.each("gather", n, on(dst, n, "dst"), on(x, 0, "x"), d.table(rows), num(n), num(cols))
+	name, at := typed("gather", dst)
+	d.each(name, n, at(dst, n, "dst"), at(x, 0, "x"), d.table(rows), num(n), num(cols))
 }
 
 func (d *Device) Scatter(dst, x kernels.Buffer, rows []int32, cols int) {
 	checkRows(rows, dst, cols, "dst")
-	d.each("scatter", cols, on(dst, 0, "dst"), on(x, len(rows)*cols, "x"), d.table(rows), num(len(rows)), num(cols))
+	name, at := typed("scatter", dst)
+	d.each(name, cols, at(dst, 0, "dst"), at(x, len(rows)*cols, "x"), d.table(rows), num(len(rows)), num(cols))
 }
 
 func (d *Device) Columns(dst, x kernels.Buffer, rows, width, from, n int) {

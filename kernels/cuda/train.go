@@ -53,7 +53,7 @@ func (d *Device) normBack(dx, dweight, dbias, dy, x, weight kernels.Buffer, rows
 func (d *Device) AttentionTrain(dst, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape) {
 	rows := q.Len() / (s.Heads * s.Dim)
 	kernels.CheckRuns(runs, rows)
-	if d.flashes(s) {
+	if d.RoundsAttention(s) {
 		d.flash(dst, lse, q, k, v, runs, s, rows)
 		return
 	}
@@ -90,7 +90,7 @@ func (d *Device) AttentionTrain(dst, lse, q, k, v kernels.Buffer, runs []kernels
 func (d *Device) AttentionBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape) {
 	rows := q.Len() / (s.Heads * s.Dim)
 	kernels.CheckRuns(runs, rows)
-	if d.flashes(s) {
+	if d.RoundsAttention(s) {
 		d.flashBack(dq, dk, dv, dy, y, lse, q, k, v, runs, s, rows)
 		return
 	}

@@ -3,6 +3,7 @@ package kerneltest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/evalrun/evalrun/kernels"
@@ -17,7 +18,7 @@ func Rounded(t *testing.T, dev kernels.TrainDevice) {
 	for _, c := range []struct {
 		name string
 		test func(roundedBench)
-	}{{"Products", roundedProducts}, {"Norms", roundedNorms}, {"Activations", roundedActivations}, {"Moves", roundedMoves}} {
+	}{{"Products", roundedProducts}, {"Norms", roundedNorms}, {"Activations", roundedActivations}, {"Moves", roundedMoves}, {"Attention", roundedAttention}} {
 		t.Run(c.name, func(t *testing.T) {
 			c.test(roundedBench{trainBench{bench{t, dev, ref.New64(), rand.New(rand.NewPCG(9, uint64(len(c.name))))}}, dev, half})
 		})
@@ -181,9 +182,56 @@ func roundedMoves(b roundedBench) {
 			written, rounded := b.brain(values, offset), b.brain(make([]float32, n), offset)
 			same(b, fmt.Sprint(n, " values written"), b.read(written), roundOf(values))
 			b.dev.Round(rounded, on(b, b.dev, values), n, format.BF16)
+			twice, filled := b.brain(make([]float32, 2*n), offset), b.brain(values, offset)
+			b.dev.Gather(twice, written, []int32{0, 0}, n)
+			same(b, fmt.Sprint(n, " values gathered"), b.read(twice), append(roundOf(values), roundOf(values)...))
+			b.train.Fill(filled, n, 0.3)
+			third := roundOf([]float32{0.3})[0]
+			same(b, fmt.Sprint(n, " values filled"), b.read(filled), slices.Repeat([]float32{third}, n))
+			b.train.Scatter(twice, filled, []int32{1}, n)
+			sums := append(roundOf(values), roundOf(values)...)
+			for i := range n {
+				sums[n+i] += third
+			}
+			same(b, fmt.Sprint(n, " values scattered"), b.read(twice), roundOf(sums))
 			same(b, fmt.Sprint(n, " values rounded"), b.read(rounded), roundOf(values))
 			if written.Type() != format.BF16 || written.Slice(0, 1).Type() != format.BF16 {
 				b.Fatalf("a buffer of BF16 is of %v", written.Type())
+			}
+		}
+	}
+}
+
+// roundedAttention compares attention in buffers of BF16 with that in others whose
+// values are rounded, for heads of sizes that are multiples of 8 and are not.
+func roundedAttention(b roundedBench) {
+	for _, dim := range []int{5, 24, 64, 80, 128, 256} {
+		const heads, kvHeads, rows = 4, 2, 70
+		s := kernels.AttentionShape{Heads: heads, KVHeads: kvHeads, Dim: dim, AttentionOptions: kernels.AttentionOptions{Scale: 0.2}}
+		if !b.half.RoundsAttention(s) {
+			b.Logf("attention of %d values a head takes no buffers of BF16", dim)
+			continue
+		}
+		for offset := range 2 {
+			what := fmt.Sprintf("%d values a head, offset %d", dim, offset)
+			runs := []kernels.Run{{Row: 0, N: 3}, {Row: 3, N: 67}}
+			wide, narrow := rows*heads*dim, rows*kvHeads*dim
+			q, k, v := on(b, b.dev, b.normal(wide)), on(b, b.dev, b.normal(narrow)), on(b, b.dev, b.normal(narrow))
+			zeros := func(n int) kernels.Buffer { return on(b, b.dev, make([]float32, n)) }
+			lse, lse2, y, short := zeros(rows*heads), zeros(rows*heads), zeros(wide), b.brain(make([]float32, wide), offset)
+			b.train.AttentionTrain(y, lse, q, k, v, runs, s)
+			b.train.AttentionTrain(short, lse2, q, k, v, runs, s)
+			same(b, what+": y", b.read(short), roundOf(b.read(y)))
+			same(b, what+": lse", b.read(lse2), b.read(lse))
+			dy := roundOf(b.normal(wide))
+			var want, got []kernels.Buffer
+			for _, n := range []int{wide, narrow, narrow} {
+				want, got = append(want, zeros(n)), append(got, zeros(n))
+			}
+			b.train.AttentionBack(want[0], want[1], want[2], on(b, b.dev, dy), on(b, b.dev, b.read(short)), lse, q, k, v, runs, s)
+			b.train.AttentionBack(got[0], got[1], got[2], b.brain(dy, offset), short, lse, q, k, v, runs, s)
+			for i, name := range []string{"dq", "dk", "dv"} {
+				same(b, what+": "+name, b.read(got[i]), b.read(want[i]))
 			}
 		}
 	}

@@ -67,7 +67,8 @@ type PassOptions struct {
 	Keep bool
 	// BF16 rounds what goes into and comes out of the blocks' linear layers to
 	// bfloat16, forward and backward, as bitsandbytes' Linear4bit does with that
-	// compute type. Adapters, norms, attention and head stay float32.
+	// compute type. Adapters, norms, attention and head stay float32; what attention
+	// gives is rounded for its own gradient too, unless an adapter takes it.
 	BF16 bool
 }
 
@@ -76,6 +77,7 @@ type Pass struct {
 	dev   kernels.TrainDevice
 	half  kernels.RoundedProducts // nil where the device has none or BF16 is not asked for
 	inner format.Type             // of what lies between the products of the feed-forward layers
+	heads format.Type             // of what attention gives, and of its gradient
 	d     *Decoder
 	t     Trained
 	o     PassOptions
@@ -123,7 +125,7 @@ func NewPass(dev kernels.TrainDevice, d *Decoder, t Trained, o PassOptions) (*Pa
 	if o.BF16 {
 		p.half, _ = dev.(kernels.RoundedProducts)
 	}
-	p.inner = p.innerType()
+	p.inner, p.heads = p.innerType(), p.headsType()
 	var err error
 	alloc := func(t format.Type, n int) kernels.Buffer {
 		if n == 0 || err != nil {
@@ -138,7 +140,10 @@ func NewPass(dev kernels.TrainDevice, d *Decoder, t Trained, o PassOptions) (*Pa
 		p.bytes += bytes
 		return b
 	}
-	p.plan(func(n int) kernels.Buffer { return alloc(format.F32, n) }, func(n int) kernels.Buffer { return alloc(p.inner, n) })
+	of := func(t format.Type) func(n int) kernels.Buffer {
+		return func(n int) kernels.Buffer { return alloc(t, n) }
+	}
+	p.plan(of(format.F32), of(p.inner), of(p.heads))
 	if err != nil {
 		return nil, err
 	}
@@ -189,8 +194,25 @@ func (p *Pass) innerType() format.Type {
 	return format.BF16
 }
 
-// plan gives every buffer of the pass its size; inner makes those of innerType.
-func (p *Pass) plan(alloc, inner func(n int) kernels.Buffer) {
+// headsType is BF16 where what attention gives is rounded anyway and the device does
+// all that is done with it.
+func (p *Pass) headsType() format.Type {
+	for i := range p.d.Blocks {
+		a := &p.d.Blocks[i].Attention
+		if !p.roundsHeads(a) || !p.joins(&a.O, rowsOf{block: true}) || !p.half.RoundsAttention(a.shape()) {
+			return format.F32
+		}
+	}
+	return format.BF16
+}
+
+// roundsHeads tells whether what attention gives is rounded, for all that takes it:
+// the next matrix, where nothing else is added to that, and the gradient.
+func (p *Pass) roundsHeads(a *Attention) bool { return p.o.BF16 && p.t.Linears[&a.O] == nil }
+
+// plan gives every buffer of the pass its size; inner and heads make those of
+// innerType and headsType.
+func (p *Pass) plan(alloc, inner, heads func(n int) kernels.Buffer) {
 	d, o := p.d, p.o
 	s, h := d.sizes(), d.Hidden
 	a := &d.Blocks[0].Attention
@@ -210,7 +232,7 @@ func (p *Pass) plan(alloc, inner func(n int) kernels.Buffer) {
 		if b.Attention.QNorm.Weight != nil {
 			c.qRaw, c.kRaw = alloc(o.Rows*wide), alloc(o.Rows*narrow)
 		}
-		c.att, c.lse = alloc(o.Rows*wide), alloc(o.Rows*a.Heads)
+		c.att, c.lse = heads(o.Rows*wide), alloc(o.Rows*a.Heads)
 		rows := o.Rows
 		if i == len(d.Blocks)-1 {
 			rows = o.LossRows // see behind
@@ -232,7 +254,7 @@ func (p *Pass) plan(alloc, inner func(n int) kernels.Buffer) {
 	}
 	p.out = alloc(o.LossRows * h)
 	p.dx, p.dh, p.dout = alloc(o.Rows*h), alloc(o.Rows*h), alloc(o.Rows*h)
-	p.dq, p.dk, p.dv, p.datt = alloc(o.Rows*wide), alloc(o.Rows*narrow), alloc(o.Rows*narrow), alloc(o.Rows*wide)
+	p.dq, p.dk, p.dv, p.datt = alloc(o.Rows*wide), alloc(o.Rows*narrow), alloc(o.Rows*narrow), heads(o.Rows*wide)
 	p.act, p.dup = inner(o.Rows*s.mlp), inner(o.Rows*s.mlp)
 	p.fused = alloc(o.Rows * s.fused)
 	w := p.widths()
@@ -248,7 +270,7 @@ func (p *Pass) plan(alloc, inner func(n int) kernels.Buffer) {
 	if d.LogitCap != 0 {
 		p.raw = alloc(o.LogitRows * d.Vocab)
 	}
-	p.pickedAtt, p.pickedX, p.pickedH = alloc(o.LossRows*wide), alloc(o.LossRows*h), alloc(o.LossRows*h)
+	p.pickedAtt, p.pickedX, p.pickedH = heads(o.LossRows*wide), alloc(o.LossRows*h), alloc(o.LossRows*h)
 }
 
 // planLows gives what is kept of the pairs that the device trains: of each, or

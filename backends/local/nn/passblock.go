@@ -2,6 +2,7 @@ package nn
 
 import (
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/format"
 )
 
 func (p *Pass) acts(i int) *activations {
@@ -63,6 +64,9 @@ func (p *Pass) forward(i int, b *Packed) {
 	a.Rope.Forward(dev, c.q, a.Heads, a.Dim, b.Pos)
 	a.Rope.Forward(dev, c.k, a.KVHeads, a.Dim, b.Pos)
 	dev.AttentionTrain(c.att, c.lse, c.q, c.k, c.v, b.Runs, a.shape())
+	if p.roundsHeads(a) && p.heads != format.BF16 {
+		dev.Round(c.att, c.att, all.n*wide, format.BF16)
+	}
 
 	r, att, h := p.behind(i, b), c.att, c.h
 	if i == len(p.inputs)-1 {
@@ -158,8 +162,12 @@ func (p *Pass) backward(i int, b *Packed) {
 
 	do := p.postBack(&block.PostAttention, c.o, r.n)
 	if last {
-		p.linearBack(&a.O, p.dq, do, p.pickedAtt, r, kernels.Store)
-		p.spread(p.datt, p.dq, wide, b)
+		datt := p.dq
+		if p.heads == format.BF16 {
+			datt = p.pickedAtt // which only a matrix that is trained would need
+		}
+		p.linearBack(&a.O, datt, do, p.pickedAtt, r, kernels.Store)
+		p.spread(p.datt, datt, wide, b)
 		dev.Scale(p.dout, p.dx, r.n*hidden, 1)
 		p.spread(p.dx, p.dout, hidden, b)
 		if block.Parallel {

@@ -123,21 +123,24 @@ GLOBAL roundTo(float *dst, const float *x, i64 n, i64 type) {
 GLOBAL divide(float *dst, const float *x, const float *y, i64 n) {
 	EACH(i, n) dst[i] = x[i] / y[i];
 }
-GLOBAL fill(float *dst, i64 n, i64 v) {
-	EACH(i, n) dst[i] = real(v);
-}
-GLOBAL gather(float *dst, const float *x, const int *rows, i64 n, i64 cols) {
-	EACH(i, n) {
-		const i64 row = over(i, cols);
-		dst[i] = x[rows[row] * cols + i - row * cols];
-	}
-}
 // scatter: a thread owns a column and goes through the rows in their order.
-GLOBAL scatter(float *dst, const float *x, const int *rows, i64 count, i64 cols) {
-	EACH(j, cols) {
-		for (i64 i = 0; i < count; i++) dst[rows[i] * cols + j] += x[i * cols + j];
+#define MOVES(NAME, T) \
+	GLOBAL fill##NAME(T *dst, i64 n, i64 v) { \
+		EACH(i, n) store(dst + i, real(v)); \
+	} \
+	GLOBAL gather##NAME(T *dst, const T *x, const int *rows, i64 n, i64 cols) { \
+		EACH(i, n) { \
+			const i64 row = over(i, cols); \
+			dst[i] = x[rows[row] * cols + i - row * cols]; \
+		} \
+	} \
+	GLOBAL scatter##NAME(T *dst, const T *x, const int *rows, i64 count, i64 cols) { \
+		EACH(j, cols) { \
+			for (i64 i = 0; i < count; i++) store(dst + rows[i] * cols + j, valueOf(dst[rows[i] * cols + j]) + valueOf(x[i * cols + j])); \
+		} \
 	}
-}
+EACH_TYPE(MOVES)
+
 GLOBAL columns(float *dst, const float *x, i64 total, i64 width, i64 from, i64 n) {
 	EACH(i, total) dst[i] = x[i / n * width + from + i % n];
 }

@@ -10,7 +10,7 @@
 // brainHeads: dst = the heads of k and then of v, n of dim values each, as bfloat16:
 // 1<<log chunks of eight, filled up with zeros.
 GLOBAL brainHeads(u32x4 *dst, const float *k, const float *v, i64 n, i64 dim, i64 log) {
-	const bool whole = byFours(dim, k, v, v);
+	const bool whole = atOnce(dim, k, v, v, false);
 	for (i64 e = (i64)blockX() * threads() + threadX(); e < 2 * n << log; e += (i64)blocks() * threads()) {
 		const i64 head = e >> log;
 		const int d = (int)(e & ((1 << log) - 1)) * 8;
@@ -18,8 +18,9 @@ GLOBAL brainHeads(u32x4 *dst, const float *k, const float *v, i64 n, i64 dim, i6
 	}
 }
 
-// flash: y and lse of 64·TILES rows of a head of k and v, over tiles of KEYS keys.
-template <int DIM, int TILES, int KEYS> DEVICE void flashBody(float *dst, float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) {
+// flash: y, as bfloat16 with toBrain, and lse of 64·TILES rows of a head of k and v,
+// over tiles of KEYS keys.
+template <int DIM, int TILES, int KEYS> DEVICE void flashBody(void *dst, i64 toBrain, float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) {
 	DYNAMIC(u32, mem);
 	TILE_OF(blockX());
 	const int line = Line<DIM>::bytes, ownRows = 64 * TILES, mine = threadX() / warp * 16 * TILES;
@@ -35,7 +36,7 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBody(float *dst, float 
 	Rows<DIM> next(row, begin, kvHead, kvHeads, 0);
 	next.template pull<KEYS>(ring, k, v, n - begin);
 	const int chunks = DIM / 8, step = 128 / chunks, ahead = 4, i0 = threadX() / chunks, c = threadX() % chunks;
-	const bool whole = byFours(dim, q, q, q);
+	const bool whole = atOnce(dim, q, q, q, false);
 #pragma unroll 1
 	for (int i = i0; i < ownRows; i += ahead * step) {
 		Eight x[ahead];
@@ -101,13 +102,16 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBody(float *dst, float 
 			if (f >= n << log) continue;
 			const i64 at = rowAt(f, head0);
 			if (t == 0) lse[at] = fma32(top[i][r], by, logarithm2(total[i][r])) * ln2;
-			storeRow<DIM>(dst + at * dim, out[i], r, inverse(total[i][r]), (int)dim);
+			if (toBrain)
+				storeRow<DIM>((u16 *)dst + at * dim, out[i], r, inverse(total[i][r]), (int)dim);
+			else
+				storeRow<DIM>((float *)dst + at * dim, out[i], r, inverse(total[i][r]), (int)dim);
 		}
 }
 
 #define FLASH(DIM, TILES, KEYS) \
-	GLOBAL BOUNDS(128, 2) flash_##DIM(float *dst, float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
-		flashBody<DIM, TILES, KEYS>(dst, lse, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
+	GLOBAL BOUNDS(128, 2) flash_##DIM(void *dst, i64 toBrain, float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
+		flashBody<DIM, TILES, KEYS>(dst, toBrain, lse, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
 	}
 FLASH(64, 2, 64)
 FLASH(128, 2, 64)

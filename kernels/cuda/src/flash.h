@@ -93,7 +93,7 @@ struct Eight {
 };
 
 // eight loads the next values of a head that has left of them, zeros beyond; whole
-// says that it may be done by fours.
+// says that it may be done 16 bytes at once.
 DEVICE Eight eight(const float *from, int left, bool whole) {
 	f32x4 l = {0, 0, 0, 0}, r = l;
 	if (whole) {
@@ -111,7 +111,26 @@ DEVICE Eight eight(const float *from, int left, bool whole) {
 	}
 	return Eight{l, r};
 }
-DEVICE bool byFours(i64 dim, const float *a, const float *b, const float *c) { return dim % 4 == 0 && (((u64)a | (u64)b | (u64)c) & 15) == 0; }
+DEVICE Eight eight(const u16 *from, int left, bool whole) {
+	u32x4 w = {0, 0, 0, 0};
+	if (whole) {
+		if (left > 0) w = *(const u32x4 *)from;
+	} else {
+		if (left > 0) w.x = from[0];
+		if (left > 1) w.x |= (u32)from[1] << 16;
+		if (left > 2) w.y = from[2];
+		if (left > 3) w.y |= (u32)from[3] << 16;
+		if (left > 4) w.z = from[4];
+		if (left > 5) w.z |= (u32)from[5] << 16;
+		if (left > 6) w.w = from[6];
+		if (left > 7) w.w |= (u32)from[7] << 16;
+	}
+	const auto low = [](u32 x) INLINE { return bitsFloat(x << 16); };
+	const auto high = [](u32 x) INLINE { return bitsFloat(x & 0xffff0000u); };
+	return Eight{{low(w.x), high(w.x), low(w.y), high(w.y)}, {low(w.z), high(w.z), low(w.w), high(w.w)}};
+}
+// atOnce tells whether eight may be told whole, of heads at a, b and c.
+DEVICE bool atOnce(i64 dim, const void *a, const void *b, const void *c, bool brain) { return dim % (brain ? 8 : 4) == 0 && (((u64)a | (u64)b | (u64)c) & 15) == 0; }
 
 // Addresses of a lane for the four matrices that make a fragment: 16 rows by 16
 // columns of a, or of a turned b; 16 columns (rows as they lie) of b by 16.
@@ -199,6 +218,18 @@ template <int COLS> DEVICE void storeRow(float *at, const float (*d)[4], int hal
 		if (pairs && c < dim) *(f32x2 *)(at + c) = v;
 		if (!pairs && c < dim) at[c] = v.x;
 		if (!pairs && c + 1 < dim) at[c + 1] = v.y;
+	}
+}
+template <int COLS> DEVICE void storeRow(u16 *at, const float (*d)[4], int half, float by, int dim) {
+	const int c0 = threadX() % 4 * 2;
+	const bool pairs = dim % 2 == 0 && ((u64)at & 3) == 0;
+#pragma unroll
+	for (int j = 0; j < COLS / 8; j++) {
+		const int c = 8 * j + c0;
+		const u32 v = brains(by * d[j][2 * half], by * d[j][2 * half + 1]);
+		if (pairs && c < dim) *(u32 *)(at + c) = v;
+		if (!pairs && c < dim) at[c] = (u16)v;
+		if (!pairs && c + 1 < dim) at[c + 1] = (u16)(v >> 16);
 	}
 }
 

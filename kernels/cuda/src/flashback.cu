@@ -25,9 +25,9 @@
 	}
 
 // flashBackQ: dq of 64·TILES rows of a head of k and v. It leaves for flashBackKV
-// what it has to find anyway: qb and dyb, q and dy as bfloat16 filled up to DIM, and
-// dots, dy·y of each row.
-template <int DIM, int TILES, int KEYS> DEVICE void flashBackQBody(float *dq, u32 *qb, u32 *dyb, float *dots, const float *dy, const float *y, const float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) {
+// what it has to find anyway: qb and, where it is wanted, dyb, q and dy as bfloat16
+// filled up to DIM, and dots, dy·y of each row. brain: dy and y are of bfloat16.
+template <int DIM, int TILES, int KEYS> DEVICE void flashBackQBody(float *dq, u32 *qb, u32 *dyb, float *dots, const void *dy, const void *y, i64 brain, const float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) {
 	DYNAMIC(u32, mem);
 	TILE_OF(blockX());
 	const int line = Line<DIM>::bytes, ownRows = 64 * TILES, mine = threadX() / warp * 16 * TILES, limit = n << log;
@@ -40,7 +40,7 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBackQBody(float *dq, u3
 	Rows<DIM> next(row, begin, kvHead, kvHeads, 0);
 	next.template pull<KEYS>(ring, k, v, n - begin);
 	const int chunks = DIM / 8, step = 128 / chunks, ahead = 2, i0 = threadX() / chunks, c = threadX() % chunks;
-	const bool whole = byFours(dim, q, dy, y);
+	const bool whole = atOnce(dim, q, dy, y, brain);
 #pragma unroll 1
 	for (int i = i0; i < ownRows; i += ahead * step) {
 		Eight of[ahead][3];
@@ -49,8 +49,8 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBackQBody(float *dq, u3
 			const int f = own + i + b * step, left = f < limit ? (int)dim - 8 * c : 0;
 			const i64 from = rowAt(f, head0) * dim + 8 * c;
 			of[b][0] = eight(q + from, left, whole);
-			of[b][1] = eight(dy + from, left, whole);
-			of[b][2] = eight(y + from, left, whole);
+			of[b][1] = brain ? eight((const u16 *)dy + from, left, whole) : eight((const float *)dy + from, left, whole);
+			of[b][2] = brain ? eight((const u16 *)y + from, left, whole) : eight((const float *)y + from, left, whole);
 		}
 #pragma unroll
 		for (int b = 0; b < ahead; b++) {
@@ -64,7 +64,7 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBackQBody(float *dq, u3
 			if (c == 0) storeShared(products + 4 * r, sum);
 			if (f < limit) {
 				*(u32x4 *)(qb + rowAt(f, head0) * (DIM / 2) + 4 * c) = rounded;
-				*(u32x4 *)(dyb + rowAt(f, head0) * (DIM / 2) + 4 * c) = roundedDY;
+				if (dyb) *(u32x4 *)(dyb + rowAt(f, head0) * (DIM / 2) + 4 * c) = roundedDY;
 				if (c == 0) dots[rowAt(f, head0)] = sum;
 			}
 		}
@@ -214,8 +214,8 @@ template <int DIM, int ROWS, int OUT, bool HELD> DEVICE void flashBackKVBody(flo
 }
 
 #define FLASH(DIM, TILES, ROWS, OUT, HELD) \
-	GLOBAL BOUNDS(128, 2) flashBackQ_##DIM(float *dq, u32 *qb, u32 *dyb, float *dots, const float *dy, const float *y, const float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
-		flashBackQBody<DIM, TILES, 32>(dq, qb, dyb, dots, dy, y, lse, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
+	GLOBAL BOUNDS(128, 2) flashBackQ_##DIM(float *dq, u32 *qb, u32 *dyb, float *dots, const void *dy, const void *y, i64 brain, const float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
+		flashBackQBody<DIM, TILES, 32>(dq, qb, dyb, dots, dy, y, brain, lse, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
 	} \
 	GLOBAL BOUNDS(256, 1) flashBackKV_##DIM(float *dk, float *dv, const u32 *dy, const float *lse, const float *dots, const u32 *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
 		flashBackKVBody<DIM, ROWS, OUT, HELD>(dk, dv, dy, lse, dots, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
