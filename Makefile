@@ -48,10 +48,21 @@ emulate:
 
 # What a GPU that is lent for minutes is checked with, built where there is none:
 # copy the folder gpu there and run gpu/check.sh. Wants what make cuda wants.
-.PHONY: gpu-check
-gpu-check:
-	mkdir -p gpu
+.PHONY: gpu-check gpu-faults
+gpu-check: gpu-faults
 	go test -c -tags cuda -ldflags='-s -w' -o gpu/kernels.test ./kernels/cuda
 	go test -c -tags cuda -ldflags='-s -w' -o gpu/engine.test ./backends/local/engine
 	go test -c -tags cuda -ldflags='-s -w' -o gpu/train.test ./backends/local/train
-	cp kernels/cuda/check.sh gpu/
+	CGO_ENABLED=0 go build -ldflags='-s -w' -o gpu/goldens ./internal/goldens
+	cp kernels/cuda/check.sh kernels/cuda/command.sh internal/peers/qlora.py gpu/
+
+# What the program says when a GPU, its memory or its driver fail, tried where
+# there is no GPU: a library plays the driver. PLAYED=1 gpu/faults.sh gpu
+gpu-faults:
+	mkdir -p gpu/tasks gpu/played gpu/fault
+	$${CC:-cc} -shared -fPIC -o gpu/played/libcuda.so.1 kernels/cuda/faults/driver.c
+	$${CC:-cc} -shared -fPIC -o gpu/fault/libcuda.so.1 kernels/cuda/faults/fault.c -ldl
+	CGO_ENABLED=0 go build -ldflags='-s -w' -o gpu/evalrun .
+	go build -tags cuda -ldflags='-s -w' -o gpu/evalrun-cuda .
+	cp tasks/glue_sst2.yaml gpu/tasks/
+	cp kernels/cuda/faults.sh gpu/

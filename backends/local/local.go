@@ -74,15 +74,9 @@ func (b *backend) load() (*engine.Engine, error) {
 	if b.engine != nil {
 		return b.engine, nil
 	}
-	path, isDemo := b.config.Model, b.config.Model == ""
-	if isDemo {
-		var err error
-		if path, err = demo.File(); err != nil {
-			return nil, fmt.Errorf("unpack the demonstration model: %w", err)
-		}
-	}
-	if _, err := os.Stat(path); err != nil {
-		return nil, &core.UserError{Where: "--model " + path, Message: "no such model folder or file", Hint: "give a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a .gguf file"}
+	path, err := b.path()
+	if err != nil {
+		return nil, err
 	}
 	e, err := engine.Load(path, b.settings.Options)
 	var adapters []core.AdapterInfo
@@ -97,8 +91,11 @@ func (b *backend) load() (*engine.Engine, error) {
 	if errors.As(err, &adapter) {
 		return nil, &core.UserError{Where: adapter.Path, Message: "loading the adapter", Err: adapter.Err, Hint: adapter.Hint}
 	}
+	if user := b.gpuError(err); user != nil {
+		return nil, user
+	}
 	if err != nil {
-		return nil, &core.UserError{Where: path, Message: "loading the model", Err: err, Hint: "evalrun reads " + strings.Join(arch.Families(), ", ") + " as safetensors; docs/backends.md lists the formats"}
+		return nil, unreadable(path, err)
 	}
 	hash, err := fingerprint(path)
 	if err != nil {
@@ -111,27 +108,52 @@ func (b *backend) load() (*engine.Engine, error) {
 		e.Close()
 		return nil, err
 	}
-	c, plan := e.Config(), e.Plan()
-	b.info = core.Info{
-		Name: Name, Version: engineVersion, Model: b.config.Model, ModelHash: hash, Family: c.Family,
+	c := e.Config()
+	b.info = b.describe(&c, in, form, e.Plan())
+	b.info.ModelHash, b.info.Adapters = hash, adapters
+	b.engine, b.inputs = e, in
+	return e, nil
+}
+
+// path is the model's, which is there.
+func (b *backend) path() (string, error) {
+	path := b.config.Model
+	if path == "" {
+		var err error
+		if path, err = demo.File(); err != nil {
+			return "", fmt.Errorf("unpack the demonstration model: %w", err)
+		}
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "", &core.UserError{Where: "--model " + path, Message: "no such model folder or file", Hint: "give a Hugging Face folder (config.json, *.safetensors, tokenizer.json) or a .gguf file"}
+	}
+	return path, nil
+}
+
+func unreadable(path string, err error) error {
+	return &core.UserError{Where: path, Message: "loading the model", Err: err, Hint: "evalrun reads " + strings.Join(arch.Families(), ", ") + " as safetensors; docs/backends.md lists the formats"}
+}
+
+// describe is what the shape of a model, its tokenizer and a plan tell.
+func (b *backend) describe(c *arch.Config, in *inputs, form core.Form, plan engine.Plan) core.Info {
+	info := core.Info{
+		Name: Name, Version: engineVersion, Model: b.config.Model, Family: c.Family,
 		Kinds: []core.Kind{core.Generate, core.ScoreText, core.Embed, core.Tokenize},
 		Forms: []core.Form{form}, ContextLength: plan.Context, Deterministic: true,
 		Until: !b.settings.noUntil, Choices: true, Trains: true, InFlight: 3 * plan.Sequences, Device: plan.Device,
 	}
-	b.info.Adapters = adapters
 	if in.chats() {
 		other := core.FormChat
 		if form == core.FormChat {
 			other = core.FormCompletion
 		}
-		b.info.Forms = append(b.info.Forms, other)
+		info.Forms = append(info.Forms, other)
 	}
-	if isDemo {
-		b.info.Model = "demo"
-		b.info.Notes = []string{DemoNote}
+	if b.config.Model == "" {
+		info.Model = "demo"
+		info.Notes = []string{DemoNote}
 	}
-	b.engine, b.inputs = e, in
-	return e, nil
+	return info
 }
 
 // adaptersOf are the engine's adapters with their hashes, or the error of one.
@@ -148,8 +170,38 @@ func adaptersOf(e *engine.Engine) (all []core.AdapterInfo, err error) {
 	return all, nil
 }
 
-// Info loads the model.
+// shape is Info without weights: nothing is loaded, hashed or computed with.
+func (b *backend) shape() (core.Info, error) {
+	path, err := b.path()
+	if err != nil {
+		return core.Info{}, err
+	}
+	c, file, err := arch.Open(path)
+	if err != nil {
+		return core.Info{}, unreadable(path, err)
+	}
+	defer file.Close()
+	tok, err := engine.OpenTokenizer(path, file)
+	if err != nil {
+		return core.Info{}, unreadable(path, err)
+	}
+	in := newInputs(path, tok)
+	form, err := b.settings.preferred(in)
+	if err != nil {
+		return core.Info{}, err
+	}
+	plan, err := engine.PlanOf(c, b.settings.Options)
+	if err != nil {
+		return core.Info{}, unreadable(path, err)
+	}
+	return b.describe(c, in, form, plan), nil
+}
+
+// Info loads the model, unless its shape is all that is asked for.
 func (b *backend) Info(context.Context) (core.Info, error) {
+	if b.settings.shapeOnly {
+		return b.shape()
+	}
 	if _, err := b.load(); err != nil {
 		return core.Info{}, err
 	}

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -11,7 +12,12 @@ import (
 	"github.com/evalrun/evalrun/backends/local/engine"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/extract"
+	"github.com/evalrun/evalrun/kernels/cuda"
 )
+
+// ShapeOnly is the option of who asks for Info alone and will send nothing: the
+// answer comes without the model's hash and device, and costs no memory.
+const ShapeOnly = "shape_only"
 
 // settings are what a user may choose with --device, --adapter and --opt.
 type settings struct {
@@ -19,13 +25,18 @@ type settings struct {
 	refuseLong bool // an input longer than the context is an error
 	noUntil    bool // Request.Until is passed over
 	chat       bool // messages are the preferred form of input
+	shapeOnly  bool // Info tells what needs no weights, and loads none
 	patterns   *patterns
 }
 
 func settingsOf(c core.Config) (settings, error) {
 	o := settings{patterns: &patterns{held: map[core.Pattern]*extract.Pattern{}}}
 	if err := device.Check(c.Device); err != nil {
-		return o, &core.UserError{Where: "--device " + c.Device, Message: err.Error(), Hint: "this build computes on: " + strings.Join(device.Names(), ", ")}
+		hint := "this build computes on: " + strings.Join(device.Names(), ", ")
+		if errors.Is(err, cuda.ErrNotBuilt) {
+			hint = deviceHint(err)
+		}
+		return o, &core.UserError{Where: "--device " + c.Device, Message: err.Error(), Hint: hint}
 	}
 	o.DeviceName = c.Device
 	for _, a := range c.Adapters {
@@ -59,6 +70,8 @@ func settingsOf(c core.Config) (settings, error) {
 				return o, &core.UserError{Where: where, Message: "unknown", Hint: "on ends an answer once its extraction cannot change, off never does"}
 			}
 			o.noUntil = value == "off"
+		case ShapeOnly:
+			o.shapeOnly = true
 		case "form":
 			if value != string(core.FormCompletion) && value != string(core.FormChat) {
 				return o, &core.UserError{Where: where, Message: "unknown", Hint: "completion sends a task's prompt as it is, chat through the model's chat template"}

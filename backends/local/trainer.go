@@ -29,6 +29,7 @@ import (
 	"github.com/evalrun/evalrun/internal/filelock"
 	"github.com/evalrun/evalrun/internal/memory"
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/cuda"
 )
 
 var _ core.Trainer = (*backend)(nil)
@@ -127,6 +128,9 @@ func (t *training) close() (err error) {
 // device starts what computes.
 func (t *training) device() error {
 	dev, err := device.Open(t.backend.config.Device, t.backend.settings.Threads)
+	if user := t.backend.gpuError(err); user != nil {
+		return user
+	}
 	if err != nil {
 		return err
 	}
@@ -306,6 +310,9 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 	// as everything that lives. What loading leaves behind goes at once.
 	defer debug.SetGCPercent(debug.SetGCPercent(t.percent()))
 	model, err := arch.Build(t.dev, t.config, t.file, t.extent.Context, t.options)
+	if small := (*cuda.MemoryError)(nil); errors.As(err, &small) {
+		return errors.Join(t.explain(err), t.dev.Close())
+	}
 	if err != nil {
 		return errors.Join(&core.UserError{Where: t.path, Message: err.Error()}, t.dev.Close())
 	}
@@ -313,7 +320,7 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 	debug.FreeOSMemory()
 	tuned, err := train.Fresh(t.dev, model, &t.recipe)
 	if err != nil {
-		return err
+		return t.explain(err)
 	}
 	j.Tuned = tuned
 	j.Score = func(step int) (float64, error) {
@@ -324,7 +331,7 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 	}
 	if t.job.PlanOnly {
 		if plan.SecondsPerStep, err = j.Probe(3); err != nil {
-			return err
+			return t.explain(err)
 		}
 		t.tell(core.TrainNews{Kind: core.PlanNews, Plan: plan})
 		t.tell(core.TrainNews{Kind: core.EndNews, End: &core.TrainEnd{}})
@@ -393,6 +400,7 @@ func (t *training) explain(err error) error {
 	var exploded *train.ExplodedError
 	var path *fs.PathError
 	var link *os.LinkError
+	var small *cuda.MemoryError
 	work := filepath.Join(t.job.Out, workFolder)
 	user := &core.UserError{Where: t.job.Out, Message: err.Error()}
 	switch {
@@ -412,6 +420,12 @@ func (t *training) explain(err error) error {
 		user.Hint = "it cannot be gone on with: remove " + work + " and give the command again, which begins anew"
 	case errors.Is(err, train.ErrLost):
 		user.Hint = "find out what removed it; the same command goes on from the checkpoint that is there, or begins anew"
+	case errors.As(err, &small):
+		user.Where, user.Message = "memory", fmt.Sprintf("%v; the plan is of %s: weights %s, activations %s, logits %s", err, mib(t.memory.Total()), mib(t.memory.Weights), mib(t.memory.Activations), mib(t.memory.Logits))
+		user.Hint = t.smaller(t.memory, 0)
+		if _, found := os.Stat(filepath.Join(work, "checkpoint.safetensors")); found == nil {
+			user.Hint += "; the last checkpoint, in " + work + ", stays"
+		}
 	case errors.As(err, &bad), errors.As(err, &exploded):
 		warmup := t.recipe.Rates().Warmup
 		user.Hint = fmt.Sprintf("lower the learning rate (lr is %g), lengthen the warm-up (warmup is %g) or look at the rows, and train in another folder (--out); the last checkpoint in %s stays", t.recipe.LR, warmup, work)

@@ -92,7 +92,11 @@ func (t *training) smaller(m *train.Plan, over int64) string {
 	if n := t.recipe.Accumulate; n > 1 {
 		ways = append(ways, fmt.Sprintf("lower accumulate, which is %d", n))
 	}
-	ways = append(ways, fmt.Sprintf("lower total_tokens, the longest example has %d", t.extent.Longest), "take a smaller model or a larger --memory")
+	ways = append(ways, fmt.Sprintf("lower total_tokens, the longest example has %d", t.extent.Longest))
+	if _, gpu := t.dev.(interface{ Memory() (free, total int64) }); gpu && t.job.Memory == 0 {
+		return strings.Join(append(ways, "take a smaller model, or free the GPU's memory: nvidia-smi says who has it"), "; ")
+	}
+	ways = append(ways, "take a smaller model or a larger --memory")
 	return strings.Join(ways, "; ")
 }
 

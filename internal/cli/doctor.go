@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/evalrun/evalrun/backends/local/device"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/probe"
 	"github.com/evalrun/evalrun/kernels"
@@ -100,8 +102,8 @@ func diagnose(quick bool) (*diagnosis, error) {
 		CPU: m.CPU(), Memory: m.Memory(), GPU: m.GPU(),
 		Device: dev.Name(), Path: dev.Path(), Paths: cpu.Paths(), Threads: dev.Threads(),
 	}
-	if d.GPU.Why == "" {
-		d.CUDA = cudaState()
+	if d.GPU.Why == "" || cuda.Starts() == nil { // the driver knows better
+		d.GPU.Why, d.CUDA = "", cudaState()
 	}
 	if !quick {
 		if err := d.measure(dev); err != nil {
@@ -114,6 +116,9 @@ func diagnose(quick bool) (*diagnosis, error) {
 // cudaState says in a sentence whether the GPU computes.
 func cudaState() string {
 	g, err := cuda.Open(0, nil)
+	if why := os.Getenv(device.WhyVariable); why != "" && errors.Is(err, cuda.ErrNotBuilt) {
+		return "it does not compute: " + why
+	}
 	if err != nil {
 		return "it does not compute: " + err.Error()
 	}
@@ -187,8 +192,12 @@ func (d *diagnosis) print(out io.Writer) error {
 	if d.GPU.Why != "" {
 		line("GPU", "%s", d.GPU.Why)
 	} else {
-		line("GPU", "%s, driver %s", words(d.GPU.Names), d.GPU.Driver)
-		line("", "%s", d.CUDA)
+		head := "GPU"
+		if len(d.GPU.Names) > 0 {
+			line(head, "%s, driver %s", words(d.GPU.Names), d.GPU.Driver)
+			head = ""
+		}
+		line(head, "%s", d.CUDA)
 	}
 	chosen := "the fastest here"
 	if os.Getenv(cpu.PathVariable) != "" {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/evalrun/evalrun/backends/local/device"
 	"github.com/evalrun/evalrun/internal/probe"
 	"github.com/evalrun/evalrun/kernels/cuda"
 )
@@ -16,7 +17,7 @@ import (
 const cudaVariable = "EVALRUN_CUDA"
 
 // cudaProbe is the hidden argument with which the CUDA build is asked whether
-// CUDA starts: its driver binding ends the process where it does not.
+// CUDA starts. It is another process because a driver that is broken may end it.
 const cudaProbe = "cuda-probe"
 
 // redirect goes on as the CUDA build of this program where there is a GPU and
@@ -37,7 +38,21 @@ func redirect() {
 	}
 	if why != "" {
 		fmt.Fprintf(os.Stderr, "evalrun: computing on the CPU: %s\n", why)
+	} else {
+		why = probe.This.GPU().Why // of interest where a GPU is asked for
 	}
+	if why != "" {
+		_ = os.Setenv(device.WhyVariable, why)
+	}
+}
+
+// probeCUDA answers cudaProbe: nothing where CUDA starts, else a sentence.
+func probeCUDA() int {
+	if err := cuda.Starts(); err != nil {
+		fmt.Println(err)
+		return ExitUsage
+	}
+	return ExitOK
 }
 
 // cudaBuild is the CUDA build beside the program self, where the machine has a
@@ -52,7 +67,10 @@ func cudaBuild(self string, m probe.Machine) (path, why string) {
 	}
 	if out, err := exec.Command(other, cudaProbe).CombinedOutput(); err != nil {
 		line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-		return "", fmt.Sprintf("there is a GPU, but CUDA does not start: %s", strings.TrimSpace(line+" ("+err.Error()+")"))
+		if line == "" { // it was killed
+			line = err.Error()
+		}
+		return "", "there is a GPU, but it cannot be used: " + line
 	}
 	return other, ""
 }

@@ -30,7 +30,7 @@ second stops).`
 // Main runs the program and gives its exit code.
 func Main(args []string) int {
 	if cuda.Built && len(args) == 1 && args[0] == cudaProbe {
-		return 0
+		return probeCUDA()
 	}
 	redirect()
 	if code, served := servePlugin(args); served {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/evalrun/evalrun/backends/local"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/dataset"
 	"github.com/evalrun/evalrun/core/run"
@@ -299,9 +301,18 @@ func (t *trainCommand) score(ctx context.Context, job run.Job, info core.Info, s
 }
 
 // info asks the backend what it is, in a process that ends before the training
-// begins: an engine that answers would take memory of the trainer.
+// begins. Our own loads no weights for it: they may not fit where the training
+// does, which holds them in fewer bits and no keys and values.
 func (t *trainCommand) info(ctx context.Context) (core.Info, error) {
-	b, info, err := start(ctx, t.host, t.spec)
+	spec := t.spec
+	if spec.Backend == local.Name {
+		spec.Config.Options = maps.Clone(spec.Config.Options)
+		if spec.Config.Options == nil {
+			spec.Config.Options = map[string]string{}
+		}
+		spec.Config.Options[local.ShapeOnly] = "true"
+	}
+	b, info, err := start(ctx, t.host, spec)
 	if err != nil {
 		return info, err
 	}

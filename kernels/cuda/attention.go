@@ -45,9 +45,7 @@ func (d *Device) AllocKV(pages, heads, dim int) (kernels.KV, error) {
 		return nil, err
 	}
 	for _, b := range []*block{c.k, c.v} {
-		if err := d.driver.Clear(b.at, b.bytes); err != nil {
-			return nil, &Fault{"clear memory", err}
-		}
+		d.check("clear memory", d.driver.Clear(b.at, b.bytes))
 	}
 	return c, nil
 }

@@ -46,6 +46,7 @@ func Over(driver Driver, failed func(*Fault)) *Device {
 	}
 	s := &steps{Driver: driver}
 	d := &Device{driver: s, steps: s, heap: heap{driver: s, free: map[int64][]uint64{}}, found: map[string]uintptr{}, failed: failed}
+	d.heap.broken = d.fault
 	s.graphs, _ = driver.(grapher)
 	d.unit, _ = driver.(tensorMapper)
 	d.copier, _ = driver.(copier)

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -29,6 +30,7 @@ type block struct {
 // is short.
 type heap struct {
 	driver Driver
+	broken func(what string, err error) // does not return
 	mu     sync.Mutex
 	free   map[int64][]uint64 // by size
 	slabs  []uint64
@@ -70,6 +72,9 @@ func (h *heap) take(bytes int64) (*block, error) {
 			}
 			runtime.Gosched()
 		}
+	}
+	if err != nil && !errors.Is(err, ErrMemory) {
+		h.broken("take memory", err) // a kernel's failure, told here
 	}
 	if err != nil {
 		free, total := h.driver.Memory()
@@ -201,9 +206,7 @@ func (d *Device) Alloc(t format.Type, n int) (kernels.Buffer, error) {
 	}
 	made.mem, made.at = mem, mem.at
 	if n > 0 {
-		if err := d.driver.Clear(mem.at, bytes); err != nil {
-			return nil, &Fault{"clear memory", err}
-		}
+		d.check("clear memory", d.driver.Clear(mem.at, bytes))
 	}
 	return made, nil
 }
@@ -315,9 +318,7 @@ func typed(name string, dst kernels.Buffer) (string, func(b kernels.Buffer, n in
 func (d *Device) upload(data []byte) (*block, error) {
 	mem, err := d.heap.take(int64(max(len(data), 1)))
 	if err == nil && len(data) > 0 {
-		if err := d.driver.Upload(mem.at, unsafe.Pointer(&data[0]), int64(len(data))); err != nil {
-			return nil, &Fault{"upload", err}
-		}
+		d.check("upload", d.driver.Upload(mem.at, unsafe.Pointer(&data[0]), int64(len(data))))
 	}
 	return mem, err
 }

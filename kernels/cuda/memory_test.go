@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"testing"
@@ -24,7 +25,10 @@ func (f *fake) Launch(uintptr, int, int, int, int, []uint64) error { return f.la
 
 func (f *fake) Alloc(bytes int64) (uint64, error) {
 	if f.used+bytes > f.free {
-		return 0, errors.New("out of memory")
+		return 0, fmt.Errorf("%w (error 2)", ErrMemory)
+	}
+	if f.launched != nil {
+		return 0, f.launched
 	}
 	return f.counter.Alloc(bytes)
 }
@@ -70,7 +74,7 @@ func TestOutOfMemory(t *testing.T) {
 	if !errors.As(err, &small) || small.Held != 8<<20 || small.Bytes != 32<<20 {
 		t.Fatalf("%v, want a MemoryError of 32 MiB with 8 MiB held", err)
 	}
-	for _, word := range []string{"32 MiB more", "8 MiB are in use", "8 of 16 MiB are free", "quant=nf4"} {
+	for _, word := range []string{"32 MiB more", "8 MiB are in use", "the driver have 0,", "8 of 16 MiB are free"} {
 		if !strings.Contains(err.Error(), word) {
 			t.Errorf("%q does not say %q", err, word)
 		}
@@ -94,6 +98,21 @@ func TestFault(t *testing.T) {
 		}
 	}()
 	d.Fill(b, 4, 1)
+}
+
+// What a kernel did wrong may be told by a call for memory: that is a Fault, and
+// no want of memory.
+func TestFaultToldByAlloc(t *testing.T) {
+	f := newFake(1 << 30)
+	d := Over(f, nil)
+	f.launched = errors.New("illegal address")
+	defer func() {
+		if fault, ok := recover().(*Fault); !ok || !errors.Is(fault, f.launched) || !strings.Contains(fault.Error(), "take memory") {
+			t.Errorf("%v, want a Fault", fault)
+		}
+	}()
+	_, err := d.Alloc(format.F32, 8<<20)
+	t.Errorf("Alloc returned %v", err)
 }
 
 // Memory of operations is used again at once: what the device holds does not

@@ -10,6 +10,17 @@ package cuda
 #include <stdlib.h>
 #include <string.h>
 
+// gorgonia.org/cu starts the driver before main, and ends the process where that
+// fails. This function stands in front of the library's: it keeps the driver's
+// answer for Open, which has a sentence for it, and answers that all is well.
+static CUresult startResult = CUDA_ERROR_NOT_INITIALIZED;
+CUresult cuInit(unsigned flags) {
+	CUresult (*driver)(unsigned) = dlsym(RTLD_NEXT, "cuInit");
+	startResult = driver ? driver(flags) : CUDA_ERROR_NOT_FOUND;
+	return CUDA_SUCCESS;
+}
+static CUresult started(void) { return startResult; }
+
 // What gorgonia.org/cu has no words for: asynchronous copies from any thread,
 // more than 48 KiB of shared memory, parameters as they lie, graphs.
 
@@ -115,16 +126,42 @@ type gpu struct {
 	processors, shared int
 }
 
+// reasons are what to do about answers of cuInit, by its number.
+var reasons = map[C.CUresult]string{
+	34:  "this libcuda.so.1 is the one to link with, not the driver's: take its folder out of LD_LIBRARY_PATH",
+	35:  "install a newer NVIDIA driver",
+	100: "no NVIDIA GPU is visible to this process; a container, or CUDA_VISIBLE_DEVICES, may hide it",
+	802: "the GPUs' fabric is not up yet: its service (fabric manager) has to run",
+	803: "the driver's library and the loaded kernel module are of two versions: restart the machine",
+	804: "the driver's library is one for compatibility that this GPU does not take: remove it from LD_LIBRARY_PATH",
+	999: "the driver does not work on this machine now, as after an update without a restart; nvidia-smi may say more",
+}
+
+// Starts says in a sentence why CUDA cannot be used: the driver does not start,
+// is too old, or sees no GPU.
+func Starts() error {
+	if v := cu.Version(); v > 0 && v < oldest {
+		return fmt.Errorf("the NVIDIA driver knows CUDA %d.%d, the kernels need %d.%d: install driver 520 or later", v/1000, v%1000/10, oldest/1000, oldest%1000/10)
+	}
+	if r := C.started(); r != C.CUDA_SUCCESS {
+		err := fmt.Errorf("CUDA does not start: %w", result(r))
+		if why := reasons[r]; why != "" {
+			err = fmt.Errorf("%w: %s", err, why)
+		}
+		return err
+	}
+	if count, err := cu.NumDevices(); err != nil || count == 0 {
+		return fmt.Errorf("CUDA starts, but %s", reasons[100])
+	}
+	return nil
+}
+
 // Open starts the device on a GPU; failed is as for Over.
 func Open(ordinal int, failed func(*Fault)) (*Device, error) {
-	if v := cu.Version(); v < oldest {
-		return nil, fmt.Errorf("the NVIDIA driver knows CUDA %d.%d, the kernels need %d.%d: install driver 520 or later", v/1000, v%1000/10, oldest/1000, oldest%1000/10)
+	if err := Starts(); err != nil {
+		return nil, err
 	}
-	count, err := cu.NumDevices()
-	if err != nil {
-		return nil, fmt.Errorf("count GPUs: %w", err)
-	}
-	if ordinal < 0 || ordinal >= count {
+	if count, err := cu.NumDevices(); err != nil || ordinal < 0 || ordinal >= count {
 		return nil, fmt.Errorf("there is no GPU %d, there are %d", ordinal, count)
 	}
 	g := &gpu{device: cu.Device(ordinal), sources: map[string]string{}, modules: map[string]cu.Module{}, allowed: map[uintptr]int{}, graphs: map[uintptr]*graphOf{}}
@@ -146,7 +183,9 @@ func Open(ordinal int, failed func(*Fault)) (*Device, error) {
 	if g.shared, err = g.device.Attribute(cu.DeviceAttribute(C.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)); err != nil {
 		return nil, fmt.Errorf("shared memory of GPU %d: %w", ordinal, err)
 	}
-	if g.ctx, err = g.device.RetainPrimaryCtx(); err != nil {
+	if g.ctx, err = g.device.RetainPrimaryCtx(); err == cu.OutOfMemory {
+		return nil, fmt.Errorf("start %s: %w: other programs have nearly all of its memory, nvidia-smi says which", g.name, ErrMemory)
+	} else if err != nil {
 		return nil, fmt.Errorf("start %s: %w", g.name, err)
 	}
 	if err := result(C.streamCreate(g.context(), &g.stream)); err != nil {
@@ -186,8 +225,11 @@ func (g *gpu) index(major int) error {
 func (g *gpu) context() C.CUcontext { return *(*C.CUcontext)(unsafe.Pointer(&g.ctx)) }
 
 func result(r C.CUresult) error {
-	if r == C.CUDA_SUCCESS {
+	switch r {
+	case C.CUDA_SUCCESS:
 		return nil
+	case C.CUDA_ERROR_OUT_OF_MEMORY:
+		return fmt.Errorf("%w (CUDA error 2)", ErrMemory)
 	}
 	return fmt.Errorf("%s (CUDA error %d)", C.GoString(C.text(r)), int(r))
 }

@@ -5,6 +5,7 @@ package device
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 
@@ -34,11 +35,27 @@ func Check(name string) error {
 	return errors.New("there is no such device here")
 }
 
+// OpenError says why a device cannot be had.
+type OpenError struct {
+	Name string
+	Err  error
+}
+
+func (e *OpenError) Error() string { return fmt.Sprintf("device %s: %v", e.Name, e.Err) }
+func (e *OpenError) Unwrap() error { return e.Err }
+
+// WhyVariable is the environment variable in which the plain program says why it
+// did not go on as the one with CUDA, for the processes that it starts.
+const WhyVariable = "EVALRUN_CUDA_WHY"
+
+// OpenHint is what to do about an OpenError.
+const OpenHint = "evalrun doctor says what there is; --device cpu computes without a GPU"
+
 // Open starts a device: cpu with so many threads (0 is all), ref, cuda, or
 // cuda-bf16 with products of values rounded to bfloat16. The default is cuda where the build has it and a GPU starts, else cpu.
 func Open(name string, threads int) (kernels.Device, error) {
 	if err := Check(name); err != nil {
-		return nil, fmt.Errorf("device %s: %w", name, err)
+		return nil, &OpenError{name, err}
 	}
 	switch {
 	case name == "ref":
@@ -52,9 +69,9 @@ func Open(name string, threads int) (kernels.Device, error) {
 			return d, nil
 		}
 		if name != "" {
-			return nil, fmt.Errorf("device %s: %w", name, err)
+			return nil, &OpenError{name, err}
 		}
-		fmt.Fprintf(os.Stderr, "evalrun: computing on the CPU: %v\n", err)
+		slog.Warn("computing on the CPU: " + err.Error())
 	}
 	return cpu.New(cpu.Options{Threads: threads})
 }
@@ -63,7 +80,11 @@ func Open(name string, threads int) (kernels.Device, error) {
 // that it held is left. What was written before stays: a run goes on from its
 // last answer, a training from its last checkpoint.
 var Failed = func(f *cuda.Fault) {
-	fmt.Fprintf(os.Stderr, "evalrun: %v\n  run the same command again: it goes on where it was saved; --device cpu needs no GPU\n", f)
+	hint := "run the same command again: it goes on where it was saved; --device cpu needs no GPU"
+	if small := (*cuda.MemoryError)(nil); errors.As(f, &small) {
+		hint = "free the GPU's memory (nvidia-smi says who has it), or ask for less; the same command goes on where it was saved"
+	}
+	fmt.Fprintf(os.Stderr, "evalrun: %v\n  %s\n", f, hint)
 	os.Exit(2)
 }
 

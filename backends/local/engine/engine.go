@@ -22,6 +22,7 @@ import (
 	"github.com/evalrun/evalrun/backends/local/nn"
 	"github.com/evalrun/evalrun/backends/local/tier"
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/cuda"
 )
 
 // Tokenizer is what the engine needs of one.
@@ -188,10 +189,28 @@ func Load(path string, o Options) (*Engine, error) {
 		e.dev, e.ownDev = dev, true
 	}
 	if err := e.load(path); err != nil {
-		return nil, errors.Join(err, e.free())
+		return nil, errors.Join(e.explain(err), e.free())
 	}
 	go e.run()
 	return e, nil
+}
+
+// explain adds the plan to an error of a GPU whose memory is too small: what was
+// loaded until then says which part of it is too large.
+func (e *Engine) explain(err error) error {
+	if small := (*cuda.MemoryError)(nil); !errors.As(err, &small) {
+		return err
+	}
+	const mib = 1 << 20
+	p := &e.plan
+	text := fmt.Sprintf("keys and values of %d tokens %d MiB", p.Pages*kernels.PageTokens, p.KVBytes/mib)
+	if p.WeightBytes > 0 {
+		text = fmt.Sprintf("weights %d MiB, %s", p.WeightBytes/mib, text)
+	}
+	if p.WorkspaceBytes > 0 {
+		text += fmt.Sprintf(", workspace %d MiB", p.WorkspaceBytes/mib)
+	}
+	return fmt.Errorf("%w; planned: %s", err, text)
 }
 
 // Over starts an engine on a model that lives already, on Options.Device, where
@@ -211,6 +230,18 @@ func Over(m *arch.Model, o Options) (*Engine, error) {
 	}
 	go e.run()
 	return e, nil
+}
+
+// PlanOf is the plan of an engine for a shape, as far as it needs no weights.
+func PlanOf(c *arch.Config, o Options) (Plan, error) {
+	e, err := newEngine(o)
+	if err == nil {
+		err = e.size(c)
+	}
+	if err != nil {
+		return Plan{}, err
+	}
+	return e.plan, nil
 }
 
 // PlanOver is the plan of an engine over a model of this shape.

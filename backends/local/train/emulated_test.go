@@ -12,15 +12,10 @@ import (
 	"testing"
 	"unsafe"
 
-	"github.com/evalrun/evalrun/backends/local/arch"
-	"github.com/evalrun/evalrun/backends/local/internal/fixture"
-	"github.com/evalrun/evalrun/backends/local/quant"
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
-	"github.com/evalrun/evalrun/kernels/cpu"
 	"github.com/evalrun/evalrun/kernels/cuda"
 	"github.com/evalrun/evalrun/kernels/cuda/emulate"
-	"github.com/evalrun/evalrun/kernels/format"
 )
 
 // counted is the emulated GPU with a count of what the host asks of it.
@@ -62,34 +57,6 @@ func (c *counted) Sync() error {
 	return c.Machine.Sync()
 }
 
-// gpuShape has widths that the matrix units' products take.
-var gpuShape = fixture.Shape{Hidden: 256, Layers: 2, Heads: 4, KVHeads: 2, MLP: 320, Vocab: 131, Context: 512}
-
-// tunedOn is gpuShape in NF4 with a fresh adapter.
-func tunedOn(t *testing.T, dev kernels.TrainDevice, dora bool) (*Tuned, *Recipe) {
-	t.Helper()
-	c, f, err := arch.Open(gpuShape.WriteHF(t, 1, format.F32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := arch.Build(dev, c, f, 0, arch.Options{Quant: quant.NF4})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { m.Close() })
-	r, err := Preset("paper")
-	if err != nil {
-		t.Fatal(err)
-	}
-	zero := 0.0
-	r.Rank, r.LR, r.Steps, r.Warmup, r.Restart, r.Accumulate, r.Seed, r.DoRA = 4, 0.01, 24, &zero, 100, 4, 3, dora
-	tuned, err := Fresh(dev, m, &r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tuned, &r
-}
-
 // trainOn trains four windows and gives the adapter's values and every loss and norm.
 func trainOn(t *testing.T, dev kernels.TrainDevice, compute string, dora bool, each func(window int)) ([]weights.Tensor, []float64) {
 	t.Helper()
@@ -125,31 +92,6 @@ func trainDecoded(t *testing.T, dev kernels.TrainDevice, compute string, dora, d
 		}
 	}
 	return tuned.Values(), told
-}
-
-func openCPU(t *testing.T) kernels.TrainDevice {
-	t.Helper()
-	dev, err := cpu.New(cpu.Options{Threads: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dev.Close() })
-	return dev
-}
-
-// apart is the largest difference of two lists of values, as a share of the
-// largest value of each tensor.
-func apart(a, b []weights.Tensor) (worst float64) {
-	for i := range a {
-		x, _ := a[i].Floats()
-		y, _ := b[i].Floats()
-		most, off := 0.0, 0.0
-		for j := range x {
-			most, off = max(most, math.Abs(float64(x[j]))), max(off, math.Abs(float64(x[j]-y[j])))
-		}
-		worst = max(worst, off/most)
-	}
-	return worst
 }
 
 func sameBits(a, b []weights.Tensor) bool {

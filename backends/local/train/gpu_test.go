@@ -69,3 +69,31 @@ func TestGPUTraining(t *testing.T) {
 		}
 	}
 }
+
+// One training on the GPU and on the CPU: every loss and norm of 60 updates, and
+// the adapter; in float32, and in bfloat16 against the CPU's same numerics.
+func TestGPUAgrees(t *testing.T) {
+	for _, c := range []struct {
+		compute string
+		brain   bool
+		bars
+	}{{"f32", false, exactly}, {"bf16", true, roughly}} {
+		dev, err := cuda.Open(0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.brain {
+			if err := dev.Brain(); err != nil {
+				t.Log(err)
+				dev.Close()
+				continue
+			}
+		}
+		got := curveOn(t, dev, c.compute)
+		if again := curveOn(t, dev, c.compute); !sameValues(got.values, again.values) {
+			t.Errorf("%s: the second training gave other values", dev.Name())
+		}
+		agree(t, dev.Description(), curveOn(t, openCPU(t), c.compute), got, c.bars)
+		dev.Close()
+	}
+}

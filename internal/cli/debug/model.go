@@ -56,6 +56,9 @@ func (f *modelFlags) open() (*engine.Engine, error) {
 		o.Adapters = []engine.AdapterPath{{Name: loaded, Path: f.adapter}}
 	}
 	e, err := engine.Load(f.model, o)
+	if none := (*device.OpenError)(nil); errors.As(err, &none) {
+		return nil, &core.UserError{Where: "--device " + none.Name, Message: none.Err.Error(), Hint: device.OpenHint}
+	}
 	if err != nil {
 		return nil, &core.UserError{Where: f.model, Message: err.Error(), Hint: "name a Hugging Face folder or a GGUF file of a supported family: " + strings.Join(arch.Families(), ", ")}
 	}
