@@ -2,14 +2,23 @@ package cuda
 
 import "github.com/evalrun/evalrun/kernels"
 
-// Of src/thirds.h and src/thirds.cu: values of a piece of K, outputs of a warp and
-// warps of a block; of src/thirdsone.cu: outputs of a tile.
+// Of src/thirds.h and src/thirds.cu: values of K that pieces are multiples of, how
+// many pieces there are at most, outputs of a warp and warps of a block; of
+// src/thirdsone.cu: outputs of a tile, and the shared memory that the kernels declare.
 const (
-	thirdsPiece = 256
-	thirdsOuts  = 32
-	thirdsWarps = 8
-	thirdsTile  = 16
+	thirdsChunk  = 256
+	thirdsPieces = 16
+	thirdsOuts   = 32
+	thirdsWarps  = 8
+	thirdsTile   = 16
+	thirdsOneOwn = 1024 + 64
 )
+
+// pieces is the number of pieces that K is cut into.
+func (w *weight) pieces() int {
+	piece := (w.k + thirdsChunk*thirdsPieces - 1) / (thirdsChunk * thirdsPieces) * thirdsChunk
+	return (w.k + piece - 1) / piece
+}
 
 // suitsThirds tells whether a weight's products are taken on the matrix units as
 // three of bfloat16: its values are bfloat16, and lie as src/thirds.h reads them. This
@@ -23,7 +32,7 @@ func (w *weight) suitsThirds() bool {
 	case kindBF16:
 		return w.k%32 == 0
 	case kindCode4:
-		return w.round == kindBF16 && w.short && w.k%128 == 0
+		return w.round == kindBF16 && w.short && w.k%64 == 0 && w.args[5]%64 == 0 && w.args[9]%64 == 0
 	}
 	return false
 }
@@ -31,9 +40,15 @@ func (w *weight) suitsThirds() bool {
 // gulpSteps is the number of steps of the matrix unit that 16 bytes of a row serve.
 func (w *weight) gulpSteps() int {
 	if w.kind == kindCode4 {
-		return 8
+		return 16
 	}
 	return 2
+}
+
+// padded is K with a last gulp filled up.
+func (w *weight) padded() int {
+	span := 16 * w.gulpSteps()
+	return (w.k + span - 1) / span * span
 }
 
 // thirds multiplies rows with a weight that suits.
@@ -77,29 +92,43 @@ func thirdsTiles(rows int) int {
 func (d *Device) splitThirds(x uint64, rows int, w *weight) *block {
 	tiles := thirdsTiles(rows)
 	blocks := (rows + 8*tiles - 1) / (8 * tiles)
-	values := blocks * 8 * tiles * w.k
+	values := blocks * 8 * tiles * w.padded()
 	parts := d.scratch(values * 3 / 2)
 	d.each("splitThirds", values/4, parts.at, x, num(rows), num(w.k), num(tiles), num(w.gulpSteps()))
 	return parts
 }
 
-// launchThirds is the product of rows that splitThirds has split. With few rows, the warps
-// of a block share 32 outputs, so that there are blocks enough; where these are enough
-// without, each warp has outputs of its own.
+// thirdsNames are the kernels by the rows of a block and the kind of the weight.
+var thirdsNames = map[int][2]string{8: {"thirds8_2", "thirds8_3"}, 16: {"thirds16_2", "thirds16_3"}, 32: {"thirds32_2", "thirds32_3"}, 64: {"thirds64_2", "thirds64_3"}}
+
+// launchThirds is the product of rows that splitThirds has split. Where blocks of outputs
+// alone would leave processors idle, several share the pieces of the same outputs.
 func (d *Device) launchThirds(dst, parts uint64, rows int, w *weight, e kernels.Epilogue, scale float32) {
-	tiles := thirdsTiles(rows)
-	blocks := (rows + 8*tiles - 1) / (8 * tiles)
-	x, y, shared := blocks, (w.n+thirdsOuts-1)/thirdsOuts, 4*thirdsWarps*thirdsOuts*8*tiles
-	name := map[int][2]string{1: {"thirds8_2", "thirds8_3"}, 2: {"thirds16_2", "thirds16_3"}, 4: {"thirds32_2", "thirds32_3"}}[tiles]
-	if wideX, wideY := (blocks+1)/2, (y+3)/4; tiles == 4 && 5*wideX*wideY >= 4*d.driver.Processors() {
-		x, y, shared, name = wideX, wideY, 0, [2]string{"thirdsWide_2", "thirdsWide_3"}
+	tiles, groups := thirdsTiles(rows), 1
+	if rows > 32 {
+		groups = 2
 	}
-	form := 0
+	side, outs := 8*tiles*groups, thirdsOuts*thirdsWarps/groups
+	x, y, pieces := (rows+side-1)/side, (w.n+outs-1)/outs, w.pieces()
+	splits := min(pieces, max(1, d.driver.Processors()/(x*y)))
+	if each := (pieces + splits - 1) / splits; splits > 1 {
+		splits = (pieces + each - 1) / each // none without a piece
+	}
+	form, shared := 0, 2*groups*8*3*tiles*32*8 // two stages of 8 steps
 	if w.kind == kindCode4 {
 		form, shared = 1, shared+pairBytes
 	}
-	d.launch(name[form], x, y, 32*thirdsWarps, shared,
-		append([]uint64{dst, parts, num(rows), num(w.n), num(w.k), add(e), real32(scale)}, w.args...)...)
+	to, sums := dst, (*block)(nil)
+	if splits > 1 {
+		sums = d.scratch(pieces * rows * w.n)
+		to = sums.at
+	}
+	d.launch(thirdsNames[side][form], x, y*splits, 32*thirdsWarps, shared,
+		append([]uint64{to, parts, num(rows), num(w.n), num(w.k), add(e), real32(scale), num(splits)}, w.args...)...)
+	if splits > 1 {
+		d.each("sumPieces", rows*w.n, dst, to, num(rows*w.n), num(pieces), add(e), real32(scale))
+		d.release(sums)
+	}
 }
 
 // suitsThirdsOne tells whether src/thirdsone.cu multiplies one row with a weight
@@ -110,9 +139,9 @@ func (d *Device) suitsThirdsOne(w *weight) bool {
 
 // thirdsOneShared is what a block takes of shared memory for a number of sums of each
 // of its tiles' outputs and pieces: the pairs that codes stand for, the parts of x, the
-// sums, and 1 KiB of the kernel's own.
+// sums, and what the kernel has of its own.
 func thirdsOneShared(w *weight, sums, tiles int) int {
-	bytes := 6*w.k + 4*sums*tiles*thirdsTile*((w.k+thirdsPiece-1)/thirdsPiece) + 1024
+	bytes := 6*w.padded() + 4*sums*tiles*thirdsTile*w.pieces() + thirdsOneOwn
 	if w.kind == kindCode4 {
 		bytes += pairBytes
 	}
@@ -137,7 +166,7 @@ func (d *Device) launchThirdsOne(form int, x uint64, ws []*weight, dsts []uint64
 		blocks = min(2*blocks, tiles)
 	}
 	each := (tiles + blocks - 1) / blocks
-	tasks := each * ((w.k + thirdsPiece - 1) / thirdsPiece)
+	tasks := each * w.pieces()
 	turns := (tasks + most - 1) / most
 	warps := (tasks + turns - 1) / turns
 	name := "thirdsOne"
@@ -159,5 +188,5 @@ func (d *Device) launchThirdsOne(form int, x uint64, ws []*weight, dsts []uint64
 	for i, w := range ws {
 		args = append(args, dsts[i], num(w.n), w.args[0], w.args[2], w.args[3], w.args[9], w.args[10])
 	}
-	d.launch(name, blocks, 1, 32*warps, thirdsOneShared(w, sums, each)-1024, args...)
+	d.launch(name, blocks, 1, 32*warps, thirdsOneShared(w, sums, each)-thirdsOneOwn, args...)
 }

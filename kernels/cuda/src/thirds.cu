@@ -1,22 +1,22 @@
 // Products of several rows with weights of bfloat16 values; see thirds.h.
 #include "thirds.h"
 
-const int warps = 8, warpOuts = 32;
+const int warps = 8, warpOuts = 32, stageSteps = 8;
 
 // splitThirds: the three parts of x [rows, k] as the matrix unit wants them. Rows
 // are taken in blocks of 8·tiles, those that are not there as zeros; of a block lie
 // for each step and each part the tiles of 8 rows, 32 lanes each. A lane has 4
 // values of a row. steps is the number of steps a gulp.
 GLOBAL splitThirds(u32x2 *dst, const float *x, i64 rows, i64 k, i64 tiles, i64 steps) {
-	const u32 all = (u32)(k / 16), each = (u32)tiles * warp;
+	const u32 all = (u32)((k + 16 * steps - 1) / (16 * steps) * steps), each = (u32)tiles * warp;
 	const i64 n = (rows + 8 * tiles - 1) / (8 * tiles) * all * each;
 	for (i64 i = (i64)blockX() * threads() + threadX(); i < n; i += (i64)blocks() * threads()) {
 		const i64 block = over(i, (i64)all * each);
 		const u32 rest = (u32)(i - block * all * each), step = rest / each, at = rest % each, lane = at % warp;
 		const i64 row = (block * tiles + at / warp) * 8 + lane / 4;
-		const u32 gulp = step / (u32)steps, s = step % (u32)steps;
+		const u32 gulp = step / (u32)steps, s = step % (u32)steps, from = ((gulp * 4 + lane % 4) * (u32)steps + s) * 4;
 		f32x4 v = {0, 0, 0, 0};
-		if (row < rows) v = fourOf(x + row * k + ((gulp * 4 + lane % 4) * (u32)steps + s) * 4);
+		if (row < rows && from < k) v = fourOf(x + row * k + from);
 		u32 low[3], high[3];
 		thirdsOf(low, v.x, v.y);
 		thirdsOf(high, v.z, v.w);
@@ -26,79 +26,102 @@ GLOBAL splitThirds(u32x2 *dst, const float *x, i64 rows, i64 k, i64 tiles, i64 s
 	}
 }
 
-// A Gulps is what a lane has asked for: of four rows of the weight, g + 8i.
-struct Gulps {
+// Reads are what a lane has asked for at once: 16 bytes of four rows of the weight, g + 8i.
+struct Reads {
 	u32x4 row[4];
 	float scale[4];
 };
 
-// thirdsBody: dst [rows, n] = parts · wᵀ. A warp takes 32 outputs by 8·TILES rows.
-// SPLIT: the warps of a block share 32 outputs and take a piece of K each; else they
-// have outputs of their own, four times 32, and two blocks of rows.
-template <bool CODES, int TILES, bool SPLIT> DEVICE void thirdsBody(float *dst, const u32x2 *parts, i64 rows, i64 n, i64 k, i64 addTo, i64 by, const Weight &w) {
-	const int span = Gulp<CODES>::span, steps = Gulp<CODES>::steps, each = TILES * warp, outs = warpOuts * 8 * TILES;
+// thirdsBody: dst [rows, n] = parts · wᵀ. A warp takes 32 outputs by 8·TILES rows. The
+// warps of a block have ROWS blocks of rows and 8/ROWS times 32 outputs, and the parts
+// that they share go through shared memory, 8 steps at a time and a stage ahead. Of
+// splits blocks of the same outputs each takes some of the pieces; where there
+// are several, what dst gets are the pieces' sums, [pieces][rows, n], for sumPieces.
+template <bool CODES, int TILES, int ROWS> DEVICE void thirdsBody(float *dst, const u32x2 *parts, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 splits, const Weight &w) {
+	const int span = Gulp<CODES>::span, own = Gulp<CODES>::own, each = TILES * warp;
+	const int steps = CODES ? 8 : 2, reads = stageSteps / steps; // steps that a read serves, reads a stage
+	const int stageBytes = stageSteps * 3 * each * 8;            // of one block of rows
 	DYNAMIC(u8, mem);
-	float *sums = (float *)(mem + (CODES ? pairBytes : 0)); // [warps][outs], if SPLIT
 	if (CODES) spreadPairs((f32x2 *)mem, w.map[threadX() % 16]);
-	barrier();
-	const SharedAddress pairs = sharedAddress(mem);
-	const int lane = threadX() % warp, me = threadX() / warp, g = lane / 4, t = lane % 4;
-	const i64 out0 = ((i64)blockY() * (SPLIT ? 1 : 4) + (SPLIT ? 0 : me % 4)) * warpOuts;
-	const i64 block = SPLIT ? blockX() : blockX() * 2 + me / 4, row0 = block * 8 * TILES;
-	if (!SPLIT && (out0 >= n || row0 >= rows)) return;
-	const int pieces = (int)((k + pieceValues - 1) / pieceValues), stride = SPLIT ? warps : 1, width = (int)k;
-	parts += block * (k / 16) * 3 * each + lane;
+	const SharedAddress pairs = sharedAddress(mem), stage = pairs + (CODES ? pairBytes : 0);
+	const u8 *stages = mem + (CODES ? pairBytes : 0);
+	const int lane = threadX() % warp, me = threadX() / warp, g = lane / 4, t = lane % 4, width = (int)k;
+	const i64 out0 = ((i64)blockY() / splits * (warps / ROWS) + me % (warps / ROWS)) * warpOuts;
+	const int group = me / (warps / ROWS); // which of the blocks of rows is the warp's
+	const i64 block0 = (i64)blockX() * ROWS, row0 = (block0 + group) * 8 * TILES;
+	const bool idle = out0 >= n || row0 >= rows; // it only copies
+
+	const u32 piece = pieceOf(width), pieces = (width + piece - 1) / piece, share = (pieces + (u32)splits - 1) / (u32)splits;
+	const u32 firstPiece = (u32)(blockY() % splits) * share, endPiece = lowest((int)(firstPiece + share), (int)pieces);
+	const int allSteps = (width + span - 1) / span * (span / 16), stepsOfPiece = piece / 16;
+	const int begin = firstPiece * stepsOfPiece, end = lowest(allSteps, (int)endPiece * stepsOfPiece);
+	if (begin >= end) return;
 
 	i64 first[4]; // of the rows of the weight that the lane reads, its first value
 #pragma unroll
 	for (int i = 0; i < 4; i++) {
 		const i64 out = out0 + g + 8 * i;
-		first[i] = (CODES ? w.first : 0) + (out < n ? out : n - 1) * k + t * (span / 4); // one that is not there is the last
+		first[i] = (CODES ? w.first : 0) + (out < n ? out : n - 1) * k + t * own; // one that is not there is the last
 	}
-	auto ask = [&](Gulps &q, int at) INLINE {
-		if (at >= width) return;
+	// ask reads what the steps from step on want.
+	auto ask = [&](Reads &q, int step) INLINE {
+		const int at = CODES ? step / 16 * span + step % 16 / 8 * 32 : step * 16;
 #pragma unroll
 		for (int i = 0; i < 4; i++) {
-			q.row[i] = CODES ? *(const u32x4 *)(w.data + ((first[i] + at) >> 1)) : *(const u32x4 *)(w.data + 2 * (first[i] + at));
-			q.scale[i] = CODES ? scaleOf(w, first[i] + at) : 0.0f;
+			q.scale[i] = 0;
+			if (step >= end || at + t * own >= width || idle) continue; // codes times zero
+			q.row[i] = *(const u32x4 *)(CODES ? w.data + ((first[i] + at) >> 1) : w.data + 2 * (first[i] + at));
+			if (CODES) q.scale[i] = scaleOf(w, first[i] + at);
 		}
 	};
-	u32x2 b[3 * TILES];
-	auto askParts = [&](int step) INLINE {
-		const u32x2 *from = parts + (i64)step * 3 * each;
+	// bring starts the copies of a stage's parts.
+	auto bring = [&](int step, int slot) INLINE {
+		const int bytes = lowest(stageSteps, allSteps - step) * 3 * each * 8;
 #pragma unroll
-		for (int j = 0; j < 3 * TILES; j++) b[j] = from[j * warp];
+		for (int r = 0; r < ROWS; r++) {
+			const u8 *from = (const u8 *)(parts + ((block0 + r) * allSteps + step) * 3 * each);
+			const SharedAddress to = stage + (slot * ROWS + r) * stageBytes;
+			for (int b = 16 * threadX(); b < bytes && (block0 + r) * 8 * TILES < rows; b += 16 * threads()) copyAhead(to + b, from + b);
+		}
+		endGroup();
 	};
 
-	float total[2][TILES][4], shared[SPLIT ? TILES : 1];
+	float total[2][TILES][4], acc[3][2][TILES][4];
 #pragma unroll
 	for (int j = 0; j < 2 * TILES * 4; j++) total[j / 4 / TILES][j / 4 % TILES][j % 4] = 0;
 #pragma unroll
-	for (int i = 0; i < (SPLIT ? TILES : 1); i++) shared[i] = 0;
-	Gulps now, next;
-	ask(next, (SPLIT ? me : 0) * pieceValues);
+	for (int j = 0; j < 3 * 2 * TILES * 4; j++) acc[j / 4 / TILES / 2][j / 4 / TILES % 2][j / 4 % TILES][j % 4] = 0;
+	Reads now, next;
+	bring(begin, 0);
+	ask(next, begin);
 #pragma unroll 1
-	for (int p0 = 0; p0 < pieces; p0 += stride) {
-		const int p = p0 + (SPLIT ? me : 0), end = lowest(width, (p + 1) * pieceValues);
-		float acc[3][2][TILES][4];
+	for (int step0 = begin, slot = 0; step0 < end; step0 += stageSteps, slot ^= 1) {
+		awaitGroups<0>();
+		barrier(); // this stage has arrived for all, and all are done with the one before
+		if (step0 + stageSteps < end) bring(step0 + stageSteps, slot ^ 1);
+		if (idle) continue;
+		const u32x2 *x = (const u32x2 *)(stages + (slot * ROWS + group) * stageBytes) + lane;
 #pragma unroll
-		for (int j = 0; j < 3 * 2 * TILES * 4; j++) acc[j / 4 / TILES / 2][j / 4 / TILES % 2][j / 4 % TILES][j % 4] = 0;
-#pragma unroll 1
-		for (int at = p * pieceValues; at < end; at += span) {
+		for (int r = 0; r < reads; r++) {
+			const int step = step0 + r * steps;
+			if (!CODES && step >= end) continue;
 			now = next;
-			ask(next, at + span < end ? at + span : (p + stride) * pieceValues);
+			ask(next, step + steps);
 #pragma unroll
 			for (int s = 0; s < steps; s++) {
-				askParts(at / 16 + s);
 				u32 a[2][4];
 #pragma unroll
-				for (int i = 0; i < 4; i++) rowPairs<CODES>(a[i / 2][i % 2], a[i / 2][2 + i % 2], now.row[i], s, now.scale[i], pairs, lane);
+				for (int i = 0; i < 4; i++) rowPairs<CODES>(a[i / 2][i % 2], a[i / 2][2 + i % 2], &now.row[i], s, now.scale[i], pairs, lane);
 #pragma unroll
-				for (int j = 0; j < 3 * TILES; j++)
+				for (int j = 0; j < 3 * TILES; j++) {
+					const u32x2 b = x[(r * steps + s) * 3 * each + j * warp];
 #pragma unroll
-					for (int i = 0; i < 2; i++) matrixUnit(acc[j / TILES][i][j % TILES], a[i], b[j].x, b[j].y);
+					for (int i = 0; i < 2; i++) matrixUnit(acc[j / TILES][i][j % TILES], a[i], b.x, b.y);
+				}
 			}
 		}
+		if ((step0 + stageSteps) % stepsOfPiece != 0 && step0 + stageSteps < end) continue;
+		const i64 done = step0 / stepsOfPiece; // this piece
 #pragma unroll
 		for (int i = 0; i < 2; i++)
 #pragma unroll
@@ -106,35 +129,16 @@ template <bool CODES, int TILES, bool SPLIT> DEVICE void thirdsBody(float *dst, 
 #pragma unroll
 				for (int e = 0; e < 4; e++) {
 					const float sum = acc[0][i][j][e] + (acc[1][i][j][e] + acc[2][i][j][e]);
-					if (SPLIT)
-						total[i][j][e] = sum;
-					else
+					acc[0][i][j][e] = acc[1][i][j][e] = acc[2][i][j][e] = 0;
+					if (splits == 1) {
 						total[i][j][e] += sum;
+						continue;
+					}
+					const i64 r = row0 + 8 * j + 2 * t + e % 2, c = out0 + 16 * i + g + 8 * (e / 2);
+					if (r < rows && c < n) dst[(done * rows + r) * n + c] = sum;
 				}
-		if (SPLIT) {
-			// The pieces of the warps in their order: a thread has TILES outputs.
-#pragma unroll
-			for (int i = 0; i < 2; i++)
-#pragma unroll
-				for (int j = 0; j < TILES; j++)
-#pragma unroll
-					for (int e = 0; e < 4; e++) sums[me * outs + (8 * j + 2 * t + e % 2) * warpOuts + 16 * i + g + 8 * (e / 2)] = total[i][j][e];
-			barrier();
-			const int there = lowest(warps, pieces - p0);
-#pragma unroll
-			for (int i = 0; i < TILES; i++)
-				for (int c = 0; c < there; c++) shared[i] += sums[c * outs + threadX() + 256 * i];
-			barrier();
-		}
 	}
-	if (SPLIT) {
-#pragma unroll
-		for (int i = 0; i < TILES; i++) {
-			const i64 r = row0 + me + 8 * i, c = out0 + lane;
-			if (r < rows && c < n) put(dst + r * n + c, shared[i], addTo, real(by));
-		}
-		return;
-	}
+	if (splits > 1 || idle) return;
 #pragma unroll
 	for (int i = 0; i < 2; i++)
 #pragma unroll
@@ -146,15 +150,25 @@ template <bool CODES, int TILES, bool SPLIT> DEVICE void thirdsBody(float *dst, 
 			}
 }
 
-#define THIRDS(NAME, CODES, TILES, SPLIT, BLOCKS) \
-	GLOBAL BOUNDS(256, BLOCKS) NAME(float *dst, const u32x2 *parts, i64 rows, i64 n, i64 k, i64 addTo, i64 by, WEIGHT) { \
+// sumPieces: dst[i] = the sum of the pieces' sums in their order.
+GLOBAL sumPieces(float *dst, const float *sums, i64 n, i64 pieces, i64 addTo, i64 by) {
+	for (i64 i = (i64)blockX() * threads() + threadX(); i < n; i += (i64)blocks() * threads()) {
+		float total = 0;
+#pragma unroll 8
+		for (i64 p = 0; p < pieces; p++) total += sums[p * n + i];
+		put(dst + i, total, addTo, real(by));
+	}
+}
+
+#define THIRDS(NAME, CODES, TILES, ROWS, BLOCKS) \
+	GLOBAL BOUNDS(256, BLOCKS) NAME(float *dst, const u32x2 *parts, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 splits, WEIGHT) { \
 		Weight w = WEIGHT_OF; \
-		thirdsBody<CODES, TILES, SPLIT>(dst, parts, rows, n, k, addTo, by, w); \
+		thirdsBody<CODES, TILES, ROWS>(dst, parts, rows, n, k, addTo, by, splits, w); \
 	}
 #define THIRDS_OF(KIND, CODES) \
-	THIRDS(thirds8_##KIND, CODES, 1, true, 2) \
-	THIRDS(thirds16_##KIND, CODES, 2, true, 2) \
-	THIRDS(thirds32_##KIND, CODES, 4, true, 1) \
-	THIRDS(thirdsWide_##KIND, CODES, 4, false, 1)
+	THIRDS(thirds8_##KIND, CODES, 1, 1, 2) \
+	THIRDS(thirds16_##KIND, CODES, 2, 1, 1) \
+	THIRDS(thirds32_##KIND, CODES, 4, 1, 1) \
+	THIRDS(thirds64_##KIND, CODES, 4, 2, 1)
 THIRDS_OF(2, false)
 THIRDS_OF(3, true)

@@ -4,23 +4,28 @@
 //
 // # The order of a sum
 //
-// K is cut into pieces of 256 values. Within a piece the matrix unit sums the three
-// parts of x each on its own, 16 values a step; the piece is first + (second +
-// third), and pieces are added in their order, to 0. Which values make a step
-// depends on the format alone. So a row has the same bits alone and in any batch.
+// K is cut into at most 16 pieces, of 256 values or a multiple of them. Within a piece
+// the matrix unit sums the three parts of x each on its own, 16 values a step; the
+// piece is first + (second + third), and pieces are added in their order, to 0. Which
+// values make a step depends on the format alone. So a row has the same bits alone and in any batch.
 //
 // The matrix unit wants of a lane (g = lane / 4, t = lane % 4) two pairs of values
 // of rows g and g + 8 of the weight, and of column g of x. Which values of K these
 // are is ours to choose, if it is the same for both: a lane's values lie together in
-// the weight, so that it reads 16 bytes of a row at once, a gulp: 32 codes of 4 bits
-// or 8 bfloat16. Step s takes the values 4s to 4s+3 of each lane's.
+// the weight, so that it reads 16 bytes of a row at once, a gulp: 64 codes of 4 bits, of
+// one block, in two reads, or 8 bfloat16. Step s takes the values 4s to 4s+3 of each lane's.
+// What a last gulp lacks is zero.
 #pragma once
 #include "weight.h"
 
-const int pieceValues = 256;
+const int chunkValues = 256, mostPieces = 16;
 
-// gulpSteps is the number of steps that a gulp serves; it spans 16 values of K each.
-template <bool CODES> struct Gulp { static const int steps = CODES ? 8 : 2, span = 16 * steps; };
+// pieceOf is the number of values of a piece.
+DEVICE u32 pieceOf(u32 k) { return (k + chunkValues * mostPieces - 1) / (chunkValues * mostPieces) * chunkValues; }
+
+// Gulp: the number of steps that it serves, the values of K that it spans, 16 a step,
+// those of them that are a lane's, and the reads that they take.
+template <bool CODES> struct Gulp { static const int steps = CODES ? 16 : 2, span = 16 * steps, own = 4 * steps, reads = CODES ? 2 : 1; };
 
 // thirdsOf makes three pairs of bfloat16 of two floats, the first value in the low half.
 DEVICE void thirdsOf(u32 *parts, float a, float b) {
@@ -48,16 +53,48 @@ DEVICE void spreadPairs(f32x2 *pairs, float mine) {
 		pairs[byte * warp + threadX() % warp] = f32x2{shuffle(mine, byte >> 4), shuffle(mine, byte & 15)};
 }
 
+DEVICE u32 wordOf(const u32x4 *q, int i) {
+	const u32x4 &four = q[i / 4];
+	return i % 4 == 0 ? four.x : i % 4 == 1 ? four.y : i % 4 == 2 ? four.z : four.w;
+}
+
 // rowPairs gives the lane's two pairs of a step, of what it has read of one row.
-template <bool CODES> DEVICE void rowPairs(u32 &low, u32 &high, const u32x4 &q, int s, float scale, SharedAddress pairs, u32 lane) {
+template <bool CODES> DEVICE void rowPairs(u32 &low, u32 &high, const u32x4 *q, int s, float scale, SharedAddress pairs, u32 lane) {
 	if (!CODES) {
-		low = s == 0 ? q.x : q.z;
-		high = s == 0 ? q.y : q.w;
+		low = wordOf(q, 2 * s);
+		high = wordOf(q, 2 * s + 1);
 		return;
 	}
-	const u32 word = s / 2 == 0 ? q.x : s / 2 == 1 ? q.y : s / 2 == 2 ? q.z : q.w;
+	const u32 word = wordOf(q, s / 2);
 	const f32x2 a = sharedPair(pairs + byteBeside(word, s % 2 * 2, lane * 8));
 	const f32x2 b = sharedPair(pairs + byteBeside(word, s % 2 * 2 + 1, lane * 8));
 	low = brains(a.x * scale, a.y * scale);
 	high = brains(b.x * scale, b.y * scale);
 }
+
+// Chosen are the 16 values that the codes of a block stand for, as bfloat16: their low
+// and their high bytes, in registers. It gives the pairs that rowPairs gives and asks shared
+// memory for nothing, but takes more instructions.
+struct Chosen {
+	u32 low[4], high[4];
+	METHOD void fill(const f32x4 *map, float scale) {
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			const f32x4 v = map[i];
+			const u32 a = brains(v.x * scale, v.y * scale), b = brains(v.z * scale, v.w * scale);
+			low[i] = permute(a, b, 0x6420);
+			high[i] = permute(a, b, 0x7531);
+		}
+	}
+	// of picks four bytes by codes: the low three bits of each, then the fourth.
+	METHOD u32 of(const u32 *bytes, u32 three, u32 fourth) const {
+		return permute(permute(bytes[0], bytes[1], three), permute(bytes[2], bytes[3], three), fourth);
+	}
+	METHOD void pairs(u32 &first, u32 &second, const u32x4 *q, int s) const {
+		const u32 word = wordOf(q, s / 2), shift = s % 2 * 16;
+		const u32 three = (word & 0x77777777u) >> shift, fourth = ((word >> 1 & 0x44444444u) | 0x32103210u) >> shift;
+		const u32 x = of(low, three, fourth), y = of(high, three, fourth); // codes 1, 0, 3, 2
+		first = permute(x, y, 0x4051);
+		second = permute(x, y, 0x6273);
+	}
+};

@@ -34,19 +34,20 @@ enum Scales { noScales, plainScales, codedScales };
 // oneBody: a block takes every blocks()th tile of 16 outputs (of a gate, 16 of either
 // weight), and its warps the pieces of K of all of them: the sums of a piece go to
 // shared memory, where they are added in their order at the end. What a warp reads of the weights it
-// asks for a whole piece ahead.
+// asks for 256 values ahead.
 template <Scales SCALES, Mode MODE>
 DEVICE void oneBody(const Common &all, u32 tiles, i64 addTo, float by, i64 activation, const Values &a, const Values &b, const Values &c) {
 	const bool CODES = SCALES != noScales;
-	const int M = MODE == gated ? 2 : 1, steps = Gulp<CODES>::steps, gulps = pieceValues / Gulp<CODES>::span;
-	const u32 span = Gulp<CODES>::span;
+	const int M = MODE == gated ? 2 : 1, steps = Gulp<CODES>::steps, gulps = chunkValues / Gulp<CODES>::span, reads = Gulp<CODES>::reads;
+	const u32 span = Gulp<CODES>::span, own = Gulp<CODES>::own;
 	DYNAMIC(u8, mem);
+	SHARED f32x4 maps[4];
 	SHARED float scales[256];
 	u32x2 *xs = (u32x2 *)(mem + (CODES ? pairBytes : 0)); // [steps of K][3 parts][4 lanes]
 	const u32 lane = threadX() % warp, me = threadX() / warp, warps = threads() / warp, g = lane / 4, t = lane % 4;
-	const u32 width = all.k, shift = all.shift, shift2 = all.shift2, pieces = (width + pieceValues - 1) / pieceValues;
+	const u32 width = all.k, padded = (width + span - 1) / span * span, shift = all.shift, shift2 = all.shift2, piece = pieceOf(width), pieces = (width + piece - 1) / piece;
 	const u32 mine = tiles > (u32)blockX() ? (tiles - blockX() + blocks() - 1) / blocks() : 0, tasks = mine * pieces;
-	float *sums = (float *)(xs + width / 16 * 12); // [tile][piece][M][16]
+	float *sums = (float *)(xs + padded / 16 * 12); // [tile][piece][M][16]
 
 	// from is the weight that a tile's outputs belong to, out the first of them.
 	auto find = [&](u32 tile, Values &from, u32 &out) INLINE {
@@ -60,20 +61,22 @@ DEVICE void oneBody(const Common &all, u32 tiles, i64 addTo, float by, i64 activ
 		}
 		out = tile * tileOuts;
 	};
-	u32x4 ahead[gulps][2 * M];
+	u32x4 ahead[gulps][2 * M][reads];
 	float absmax[gulps][2 * M];
 	u32 second[gulps][2 * M];
 	Values from;
-	u32 out = 0, base = 0; // of the task asked for
+	u32 out = 0, base = 0, end = 0; // of the task asked for: its first output, the values asked for, where they end
 	auto ask = [&](int i) INLINE {
 		const u32 at = base + i * span;
-		if (at >= width) return;
+		if (at + t * own >= width) return;
 #pragma unroll
 		for (int r = 0; r < 2 * M; r++) {
 			const Values &w = r < 2 ? from : b;
 			const u32 o = out + g + r % 2 * 8;
-			const u32 v = (o < w.outs ? o : w.outs - 1) * width + at + t * (span / 4) + (CODES ? w.first : 0); // one that is not there is the last
-			ahead[i][r] = CODES ? *(const u32x4 *)(w.data + (v >> 1)) : *(const u32x4 *)(w.data + 2 * (i64)v);
+			const u32 v = (o < w.outs ? o : w.outs - 1) * width + at + t * own + (CODES ? w.first : 0); // one that is not there is the last
+			const u32x4 *row = (const u32x4 *)(CODES ? w.data + (v >> 1) : w.data + 2 * (i64)v);
+#pragma unroll
+			for (int j = 0; j < reads; j++) ahead[i][r][j] = row[j];
 			if (SCALES == plainScales) absmax[i][r] = w.absmax[v >> shift];
 			if (SCALES == codedScales) {
 				const u32 block = v >> shift;
@@ -84,7 +87,8 @@ DEVICE void oneBody(const Common &all, u32 tiles, i64 addTo, float by, i64 activ
 	};
 	auto begin = [&](u32 task) INLINE {
 		find(blockX() + task / pieces * blocks(), from, out);
-		base = task % pieces * pieceValues;
+		base = task % pieces * piece;
+		end = lowest((int)width, (int)(base + piece));
 	};
 	if (me < tasks) {
 		begin(me);
@@ -99,6 +103,7 @@ DEVICE void oneBody(const Common &all, u32 tiles, i64 addTo, float by, i64 activ
 #pragma unroll
 	for (int i = 0; i < early; i++)
 		if (threadX() + i * threads() < width / 4) firstX[i] = fourOf(all.x + 4 * (threadX() + i * threads()));
+		else firstX[i] = f32x4{0, 0, 0, 0};
 	if (CODES) map = all.map[lane % 16];
 	if (SCALES == codedScales && threadX() < 256) scale = all.map2[threadX()];
 	auto split = [&](u32 i, const f32x4 &v) INLINE {
@@ -110,44 +115,57 @@ DEVICE void oneBody(const Common &all, u32 tiles, i64 addTo, float by, i64 activ
 		for (int p = 0; p < 3; p++) to[4 * p] = u32x2{low[p], high[p]};
 	};
 	if (CODES) spreadPairs((f32x2 *)mem, map);
+	if (CODES && threadX() < 16) ((float *)maps)[threadX()] = map;
 	if (SCALES == codedScales) {
 		if (threadX() < 256) scales[threadX()] = scale;
 		for (u32 i = threadX() + threads(); i < 256; i += threads()) scales[i] = all.map2[i];
 	}
 #pragma unroll
 	for (int i = 0; i < early; i++)
-		if (threadX() + i * threads() < width / 4) split(threadX() + i * threads(), firstX[i]);
-	for (u32 i = threadX() + early * threads(); i < width / 4; i += threads()) split(i, fourOf(all.x + 4 * i));
+		if (threadX() + i * threads() < padded / 4) split(threadX() + i * threads(), firstX[i]);
+	for (u32 i = threadX() + early * threads(); i < padded / 4; i += threads()) split(i, i < width / 4 ? fourOf(all.x + 4 * i) : f32x4{0, 0, 0, 0});
 	barrier();
 
 	const SharedAddress pairs = sharedAddress(mem);
 	const u32x2 *part = xs + (g < 2 ? g : 2) * 4 + t; // columns from 3 on repeat the third; nobody looks at them
-	for (u32 task = me; task < tasks; task += warps) {
+	float acc[M][4];
+#pragma unroll
+	for (int i = 0; i < M; i++)
+#pragma unroll
+		for (int e = 0; e < 4; e++) acc[i][e] = 0;
+	for (u32 task = me; task < tasks;) {
 		const u32 at = base;
 		const float offset = from.offset;
-		if (task + warps < tasks)
+		const bool last = base + chunkValues >= end; // of this piece
+		if (!last)
+			base += chunkValues;
+		else if (task + warps < tasks)
 			begin(task + warps);
 		else
 			base = width; // nothing more to ask for
-		float acc[M][4];
-#pragma unroll
-		for (int i = 0; i < M; i++)
-#pragma unroll
-			for (int e = 0; e < 4; e++) acc[i][e] = 0;
 #pragma unroll
 		for (int i = 0; i < gulps; i++) {
-			u32x4 q[2 * M];
+			u32x4 q[2 * M][reads];
 			float scale[2 * M];
+			const bool there = at + i * span + t * own < width; // if not, codes times zero
 #pragma unroll
 			for (int r = 0; r < 2 * M; r++) {
-				q[r] = ahead[i][r];
+#pragma unroll
+				for (int j = 0; j < reads; j++) q[r][j] = ahead[i][r][j];
 				scale[r] = 0;
+				if (!there) continue;
 				if (SCALES == plainScales) scale[r] = absmax[i][r];
-				if (SCALES == codedScales) scale[r] = scales[second[i][r] & 255] * absmax[i][r] + (r < 2 ? offset : b.offset);
+				if (SCALES == codedScales) scale[r] = scales[second[i][r]] * absmax[i][r] + (r < 2 ? offset : b.offset);
 			}
 			ask(i);
 			if (at + i * span >= width) continue;
 			const u32x2 *x = part + (at / 16 + i * steps) * 12;
+			// Half of the rows are looked up in shared memory, half in registers: the one has
+			// no more to give, the other is bound by instructions.
+			Chosen chosen[M];
+#pragma unroll
+			for (int j = 0; j < M; j++)
+				if (CODES) chosen[j].fill(maps, scale[2 * j + 1]);
 #pragma unroll
 			for (int s = 0; s < steps; s++) {
 				const u32x2 v = x[s * 12];
@@ -155,11 +173,15 @@ DEVICE void oneBody(const Common &all, u32 tiles, i64 addTo, float by, i64 activ
 				for (int j = 0; j < M; j++) {
 					u32 f[4];
 					rowPairs<CODES>(f[0], f[2], q[2 * j], s, scale[2 * j], pairs, lane);
-					rowPairs<CODES>(f[1], f[3], q[2 * j + 1], s, scale[2 * j + 1], pairs, lane);
+					if (CODES)
+						chosen[j].pairs(f[1], f[3], q[2 * j + 1], s);
+					else
+						rowPairs<false>(f[1], f[3], q[2 * j + 1], s, 0, pairs, lane);
 					matrixUnit(acc[j], f, v.x, v.y);
 				}
 			}
 		}
+		if (!last) continue;
 		// Lanes t = 0 have the first and the second part, t = 1 the third.
 #pragma unroll
 		for (int j = 0; j < M; j++) {
@@ -169,7 +191,10 @@ DEVICE void oneBody(const Common &all, u32 tiles, i64 addTo, float by, i64 activ
 				to[0] = acc[j][0] + (acc[j][1] + low);
 				to[8] = acc[j][2] + (acc[j][3] + high);
 			}
+#pragma unroll
+			for (int e = 0; e < 4; e++) acc[j][e] = 0;
 		}
+		task += warps;
 	}
 	barrier();
 	for (u32 i = threadX(); i < mine * tileOuts; i += threads()) {
