@@ -11,7 +11,7 @@ import (
 )
 
 // BenchmarkFlash is training's attention of a layer in Mistral-7B's shape, in
-// bfloat16. Counted are the products of pairs that see each other: two forward,
+// bfloat16, y and dy in buffers of that type. Counted are the products of pairs that see each other: two forward,
 // five back, though the kernels back compute seven.
 func BenchmarkFlash(b *testing.B) {
 	for _, c := range []struct{ examples, tokens int }{{1, 820}, {4, 820}, {16, 820}, {1, 4096}} {
@@ -23,16 +23,18 @@ func BenchmarkFlash(b *testing.B) {
 		for e := range c.examples {
 			runs = append(runs, kernels.Run{Row: e * c.tokens, N: c.tokens})
 		}
-		buf := func(n int) kernels.Buffer {
-			x, err := d.Alloc(format.F32, n)
+		of := func(t format.Type, n int) kernels.Buffer {
+			x, err := d.Alloc(t, n)
 			if err != nil {
 				b.Fatal(err)
 			}
 			d.Fill(x, n, 0.1)
 			return x
 		}
+		buf := func(n int) kernels.Buffer { return of(format.F32, n) }
 		wide, narrow := rows*heads*dim, rows*kvHeads*dim
-		q, dy, y, dq, lse := buf(wide), buf(wide), buf(wide), buf(wide), buf(rows*heads)
+		q, dq, lse := buf(wide), buf(wide), buf(rows*heads)
+		y, dy := of(format.BF16, wide), of(format.BF16, wide)
 		k, v, dk, dv := buf(narrow), buf(narrow), buf(narrow), buf(narrow)
 		product := float64(heads*dim) * float64(c.examples*c.tokens) * float64(c.tokens+1) // 2 operations a pair and value
 		for _, way := range []struct {
