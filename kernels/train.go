@@ -194,6 +194,30 @@ type Keeper interface {
 	Keep(p Prepared, back bool) error
 }
 
+// AdamParameter is what Adam takes of N values.
+type AdamParameter struct {
+	P, G, M, V Buffer
+	N          int
+}
+
+// ManyAdam is a TrainDevice that updates many parameters at once, with the bits of
+// one after another.
+type ManyAdam interface {
+	AdamAll(ps []AdamParameter, o AdamOptions)
+}
+
+// AdamAll is Adam of each, and Fill of its gradient with 0.
+func AdamAll(d TrainDevice, ps []AdamParameter, o AdamOptions) {
+	if many, ok := d.(ManyAdam); ok {
+		many.AdamAll(ps, o)
+		return
+	}
+	for _, p := range ps {
+		d.Adam(p.P, p.G, p.M, p.V, p.N, o)
+		d.Fill(p.G, p.N, 0)
+	}
+}
+
 // Chunks of sums that run over rows and over parameters.
 const (
 	ChunkRows   = 512

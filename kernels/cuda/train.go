@@ -1,7 +1,6 @@
 package cuda
 
 import (
-	"math"
 	"unsafe"
 
 	"github.com/evalrun/evalrun/kernels"
@@ -120,43 +119,6 @@ func (d *Device) CrossEntropy(loss, dlogits, logits kernels.Buffer, vocab int, l
 		w = d.table(unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(weights))), len(labels)))
 	}
 	d.launch("crossEntropy", len(labels), 1, rowThreads, 0, on(loss, len(labels), "loss"), grad, on(logits, n, "logits"), num(vocab), d.table(labels), w)
-}
-
-func (d *Device) Adam(p, g, m, v kernels.Buffer, n int, o kernels.AdamOptions) {
-	c1 := 1 - math.Pow(o.Beta1, float64(o.Step))
-	c2 := math.Sqrt(1 - math.Pow(o.Beta2, float64(o.Step)))
-	f := func(x float64) uint64 { return real32(float32(x)) }
-	when := map[kernels.Decay]int{kernels.DecayBefore: 0, kernels.DecayAfter: 1, kernels.DecayInGradient: 2}[o.Decay]
-	d.each("adam", n, on(p, n, "p"), on(g, n, "g"), on(m, n, "m"), on(v, n, "v"), num(n), f(o.GradScale),
-		f(o.Beta1), f(1-o.Beta1), f(o.Beta2), f(1-o.Beta2), f(o.LR*c2/c1), f(o.Eps*c2), f(1-o.LR*o.WeightDecay), f(o.WeightDecay), num(when))
-}
-
-// SumSquares adds the sums of each buffer's chunks on the host, in their order.
-func (d *Device) SumSquares(xs ...kernels.Buffer) []float64 {
-	chunks := func(x kernels.Buffer) int { return (x.Len() + kernels.ChunkValues - 1) / kernels.ChunkValues }
-	all := 0
-	for _, x := range xs {
-		all += chunks(x)
-	}
-	sums := make([]float64, len(xs))
-	if all == 0 {
-		return sums
-	}
-	mem, at := d.scratch(2*all), 0
-	for _, x := range xs {
-		d.launch("sumSquares", chunks(x), 1, 256, 0, mem.at+8*uint64(at), on(x, x.Len(), "x"), num(x.Len()))
-		at += chunks(x)
-	}
-	parts := make([]float64, all)
-	d.check("read", d.driver.Download(unsafe.Pointer(&parts[0]), mem.at, 8*int64(all)))
-	d.release(mem)
-	for i, x := range xs {
-		for _, p := range parts[:chunks(x)] {
-			sums[i] += p
-		}
-		parts = parts[chunks(x):]
-	}
-	return sums
 }
 
 func (d *Device) Dropout(dst, x kernels.Buffer, cols int, o kernels.Dropping, e kernels.Epilogue) {

@@ -28,7 +28,7 @@ var mistral7B = modelShape{32, 4096, 14336, 32, 8, 128, 32000}
 type window struct {
 	pass  *nn.Pass
 	batch nn.Packed
-	grads []kernels.Buffer
+	all   []kernels.AdamParameter
 }
 
 // hostWeights are random ones, which the layers share.
@@ -83,14 +83,18 @@ func newWindow(t testing.TB, d *Device, s modelShape, examples, tokens int, keep
 		for j, l := range []*nn.Linear{&b.Attention.Q, &b.Attention.V} {
 			n, k := l.Weight.Shape()
 			const rank = 8
-			tl := &nn.TrainedLinear{Dropout: 0.05, Stream: uint32(2*i + j), GradA: alloc(rank*k, 0), GradB: alloc(n*rank, 0)}
+			parameter := func(n, k int) (kernels.Prepared, kernels.Buffer) {
+				p := kernels.AdamParameter{P: alloc(n*k, 0.01), G: alloc(n*k, 0), M: alloc(n*k, 0), V: alloc(n*k, 0), N: n * k}
+				made, err := d.PrepareTrained(p.P, n, k, kernels.ForMatMul)
+				must(err)
+				w.all = append(w.all, p)
+				return made, p.G
+			}
+			tl := &nn.TrainedLinear{Dropout: 0.05, Stream: uint32(2*i + j)}
 			tl.Pair.Scale = 2
-			tl.Pair.A, err = d.PrepareTrained(alloc(rank*k, 0.01), rank, k, kernels.ForMatMul)
-			must(err)
-			tl.Pair.B, err = d.PrepareTrained(alloc(n*rank, 0.01), n, rank, kernels.ForMatMul)
-			must(err)
+			tl.Pair.A, tl.GradA = parameter(rank, k)
+			tl.Pair.B, tl.GradB = parameter(n, rank)
 			trained.Linears[l] = tl
-			w.grads = append(w.grads, tl.GradA, tl.GradB)
 		}
 	}
 	for e := range examples {
@@ -112,14 +116,15 @@ func newWindow(t testing.TB, d *Device, s modelShape, examples, tokens int, keep
 	return w
 }
 
-// step is the window's passes, the norm of the gradients and their end; Adam's
-// update of so few values is left out.
+// step is the window's passes, the norm of the gradients and Adam's update.
 func (w *window) step(d *Device) {
 	w.pass.Backward(&w.batch)
-	d.SumSquares(w.grads...)
-	for _, g := range w.grads {
-		d.Fill(g, g.Len(), 0)
+	grads := make([]kernels.Buffer, len(w.all))
+	for i, p := range w.all {
+		grads[i] = p.G
 	}
+	d.SumSquares(grads...)
+	d.AdamAll(w.all, kernels.AdamOptions{LR: 1e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Step: 1, GradScale: 1})
 }
 
 // profiled is a Driver that waits after each kernel and adds up their times.

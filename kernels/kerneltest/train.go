@@ -21,7 +21,7 @@ func RunTrain(t *testing.T, dev kernels.TrainDevice) {
 	}{
 		{"MatMulBack", matmulBack}, {"WeightGrad", weightGrad}, {"Trained", trained}, {"ColumnDots", columnDots},
 		{"NormBack", normBack}, {"RopeBack", ropeBack}, {"ActivationBack", activationBack}, {"Moves", moves},
-		{"AttentionTrain", attentionTrain}, {"CrossEntropy", crossEntropy}, {"Adam", adam}, {"SumSquares", sumSquares}, {"Dropout", dropout}, {"Pairs", pairs},
+		{"AttentionTrain", attentionTrain}, {"CrossEntropy", crossEntropy}, {"Adam", adam}, {"AdamAll", adamAll}, {"SumSquares", sumSquares}, {"Dropout", dropout}, {"Pairs", pairs},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.test(trainBench{bench{t, dev, ref.New64(), rand.New(rand.NewPCG(8, uint64(len(c.name))))}})
@@ -296,6 +296,35 @@ func adam(b trainBench) {
 					}
 				})
 			}
+		}
+	}
+}
+
+// adamAll: many at once have the bits of one after another, and no gradients after it.
+func adamAll(b trainBench) {
+	dev := b.dev.(kernels.TrainDevice)
+	o := kernels.AdamOptions{LR: 0.01, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.1, Step: 3, GradScale: 0.5}
+	var apart, all []kernels.AdamParameter
+	for _, n := range []int{5, 4096, 0, 4097, 1, 12000} {
+		values := [][]float32{b.normal(n), b.normal(n), b.normal(n), make([]float32, n)}
+		load := func() kernels.AdamParameter {
+			return kernels.AdamParameter{P: on(b, dev, values[0]), G: on(b, dev, values[1]), M: on(b, dev, values[2]), V: on(b, dev, values[3]), N: n}
+		}
+		apart, all = append(apart, load()), append(all, load())
+	}
+	for _, p := range apart {
+		dev.Adam(p.P, p.G, p.M, p.V, p.N, o)
+		dev.Fill(p.G, p.N, 0)
+	}
+	kernels.AdamAll(dev, all, o)
+	read := func(x kernels.Buffer) []float32 {
+		out := make([]float32, x.Len())
+		dev.Read(out, x)
+		return out
+	}
+	for i, p := range apart {
+		for j, x := range []kernels.Buffer{p.P, p.G, p.M, p.V} {
+			same(b, fmt.Sprintf("buffer %d of %d values", j, p.N), read([]kernels.Buffer{all[i].P, all[i].G, all[i].M, all[i].V}[j]), read(x))
 		}
 	}
 }

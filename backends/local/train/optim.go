@@ -90,10 +90,11 @@ func (o *Optimiser) Step(lr float64) (float64, error) {
 	if o.clip > 0 {
 		o.opts.GradScale = math.Min(1, o.clip/(norm+1e-6))
 	}
-	for _, p := range o.params {
-		o.dev.Adam(p.Value, p.Grad, p.M, p.V, p.N, o.opts)
-		o.dev.Fill(p.Grad, p.N, 0)
+	all := make([]kernels.AdamParameter, len(o.params))
+	for i, p := range o.params {
+		all[i] = kernels.AdamParameter{P: p.Value, G: p.Grad, M: p.M, V: p.V, N: p.N}
 	}
+	kernels.AdamAll(o.dev, all, o.opts)
 	return norm, nil
 }
 

@@ -169,6 +169,9 @@ namespace thirds {
 namespace ropestore {
 #include "../src/ropestore.cu"
 }
+namespace optim {
+#include "../src/optim.cu"
+}
 namespace train {
 #include "../src/train.cu"
 }

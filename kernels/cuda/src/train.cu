@@ -1,9 +1,9 @@
-// What training adds: gradients over rows, the loss, the optimiser, dropout.
+// What training adds: gradients over rows, the loss, dropout.
 // Sums over rows go through chunks of 512 in the order of the rows, the chunks
 // being added in their order.
 #include "philox.h"
 
-const int chunkRows = 512, chunkValues = 4096;
+const int chunkRows = 512;
 
 #define EACH(i, n) for (i64 i = (i64)blockX() * threads() + threadX(); i < n; i += (i64)blocks() * threads())
 
@@ -39,32 +39,6 @@ GLOBAL crossEntropy(float *loss, float *dlogits, const float *logits, i64 vocab,
 		float p = exp32(row[i] - top) / total;
 		grad[i] = weight * (i == label ? p - 1.0f : p);
 	}
-}
-
-// adam: the formulas of kernels.TrainDevice; decay 0 before the update, 1 after
-// it, 2 in the gradient.
-GLOBAL adam(float *p, const float *g, float *m, float *v, i64 n, i64 gradScale, i64 beta1, i64 rest1, i64 beta2, i64 rest2, i64 rate, i64 eps, i64 shrink, i64 decay, i64 when) {
-	EACH(i, n) {
-		float grad = g[i] * real(gradScale), x = p[i];
-		if (when == 2) grad += real(decay) * x;
-		if (when == 0) x *= real(shrink);
-		float a = m[i] * real(beta1) + real(rest1) * grad;
-		float b = v[i] * real(beta2) + real(rest2) * grad * grad;
-		x -= real(rate) * (a / (sqrt32(b) + real(eps)));
-		if (when == 1) x *= real(shrink);
-		m[i] = a;
-		v[i] = b;
-		p[i] = x;
-	}
-}
-
-// sumSquares: a block a chunk of 4096 values.
-GLOBAL sumSquares(double *out, const float *x, i64 n) {
-	i64 base = (i64)blockX() * chunkValues;
-	double sum = 0;
-	for (i64 i = base + threadX(); i < base + chunkValues && i < n; i += threads()) sum += (double)x[i] * (double)x[i];
-	sum = sumBlock64(sum);
-	if (threadX() == 0) out[blockX()] = sum;
 }
 
 // dropout: four values a counter.
