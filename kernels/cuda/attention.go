@@ -3,6 +3,7 @@ package cuda
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"github.com/evalrun/evalrun/kernels"
 )
@@ -115,29 +116,81 @@ func decodeShapeOf(dim int) decodeShape {
 	return decodeShape{4, 4, 3, 8 + 4*512}
 }
 
+// promptShape is that of blocks that share the keys of many rows, as src/prompt.cu
+// has them: the kernel's number, rows, and bytes of shared memory. There are none
+// for heads of more than 256 values.
+type promptShape struct{ number, rows, bytes int }
+
+func promptShapeOf(dim int) promptShape {
+	shape := func(number int) promptShape {
+		wide, each := 128*number, 16/number
+		return promptShape{number, 4 * each, 4 * (wide*4*each + 2*wide*page + 4*34*each)}
+	}
+	switch {
+	case dim <= 128:
+		return shape(1)
+	case dim <= 256:
+		return shape(2)
+	}
+	return promptShape{}
+}
+
+// leastPrompt is the number of blocks with a row each that cost more than one with
+// many.
+const leastPrompt = 16
+
 // pageGroup is the number of pages that are joined before what came before
 // joins them.
 const pageGroup = 8
 
-// attention takes a block for each row and up to four query heads that share a
-// head of keys; where these are few, the groups of pages are shared out. lse is
-// 0 or where the logarithms of the sums go.
+// attention computes spans of a few tokens, and those that a prompt brings, each
+// with kernels of its own, to the same bits. lse is 0 or where the logarithms of
+// the sums go.
 func (d *Device) attention(dst, lse, q uint64, n int, c *cache, spans []kernels.Span, heads int, o kernels.AttentionOptions) {
 	if heads%c.heads != 0 {
 		panic(fmt.Sprintf("BUG: %d query heads on %d key heads", heads, c.heads))
 	}
 	kernels.CheckSpans(spans, n/(heads*c.dim), c.pages, o.Window)
 	var rows, pages []int32
+	var tiles [][6]int32
 	most := 0 // groups that a row goes through
+	each := heads / c.heads
+	prompt := promptShapeOf(c.dim)
 	for _, s := range spans {
 		first := int32(len(pages))
 		pages = append(pages, s.Pages...)
+		if s.N*((each+3)/4) >= leastPrompt && prompt.rows > 0 && prompt.bytes <= d.driver.Shared() {
+			for own := 0; own < s.N*each; own += prompt.rows {
+				tiles = append(tiles, [6]int32{int32(s.Row), int32(s.Pos), first, int32(s.N * each), int32(own)})
+			}
+			continue
+		}
 		for i := range s.N {
 			rows = append(rows, int32(s.Row+i), int32(s.Pos+i), first, 0)
 			most = max(most, (s.Pos+i)/page/pageGroup-kernels.FirstSeen(s.Pos+i, o.Window)/page/pageGroup+1)
 		}
 	}
-	count := len(rows) / 4 * c.heads * ((heads/c.heads + 3) / 4)
+	at := []uint64{q, c.k.at, c.v.at}
+	options := []uint64{num(heads), num(c.heads), num(c.dim), real32(o.Scale), num(o.Window), real32(o.SoftCap)}
+	if len(tiles) > 0 {
+		// Those that see most come first, so that none of them is alone at the end.
+		slices.SortStableFunc(tiles, func(a, b [6]int32) int { return int(b[1] + b[4]/int32(each) - a[1] - a[4]/int32(each)) })
+		var table []int32
+		for _, t := range tiles {
+			table = append(table, t[:]...)
+		}
+		d.launch(fmt.Sprint("attentionPrompt_", prompt.number), len(tiles)*c.heads, 1, 128, prompt.bytes,
+			slices.Concat([]uint64{dst, lse}, at, []uint64{d.table(table), d.table(pages)}, options)...)
+	}
+	if len(rows) > 0 {
+		d.decode(dst, lse, at, rows, pages, most, options, c, each)
+	}
+}
+
+// decode takes a block for each row and up to four query heads that share a head
+// of keys; where these are few, the groups of pages are shared out.
+func (d *Device) decode(dst, lse uint64, at []uint64, rows, pages []int32, most int, options []uint64, c *cache, each int) {
+	count := len(rows) / 4 * c.heads * ((each + 3) / 4)
 	shape, table := decodeShapeOf(c.dim), d.table(rows)
 	shares := d.shares(count, most)
 	var partial uint64
@@ -147,12 +200,11 @@ func (d *Device) attention(dst, lse, q uint64, n int, c *cache, spans []kernels.
 		defer d.release(mem)
 		partial = mem.at
 	}
-	options := []uint64{num(heads), num(c.heads), num(c.dim)}
 	d.launch(fmt.Sprint("attention_", shape.number), count, shares, 32*shape.warps, 4*(512*shape.number+shape.warps*(shape.part+512*shape.depth)),
-		append([]uint64{dst, lse, partial, q, c.k.at, c.v.at, table, d.table(pages)},
-			append(options, real32(o.Scale), num(o.Window), real32(o.SoftCap), num(shares), num(most))...)...)
+		slices.Concat([]uint64{dst, lse, partial}, at, []uint64{table, d.table(pages)}, options, []uint64{num(shares), num(most)})...)
 	if shares > 1 {
-		d.launch("attentionJoin", 4*count, 1, 128, 0, append([]uint64{dst, lse, partial, table}, append(options, num(128*shape.number), num(o.Window), num(most))...)...)
+		d.launch("attentionJoin", 4*count, 1, 128, 0,
+			slices.Concat([]uint64{dst, lse, partial, table}, options[:3], []uint64{num(128 * shape.number), options[4], num(most)})...)
 	}
 }
 

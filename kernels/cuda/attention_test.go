@@ -13,7 +13,7 @@ import (
 
 // longAttention holds attention of long sequences, whose pages are shared out among
 // blocks where there are few rows, to ref, and a row alone to the same row among
-// others.
+// others and as the last one of many tokens.
 func longAttention(t *testing.T, d *Device, lengths []int, shapes ...kernels.AttentionShape) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	for _, s := range shapes {
@@ -64,16 +64,34 @@ func longAttention(t *testing.T, d *Device, lengths []int, shapes ...kernels.Att
 				d.Read(got, dst)
 				return got
 			}
-			got, want := run(d, fast, q, last), run(r, slow, q, last)
-			for i := range want {
-				if diff := got[i] - want[i]; !(diff < 1e-5 && diff > -1e-5) {
-					t.Fatalf("value %d of row %d is %g, want %g", i%width, i/width, got[i], want[i])
+			near := func(got, want []float32) {
+				t.Helper()
+				for i := range want {
+					if diff := got[i] - want[i]; !(diff < 1e-5 && diff > -1e-5) {
+						t.Fatalf("value %d of row %d is %g, want %g", i%width, i/width, got[i], want[i])
+					}
 				}
 			}
+			got := run(d, fast, q, last)
+			near(got, run(r, slow, q, last))
 			for i, span := range last {
 				span.Row = 0
 				if alone := run(d, fast, q[i*width:][:width], []kernels.Span{span}); !slices.Equal(alone, got[i*width:][:width]) {
 					t.Errorf("row %d alone has other bits", i)
+				}
+			}
+			var many []kernels.Span
+			var qs []float32
+			for i, span := range last {
+				n := min(lengths[i], 37)
+				many = append(many, kernels.Span{Row: len(qs) / width, N: n, Pos: lengths[i] - n, Pages: span.Pages})
+				qs = append(append(qs, values((n-1)*width)...), q[i*width:][:width]...)
+			}
+			gots := run(d, fast, qs, many)
+			near(gots, run(r, slow, qs, many))
+			for i, span := range many {
+				if among := gots[(span.Row+span.N-1)*width:][:width]; !slices.Equal(among, got[i*width:][:width]) {
+					t.Errorf("the last of %d tokens of row %d has other bits than alone", span.N, i)
 				}
 			}
 		})

@@ -137,6 +137,7 @@ extern "C" void *emulateFind(const char *name) { return dlsym(RTLD_DEFAULT, name
 #include "../src/blocks.h"
 #include "../src/philox.h"
 #include "../src/attention.cu"
+#include "../src/prompt.cu"
 namespace brain {
 #include "../src/brain.cu"
 }

@@ -30,6 +30,20 @@ template <int R> DEVICE void outer(float (*a)[4], const float *x, f32x4 v) {
 	}
 }
 
+// outerSeen is outer where no x that is 0 shall let anything of v through, which may
+// hold anything there.
+template <int R> DEVICE void outerSeen(float (*a)[4], const float *x, f32x4 v) {
+#pragma unroll
+	for (int r = 0; r < R; r++) {
+		const float by = x[r];
+		const bool some = by != 0;
+		a[r][0] = fma32(by, some ? v.x : 0.0f, a[r][0]);
+		a[r][1] = fma32(by, some ? v.y : 0.0f, a[r][1]);
+		a[r][2] = fma32(by, some ? v.z : 0.0f, a[r][2]);
+		a[r][3] = fma32(by, some ? v.w : 0.0f, a[r][3]);
+	}
+}
+
 // halve adds the sums of this lane and of the one that differs in a bit, and
 // leaves each half of the R rows, the upper to that with the bit.
 template <int R> DEVICE void halve(float (*s)[4], int bit) {
