@@ -60,7 +60,7 @@ expect "the CPU in its place" 0 "computing on the CPU: the NVIDIA driver knows C
 # Memory: a model or a training that fits by the plan and finds it taken, and one
 # whose plan does not fit, beside another program that has nearly all of it.
 expect "evaluation, memory taken" 1 "GPU's memory is too small~planned:~kv_mb" $faulty EVALRUN_FAULT_MIB=40 "$evalrun" $task --backend local --limit 4 --quiet
-expect "training, memory taken" 1 "GPU's memory is too small~the plan is of~lower accumulate" $faulty EVALRUN_FAULT_MIB=24 "$evalrun" $train --steps 80 --out gone
+expect "training, memory taken" 1 "GPU's memory is too small~the plan is of~lower accumulate" $faulty EVALRUN_FAULT_MIB=12 "$evalrun" $train --steps 80 --out gone
 hold() { # MiB left beside a context; then commands run beside a program that has the rest
 	if [ -n "$PLAYED" ]; then
 		beside="env EVALRUN_PLAY_MIB=$1"
@@ -73,7 +73,7 @@ hold() { # MiB left beside a context; then commands run beside a program that ha
 }
 free() { rm -f hold && wait; }
 beside=env
-hold 24
+hold 12
 small='too small\|are free on the GPU\|out of memory'
 expect "evaluation, no memory left" 1 "$small" $beside "$evalrun" $task --backend local --limit 4 --quiet
 expect "training, no memory left" 1 "$small" $beside "$evalrun" $train --steps 80 --out large
@@ -87,12 +87,12 @@ free
 # from there the training ends in the bits of one that nothing happened to.
 expect "training, a kernel fails" 2 "the GPU failed~illegal memory access~the last checkpoint is that of step~hit/training" \
 	$faulty EVALRUN_FAULT_LAUNCH=5000 "$evalrun" $train --steps 400 --out hit
-expect "it goes on, memory taken" 1 "GPU's memory is too small~the last checkpoint, in hit/training, stays" $faulty EVALRUN_FAULT_MIB=24 "$evalrun" $train --steps 400 --out hit
+expect "it goes on, memory taken" 1 "GPU's memory is too small~the last checkpoint, in hit/training, stays" $faulty EVALRUN_FAULT_MIB=12 "$evalrun" $train --steps 400 --out hit
 hash='s/.*"hash":"\([0-9a-f]*\)".*/\1/;t;d'
 expect "it goes on" 0 '"resumed":[1-9]' "$evalrun" $train --steps 400 --out hit --json
 sed "$hash" out.txt >one
 expect "one that nothing happened to" 0 '"resumed":0' "$evalrun" $train --steps 400 --out whole --json
 sed "$hash" out.txt >two
 if [ -s one ] && cmp -s one two; then echo "--- the same bits: ok, $(cut -c1-16 one)"; else bad=1 && echo "--- the same bits: FAIL"; fi
-expect "evaluation, a kernel fails" 0/2 "illegal memory access" $faulty EVALRUN_FAULT_LAUNCH=400 "$evalrun" $task --backend local --limit 16
+expect "evaluation, a kernel fails" 0/2 "illegal memory access" $faulty EVALRUN_FAULT_LAUNCH=100 "$evalrun" $task --backend local --limit 16
 exit $bad
