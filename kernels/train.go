@@ -166,6 +166,10 @@ type RoundedProducts interface {
 	MatMulsRounded(dsts []Buffer, plus, x Buffer, rows int, ws []Prepared)
 	// MatMulBackRounded is the same of MatMulBack.
 	MatMulBackRounded(dx, plus, dy Buffer, rows int, w Prepared)
+	// RMSNormBoth and RMSNormBackBoth are RMSNorm and RMSNormBack with a second
+	// result, half of BF16: what Round gives of the first.
+	RMSNormBoth(dst, half, x, weight Buffer, rows int, eps float32)
+	RMSNormBackBoth(dx, half, dweight, dy, x, weight Buffer, rows int, eps float32, e Epilogue)
 }
 
 // A PairTrainer is a TrainDevice that trains a low-rank pair beside a layer in few

@@ -201,6 +201,15 @@ func TestEmulatedWindow(t *testing.T) {
 	t.Log(profile(d, func() { w.step(d) }))
 }
 
+func TestEmulatedWindowsAgree(t *testing.T) {
+	d := Over(newCounted(t), nil)
+	defer d.Close()
+	if err := d.Brain(); err != nil {
+		t.Fatal(err)
+	}
+	windowsAgree(t, d)
+}
+
 // A row of a layer of NF4 goes through the kernels that join operations; what
 // kerneltest compares there is not twice the same.
 func TestEmulatedFused(t *testing.T) {

@@ -146,6 +146,15 @@ func brainOn(t *testing.T, copies bool) {
 // width of tiles.
 func TestRounded(t *testing.T) { eachTile(t, openGPU) }
 
+func TestWindowsAgree(t *testing.T) {
+	d := openGPU(t)
+	defer d.Close()
+	if err := d.Brain(); err != nil {
+		t.Skip(err)
+	}
+	windowsAgree(t, d)
+}
+
 // Tiles of every width give the bits of copies by threads, over several turns of all
 // processors, the last row of tiles half empty or not.
 func TestTiles(t *testing.T) {

@@ -16,9 +16,22 @@ const rowThreads = 256
 func threadsFor(c int) int { return min(max((c+127)/128*32, 32), 512) }
 
 func (d *Device) RMSNorm(dst, x, weight kernels.Buffer, rows int, eps float32) {
+	if dst.Type() == format.F32 {
+		d.rmsNorm(dst, 0, x, weight, rows, eps)
+		return
+	}
 	c := weight.Len()
-	name, to := typed("rmsNorm", dst)
-	d.launch(name, rows, 1, threadsFor(c), 0, to(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), num(c), real32(eps))
+	d.launch("rmsNormBrain", rows, 1, threadsFor(c), 0, onBrain(dst, rows*c, "dst"), on(x, rows*c, "x"), on(weight, c, "weight"), num(c), real32(eps))
+}
+
+// rmsNorm writes what it gives as bfloat16 to half as well, where that is not 0.
+func (d *Device) rmsNorm(dst kernels.Buffer, half uint64, x, weight kernels.Buffer, rows int, eps float32) {
+	c := weight.Len()
+	d.launch("rmsNorm", rows, 1, threadsFor(c), 0, on(dst, rows*c, "dst"), half, on(x, rows*c, "x"), on(weight, c, "weight"), num(c), real32(eps))
+}
+
+func (d *Device) RMSNormBoth(dst, half, x, weight kernels.Buffer, rows int, eps float32) {
+	d.rmsNorm(dst, onBrain(half, rows*weight.Len(), "half"), x, weight, rows, eps)
 }
 
 func (d *Device) LayerNorm(dst, x, weight, bias kernels.Buffer, rows int, eps float32) {

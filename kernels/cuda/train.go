@@ -16,20 +16,25 @@ func (d *Device) ColumnDots(dst, a, b kernels.Buffer, rows int) {
 }
 
 func (d *Device) RMSNormBack(dx, dweight, dy, x, weight kernels.Buffer, rows int, eps float32, e kernels.Epilogue) {
-	d.normBack(dx, dweight, nil, dy, x, weight, rows, eps, e, 0)
+	d.normBack(dx, 0, dweight, nil, dy, x, weight, rows, eps, e, 0)
+}
+
+func (d *Device) RMSNormBackBoth(dx, half, dweight, dy, x, weight kernels.Buffer, rows int, eps float32, e kernels.Epilogue) {
+	d.normBack(dx, onBrain(half, rows*weight.Len(), "half"), dweight, nil, dy, x, weight, rows, eps, e, 0)
 }
 
 func (d *Device) LayerNormBack(dx, dweight, dbias, dy, x, weight kernels.Buffer, rows int, eps float32, e kernels.Epilogue) {
-	d.normBack(dx, dweight, dbias, dy, x, weight, rows, eps, e, 1)
+	d.normBack(dx, 0, dweight, dbias, dy, x, weight, rows, eps, e, 1)
 }
 
 // normBack is one kernel, where the norm's own values are trained three: what each
-// row needs, their gradients, and last the rows', which may take the place of dy.
-func (d *Device) normBack(dx, dweight, dbias, dy, x, weight kernels.Buffer, rows int, eps float32, e kernels.Epilogue, centred uint64) {
+// row needs, their gradients, and last the rows', which may take the place of dy and go
+// as bfloat16 to half as well, where that is not 0.
+func (d *Device) normBack(dx kernels.Buffer, half uint64, dweight, dbias, dy, x, weight kernels.Buffer, rows int, eps float32, e kernels.Epilogue, centred uint64) {
 	c := weight.Len()
 	g, in := on(dy, rows*c, "dy"), on(x, rows*c, "x")
-	row := func(dx, stats uint64) {
-		d.launch("normBack", rows, 1, threadsFor(c), 0, dx, stats, g, in, on(weight, c, "weight"), num(c), real32(eps), centred, add(e))
+	row := func(dx, half, stats uint64) {
+		d.launch("normBack", rows, 1, threadsFor(c), 0, dx, half, stats, g, in, on(weight, c, "weight"), num(c), real32(eps), centred, add(e))
 	}
 	var dw, db uint64
 	if dweight != nil {
@@ -40,11 +45,11 @@ func (d *Device) normBack(dx, dweight, dbias, dy, x, weight kernels.Buffer, rows
 	}
 	if dw != 0 || db != 0 {
 		stats := d.scratch(2 * rows)
-		row(0, stats.at)
+		row(0, 0, stats.at)
 		d.each("normWeights", c, dw, db, stats.at, g, in, num(rows), num(c))
 		d.release(stats)
 	}
-	row(on(dx, rows*c, "dx"), 0)
+	row(on(dx, rows*c, "dx"), half, 0)
 }
 
 // AttentionTrain goes through the pages of Attention, for the same bits; after

@@ -4,6 +4,7 @@ package cuda
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -31,10 +32,31 @@ type window struct {
 	all   []kernels.AdamParameter
 }
 
+// randomBrains are n values of bfloat16 between 1/128 and 1/32, of either sign: zeros would
+// be multiplied for less power, and so faster.
+func randomBrains(n int) []byte {
+	rng := rand.New(rand.NewPCG(7, 7))
+	data := make([]byte, 2*n)
+	const some = 2 * 65521 // repeated at places that no width divides
+	for i := 0; i < min(some, len(data)); i += 2 {
+		binary.LittleEndian.PutUint16(data[i:], uint16(rng.Uint32())&0x80ff|0x3c00)
+	}
+	for i := some; i < len(data); i += some {
+		copy(data[i:], data[:some])
+	}
+	return data
+}
+
 // hostWeights are random ones, which the layers share.
 var hostWeights = map[[2]int]kernels.Weight{}
 
 func newWindow(t testing.TB, d *Device, s modelShape, examples, tokens int, keep bool) *window {
+	t.Helper()
+	return newWindowOn(t, d, d, s, examples, tokens, keep)
+}
+
+// newWindowOn computes the pass on dev, which is d or hides what d can do beside.
+func newWindowOn(t testing.TB, d *Device, dev kernels.TrainDevice, s modelShape, examples, tokens int, keep bool) *window {
 	t.Helper()
 	must := func(err error) {
 		if err != nil {
@@ -66,10 +88,10 @@ func newWindow(t testing.TB, d *Device, s modelShape, examples, tokens int, keep
 	}
 	rope, err := nn.NewRope(d, nn.Angles{Freqs: freqs}, tokens)
 	must(err)
-	table, err := d.Prepare(kernels.Weight{Name: "embed", Type: format.BF16, N: s.vocab, K: s.hidden, Data: make([]byte, 2*s.vocab*s.hidden)}, kernels.ForEmbed)
+	table, err := d.Prepare(kernels.Weight{Name: "embed", Type: format.BF16, N: s.vocab, K: s.hidden, Data: randomBrains(s.vocab * s.hidden)}, kernels.ForEmbed)
 	must(err)
 	dec := &nn.Decoder{Embed: nn.Embedding{Table: table}, Norm: norm(), Hidden: s.hidden, Vocab: s.vocab, Blocks: make([]nn.Block, s.layers)}
-	head, err := d.Prepare(kernels.Weight{Name: "head", Type: format.BF16, N: s.vocab, K: s.hidden, Data: make([]byte, 2*s.vocab*s.hidden)}, kernels.ForMatMul)
+	head, err := d.Prepare(kernels.Weight{Name: "head", Type: format.BF16, N: s.vocab, K: s.hidden, Data: randomBrains(s.vocab * s.hidden)}, kernels.ForMatMul)
 	must(err)
 	dec.Head.Weight = head
 	trained := nn.Trained{Linears: map[*nn.Linear]*nn.TrainedLinear{}, Norms: map[*nn.Norm]*nn.TrainedNorm{}}
@@ -111,7 +133,7 @@ func newWindow(t testing.TB, d *Device, s modelShape, examples, tokens int, keep
 		}
 	}
 	judged := len(w.batch.LossRows)
-	w.pass, err = nn.NewPass(d, dec, trained, nn.PassOptions{Rows: examples * tokens, LossRows: judged, LogitRows: judged, Keep: keep, BF16: true})
+	w.pass, err = nn.NewPass(dev, dec, trained, nn.PassOptions{Rows: examples * tokens, LossRows: judged, LogitRows: judged, Keep: keep, BF16: true})
 	must(err)
 	return w
 }
@@ -125,6 +147,43 @@ func (w *window) step(d *Device) {
 	}
 	d.SumSquares(grads...)
 	d.AdamAll(w.all, kernels.AdamOptions{LR: 1e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Step: 1, GradScale: 1})
+}
+
+// oneByOne hides a device's kernels.RoundedProducts.
+type oneByOne struct {
+	kernels.TrainDevice
+	kernels.PairTrainer
+}
+
+// windowsAgree holds windows whose values between products lie as bfloat16, with all that
+// is fused there, to those of the operations one by one: the same losses and gradients
+// to the bit, with activations kept and computed again.
+func windowsAgree(t *testing.T, d *Device) {
+	for _, s := range []modelShape{{2, 128, 192, 2, 2, 64, 128}, {2, 128, 192, 2, 1, 64, 128}} {
+		for _, keep := range []bool{true, false} {
+			var want []float32
+			for _, dev := range []kernels.TrainDevice{oneByOne{d, d}, d} {
+				w := newWindowOn(t, d, dev, s, 2, 20, keep)
+				got := w.pass.Backward(&w.batch)
+				for _, x := range w.all {
+					part := make([]float32, x.G.Len())
+					d.Read(part, x.G)
+					got = append(got, part...)
+				}
+				if want == nil {
+					want = got
+					if slices.Max(got[len(w.batch.LossRows):]) == 0 {
+						t.Fatal("there are no gradients")
+					}
+				}
+				for i, v := range got {
+					if v != want[i] {
+						t.Fatalf("%+v, keep %v: value %d of losses and gradients is %g, want %g", s, keep, i, v, want[i])
+					}
+				}
+			}
+		}
+	}
 }
 
 // profiled is a Driver that waits after each kernel and adds up their times.

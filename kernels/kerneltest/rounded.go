@@ -141,6 +141,27 @@ func roundedNorms(b roundedBench) {
 			b.dev.RMSNorm(want, x, w, rows, 1e-5)
 			b.dev.RMSNorm(dst, x, w, rows, 1e-5)
 			same(b, fmt.Sprint(s, " RMSNorm"), b.read(dst), roundOf(b.read(want)))
+			both := on(b, b.dev, make([]float32, rows*c))
+			b.half.RMSNormBoth(both, dst, x, w, rows, 1e-5)
+			same(b, fmt.Sprint(s, " RMSNormBoth"), b.read(both), b.read(want))
+			same(b, fmt.Sprint(s, " RMSNormBoth, half"), b.read(dst), roundOf(b.read(want)))
+			dy, start := b.normal(rows*c), b.normal(rows*c)
+			for _, e := range epilogues {
+				for _, trained := range []bool{false, true} {
+					one, two := on(b, b.dev, start), on(b, b.dev, start)
+					var dw1, dw2 kernels.Buffer
+					if trained {
+						dw1, dw2 = on(b, b.dev, make([]float32, c)), on(b, b.dev, make([]float32, c))
+					}
+					b.train.RMSNormBack(one, dw1, on(b, b.dev, dy), x, w, rows, 1e-5, e)
+					b.half.RMSNormBackBoth(two, dst, dw2, on(b, b.dev, dy), x, w, rows, 1e-5, e)
+					same(b, fmt.Sprint(s, " RMSNormBackBoth"), b.read(two), b.read(one))
+					same(b, fmt.Sprint(s, " RMSNormBackBoth, half"), b.read(dst), roundOf(b.read(one)))
+					if trained {
+						same(b, fmt.Sprint(s, " RMSNormBackBoth, weight"), b.read(dw2), b.read(dw1))
+					}
+				}
+			}
 			b.dev.LayerNorm(want, x, w, bias, rows, 1e-5)
 			b.dev.LayerNorm(dst, x, w, bias, rows, 1e-5)
 			same(b, fmt.Sprint(s, " LayerNorm"), b.read(dst), roundOf(b.read(want)))

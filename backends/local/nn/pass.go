@@ -97,6 +97,8 @@ type Pass struct {
 	lows                        map[*Linear]kernels.Buffer // [Rows, rank], for the way back
 	drop                        kernels.Buffer             // a dropped input, and gradients of one
 	round, dround               kernels.Buffer             // rounded copies
+	hHalf, dxHalf               kernels.Buffer             // h of a block and dx as BF16, where norms give both
+	dxRounded                   bool                       // dxHalf is what dx is
 	z, dz, column               kernels.Buffer             // what DoRA scales
 	state, dstate               kernels.Buffer             // [LossRows, Hidden]
 	logits, raw, losses         kernels.Buffer
@@ -143,7 +145,7 @@ func NewPass(dev kernels.TrainDevice, d *Decoder, t Trained, o PassOptions) (*Pa
 	of := func(t format.Type) func(n int) kernels.Buffer {
 		return func(n int) kernels.Buffer { return alloc(t, n) }
 	}
-	p.plan(of(format.F32), of(p.inner), of(p.heads))
+	p.plan(of(format.F32), of(format.BF16), of(p.inner), of(p.heads))
 	if err != nil {
 		return nil, err
 	}
@@ -210,9 +212,9 @@ func (p *Pass) headsType() format.Type {
 // the next matrix, where nothing else is added to that, and the gradient.
 func (p *Pass) roundsHeads(a *Attention) bool { return p.o.BF16 && p.t.Linears[&a.O] == nil }
 
-// plan gives every buffer of the pass its size; inner and heads make those of
-// innerType and headsType.
-func (p *Pass) plan(alloc, inner, heads func(n int) kernels.Buffer) {
+// plan gives every buffer of the pass its size; half makes those of BF16, inner and heads
+// those of innerType and headsType.
+func (p *Pass) plan(alloc, half, inner, heads func(n int) kernels.Buffer) {
 	d, o := p.d, p.o
 	s, h := d.sizes(), d.Hidden
 	a := &d.Blocks[0].Attention
@@ -263,6 +265,9 @@ func (p *Pass) plan(alloc, inner, heads func(n int) kernels.Buffer) {
 	p.drop = alloc(o.Rows * w.dropped)
 	if o.BF16 && !p.allJoin() {
 		p.round, p.dround = alloc(o.Rows*w.base), alloc(o.Rows*h)
+	}
+	if p.normsGiveBoth() {
+		p.hHalf, p.dxHalf = half(o.Rows*h), half(o.Rows*h)
 	}
 	p.z, p.dz, p.column = alloc(o.Rows*w.scaled), alloc(o.Rows*w.scaled), alloc(w.scaled)
 	p.state, p.dstate = alloc(o.LossRows*h), alloc(o.LossRows*h)

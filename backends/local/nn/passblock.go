@@ -44,7 +44,13 @@ func (p *Pass) forward(i int, b *Packed) {
 	wide, narrow := a.Heads*a.Dim, a.KVHeads*a.Dim
 	x, all := p.inputs[i], p.all(b)
 
-	block.AttentionNorm.run(dev, c.h, x, all.n)
+	in := c.h
+	if p.hHalf != nil {
+		in = p.hHalf
+		p.half.RMSNormBoth(c.h, in, x, block.AttentionNorm.Weight, all.n, block.AttentionNorm.Eps)
+	} else {
+		block.AttentionNorm.run(dev, c.h, x, all.n)
+	}
 	q, k := c.q, c.k
 	if a.QNorm.Weight != nil {
 		q, k = c.qRaw, c.kRaw
@@ -55,7 +61,7 @@ func (p *Pass) forward(i int, b *Packed) {
 		dev.Columns(k, p.fused, all.n, wide+2*narrow, wide, narrow)
 		dev.Columns(c.v, p.fused, all.n, wide+2*narrow, wide+narrow, narrow)
 	} else {
-		p.linears([]*Linear{&a.Q, &a.K, &a.V}, []kernels.Buffer{q, k, c.v}, c.h, all)
+		p.linears([]*Linear{&a.Q, &a.K, &a.V}, []kernels.Buffer{q, k, c.v}, c.h, in, all)
 	}
 	if a.QNorm.Weight != nil {
 		a.QNorm.run(dev, c.q, q, all.n*a.Heads)
@@ -89,7 +95,7 @@ func (p *Pass) forward(i int, b *Packed) {
 		dev.Columns(c.gate, p.fused, r.n, 2*m.Width, 0, m.Width)
 		dev.Columns(c.up, p.fused, r.n, 2*m.Width, m.Width, m.Width)
 	case m.Gate.Weight != nil:
-		p.linears([]*Linear{&m.Gate, &m.Up}, []kernels.Buffer{c.gate, c.up}, h, r)
+		p.linears([]*Linear{&m.Gate, &m.Up}, []kernels.Buffer{c.gate, c.up}, h, h, r)
 	default:
 		p.linear(&m.Up, c.up, h, r)
 	}
@@ -170,6 +176,7 @@ func (p *Pass) backward(i int, b *Packed) {
 		p.spread(p.datt, datt, wide, b)
 		dev.Scale(p.dout, p.dx, r.n*hidden, 1)
 		p.spread(p.dx, p.dout, hidden, b)
+		p.dxRounded = false
 		if block.Parallel {
 			dev.Scale(p.dout, p.dh, r.n*hidden, 1)
 			p.spread(p.dh, p.dout, hidden, b)

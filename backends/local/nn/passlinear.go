@@ -37,8 +37,19 @@ func (p *Pass) allJoin() bool {
 	return true
 }
 
-// linears computes layers of one input.
-func (p *Pass) linears(ls []*Linear, ys []kernels.Buffer, x kernels.Buffer, r rowsOf) {
+// normsGiveBoth tells whether blocks' norms leave what they give as BF16 too, for the
+// products behind them.
+func (p *Pass) normsGiveBoth() bool {
+	for i := range p.d.Blocks {
+		if b := &p.d.Blocks[i]; b.AttentionNorm.Bias != nil || b.Attention.QKV.Weight != nil {
+			return false
+		}
+	}
+	return p.half != nil && p.allJoin()
+}
+
+// linears computes layers of one input x; in is x, or x rounded.
+func (p *Pass) linears(ls []*Linear, ys []kernels.Buffer, x, in kernels.Buffer, r rowsOf) {
 	ws := make([]kernels.Prepared, len(ls))
 	for i, l := range ls {
 		if !p.joins(l, r) {
@@ -49,7 +60,7 @@ func (p *Pass) linears(ls []*Linear, ys []kernels.Buffer, x kernels.Buffer, r ro
 		}
 		ws[i] = l.Weight
 	}
-	p.half.MatMulsRounded(ys, nil, x, r.n, ws)
+	p.half.MatMulsRounded(ys, nil, in, r.n, ws)
 	for i, l := range ls {
 		p.adapt(l, ys[i], x, r)
 	}
@@ -144,6 +155,9 @@ func (p *Pass) baseBack(l *Linear, dx, dy kernels.Buffer, r rowsOf, e kernels.Ep
 		plus := dx
 		if e == kernels.Store {
 			plus = nil
+		}
+		if dy == p.dx && p.dxRounded {
+			dy = p.dxHalf
 		}
 		p.half.MatMulBackRounded(dx, plus, dy, r.n, l.Weight)
 		return
@@ -261,6 +275,12 @@ func (p *Pass) normBack(n *Norm, dx, dy, x kernels.Buffer, rows int, e kernels.E
 	var dw, db kernels.Buffer
 	if t := p.t.Norms[n]; t != nil {
 		dw, db = t.GradWeight, t.GradBias
+	}
+	if p.dxHalf != nil && dx == p.dx {
+		if p.dxRounded = n.Bias == nil; p.dxRounded {
+			p.half.RMSNormBackBoth(dx, p.dxHalf, dw, dy, x, n.Weight, rows, n.Eps, e)
+			return
+		}
 	}
 	if n.Bias != nil {
 		p.dev.LayerNormBack(dx, dw, db, dy, x, n.Weight, rows, n.Eps, e)

@@ -74,7 +74,7 @@ template <bool WHOLE> DEVICE float squaresOf(const float *x, float mean, i64 c) 
 	return sum[0];
 }
 
-template <bool WHOLE, typename T> DEVICE void rmsNormRow(T *dst, const float *x, const float *weight, i64 c, float eps) {
+template <bool WHOLE, typename T> DEVICE void rmsNormRow(T *dst, u16 *half, const float *x, const float *weight, i64 c, float eps) {
 	const float s = 1.0f / sqrt32(squaresOf<WHOLE>(x, 0, c) / (float)c + eps);
 	EACH_GROUP(i, c) {
 		float v[4], w[4];
@@ -83,6 +83,7 @@ template <bool WHOLE, typename T> DEVICE void rmsNormRow(T *dst, const float *x,
 #pragma unroll
 		for (int j = 0; j < 4; j++) v[j] = v[j] * s * w[j];
 		storeFour<WHOLE>(dst, v, i, c);
+		if (half) storeFour<WHOLE>(half, v, i, c);
 	}
 }
 template <bool WHOLE, typename T> DEVICE void layerNormRow(T *dst, const float *x, const float *weight, const float *bias, i64 c, float eps) {
@@ -99,15 +100,7 @@ template <bool WHOLE, typename T> DEVICE void layerNormRow(T *dst, const float *
 	}
 }
 
-#define NORMS(NAME, T) \
-	GLOBAL_UPTO(512) rmsNorm##NAME(T *dst, const float *x, const float *weight, i64 c, i64 eps) { \
-		dst += blockX() * c; \
-		x += blockX() * c; \
-		if (c % 4 == 0 && grouped(dst, x, weight)) \
-			rmsNormRow<true>(dst, x, weight, c, real(eps)); \
-		else \
-			rmsNormRow<false>(dst, x, weight, c, real(eps)); \
-	} \
+#define LAYER_NORM(NAME, T) \
 	GLOBAL_UPTO(512) layerNorm##NAME(T *dst, const float *x, const float *weight, const float *bias, i64 c, i64 eps) { \
 		dst += blockX() * c; \
 		x += blockX() * c; \
@@ -116,7 +109,26 @@ template <bool WHOLE, typename T> DEVICE void layerNormRow(T *dst, const float *
 		else \
 			layerNormRow<false>(dst, x, weight, bias, c, real(eps)); \
 	}
-EACH_TYPE(NORMS)
+EACH_TYPE(LAYER_NORM)
+
+// half, which may be null, becomes dst as bfloat16.
+GLOBAL_UPTO(512) rmsNorm(float *dst, u16 *half, const float *x, const float *weight, i64 c, i64 eps) {
+	dst += blockX() * c;
+	x += blockX() * c;
+	if (half) half += blockX() * c;
+	if (c % 4 == 0 && grouped(dst, x, weight) && grouped(half, half, half))
+		rmsNormRow<true>(dst, half, x, weight, c, real(eps));
+	else
+		rmsNormRow<false>(dst, half, x, weight, c, real(eps));
+}
+GLOBAL_UPTO(512) rmsNormBrain(u16 *dst, const float *x, const float *weight, i64 c, i64 eps) {
+	dst += blockX() * c;
+	x += blockX() * c;
+	if (c % 4 == 0 && grouped(dst, x, weight))
+		rmsNormRow<true>(dst, 0, x, weight, c, real(eps));
+	else
+		rmsNormRow<false>(dst, 0, x, weight, c, real(eps));
+}
 
 // normBackRow: with x̂ = s·(x - mean) and g = dy·weight,
 //
@@ -124,8 +136,8 @@ EACH_TYPE(NORMS)
 //
 // where mean and mean(g) are 0 in a norm that takes off none. Σ g·x̂ is taken as
 // s·Σ g·(x - mean), so that one pass has all sums. stats, where it is asked for,
-// becomes mean and s.
-template <bool WHOLE> DEVICE void normBackRow(float *dx, float *stats, const float *dy, const float *x, const float *weight, i64 c, float eps, bool centred, bool addTo) {
+// becomes mean and s; half, likewise, dx as bfloat16.
+template <bool WHOLE> DEVICE void normBackRow(float *dx, u16 *half, float *stats, const float *dy, const float *x, const float *weight, i64 c, float eps, bool centred, bool addTo) {
 	const float mean = centred ? sumOf<WHOLE>(x, c) / (float)c : 0.0f;
 	float sums[3] = {0, 0, 0}; // of (x - mean)², g, g·(x - mean)
 	EACH_GROUP(i, c) {
@@ -159,17 +171,19 @@ template <bool WHOLE> DEVICE void normBackRow(float *dx, float *stats, const flo
 #pragma unroll
 		for (int j = 0; j < 4; j++) v[j] = old[j] + s * (y[j] * w[j] - gMean - (v[j] - mean) * s * hatMean);
 		storeFour<WHOLE>(dx, v, i, c);
+		if (half) storeFour<WHOLE>(half, v, i, c);
 	}
 }
-GLOBAL_UPTO(512) normBack(float *dx, float *stats, const float *dy, const float *x, const float *weight, i64 c, i64 eps, i64 centred, i64 addTo) {
+GLOBAL_UPTO(512) normBack(float *dx, u16 *half, float *stats, const float *dy, const float *x, const float *weight, i64 c, i64 eps, i64 centred, i64 addTo) {
 	dy += blockX() * c;
 	x += blockX() * c;
 	if (dx) dx += blockX() * c;
+	if (half) half += blockX() * c;
 	if (stats) stats += 2 * blockX();
-	if (c % 4 == 0 && grouped(dx, dy, x) && grouped(weight, weight, weight))
-		normBackRow<true>(dx, stats, dy, x, weight, c, real(eps), centred, addTo);
+	if (c % 4 == 0 && grouped(dx, dy, x) && grouped(weight, half, half))
+		normBackRow<true>(dx, half, stats, dy, x, weight, c, real(eps), centred, addTo);
 	else
-		normBackRow<false>(dx, stats, dy, x, weight, c, real(eps), centred, addTo);
+		normBackRow<false>(dx, half, stats, dy, x, weight, c, real(eps), centred, addTo);
 }
 
 // normWeights: dweight[i] += Σ_t dy·x̂, dbias[i] += Σ_t dy; either may be null.
