@@ -125,9 +125,10 @@ func agree(t *testing.T, what string, want, got curve, b bars) {
 
 // Bars of one training on two devices, three times or more what two instruction
 // sets of the CPU, which sum in other orders, were measured apart. In float32:
-// 1.4e-5, 2.8e-6, 6.9e-6 and 2.5e-5. In bfloat16, where a last bit of a sum may
+// 1.4e-5, 2.8e-6, 6.9e-6 and 2.5e-5; the adapter's is that of the emulated GPU, which
+// was 1.2e-4 from the CPU after four large steps (TestEmulatedTraining). In bfloat16, where a last bit of a sum may
 // round the other way and the next layer goes on with it: 0.067, 0.015, 0.023 and 0.059.
 var (
-	exactly = bars{loss: 1e-4, mean: 2e-5, norm: 1e-4, values: 2e-4}
+	exactly = bars{loss: 1e-4, mean: 2e-5, norm: 1e-4, values: 1e-3}
 	roughly = bars{loss: 0.2, mean: 0.045, norm: 0.1, values: 0.2}
 )
