@@ -28,8 +28,8 @@ DEVICE void loadMatrices(u32 *m, SharedAddress row) {
 DEVICE void loadTurned(u32 *m, SharedAddress row) {
 	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3]) : "r"(row) : "memory");
 }
-// power2 is 2^x within 2 units in the last place of a float32 (ex2.approx), log2
-// its inverse, within 2^-22; over1 is 1/x.
+// power2 is 2^x within 2 units in the last place of a float32 (PTX ISA, ex2.approx),
+// logarithm2 its inverse within 2^-22, inverse is 1/x within one unit.
 DEVICE float power2(float x) {
 	float y;
 	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -60,8 +60,8 @@ const float log2e = 1.44269504088896341f, ln2 = 0.693147180559945309f;
 DEVICE float tanhOf(float x) { return 1.0f - 2.0f * inverse(power2(x * (2 * log2e)) + 1.0f); }
 
 // Rows says which rows of two matrices of one shape a group of 128 threads brings to
-// shared memory next, each thread some 16 bytes of every step-th row. The first of the 1<<log heads
-// that are rows is head0; they are no more than step.
+// shared memory next, each thread some 16 bytes of every step-th row. The first of
+// the 1<<log heads that are rows is head0; they are no more than step.
 template <int DIM> struct Rows {
 	static const int chunks = DIM / 8, step = 128 / chunks;
 	i64 at, stride; // what the thread copies next, and from a row to its next

@@ -117,9 +117,9 @@ template <int COLS> DEVICE void addGiven(float (*d)[4], SharedAddress from) {
 
 // flashBackKV: OUT columns of dk and dv of 64 keys, [rows, kvHeads, dim]: the
 // transposed products, keys across a warp's rows. Two groups of four warps take
-// tiles of ROWS rows in turn, those of the first 1<<log heads that share the head of k and
-// v before those of the next, and add what they have at the end. HELD keeps a warp's
-// keys and values in registers.
+// tiles of ROWS rows in turn, those of the first 1<<log heads that share the head of
+// k and v before those of the next, and add what they have at the end. HELD keeps a
+// warp's keys and values in registers.
 template <int DIM, int ROWS, int OUT, bool HELD> DEVICE void flashBackKVBody(float *dk, float *dv, const u32 *dy, const float *lse, const float *dots, const u32 *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) {
 	DYNAMIC(u32, mem);
 	const int parts = DIM / OUT;
