@@ -54,28 +54,64 @@ func (d *Device) multiplyBlocks(dst, x uint64, rows int, w *weight, e kernels.Ep
 		d.manyBlocks(dst, x, rows, w, e, scale)
 		return
 	}
-	name, take := "gemvBlocks4", blockRows
-	if rows == 1 {
-		name, take = "gemvBlocks1", 1
+	if rows > 1 {
+		grid := (rows + blockRows - 1) / blockRows
+		d.gemvBlocks("gemvBlocks4", blockRows, grid, x, (w.n+blockOuts-1)/blockOuts, []*weight{w}, []uint64{dst}, add(e), real32(scale), num(rows))
+		return
 	}
-	step := w.roomOf(blockStep)
-	groups := (w.n + blockOuts - 1) / blockOuts
+	d.gemvBlocks("gemvBlocks1", 1, 1, x, (w.n+blockOuts-1)/blockOuts, blocksAlone(w), []uint64{dst, dst, dst}, add(e), real32(scale), noActivation)
+}
+
+// noActivation is alone of src/blocks.cu.
+const noActivation = 1<<64 - 1
+
+// blocksAlone is a weight beside two that have no outputs.
+func blocksAlone(w *weight) []*weight {
+	none := &weight{k: w.k, kind: w.kind, args: w.args}
+	return []*weight{w, none, none}
+}
+
+// gemvBlocks starts a kernel of src/blocks.cu that takes so many rows at once, over
+// groups of outputs of weights of one format.
+func (d *Device) gemvBlocks(name string, take, grid int, x uint64, groups int, ws []*weight, dsts []uint64, addTo, scale, last uint64) {
+	w := ws[0]
 	blocks := min(d.driver.Processors(), groups)
 	each := (groups + blocks - 1) / blocks
 	turns := (each + blockWarps - 1) / blockWarps
 	warps := (each + turns - 1) / turns
-	// All of x in shared memory is worth warps.
 	room := d.driver.Shared() - blockRest - blockWarps*take*blockOuts*33*4
-	ring, steps := blockStages*blockOuts*step, (w.k+blockStep-1)/blockStep
-	for least := min(warps, 8); warps > least && warps*ring+steps*take*blockStepOfX > room; {
+	ring, steps := blockStages*blockOuts*w.roomOf(blockStep), (w.k+blockStep-1)/blockStep
+	fits := func(warps, steps int) bool { return warps*ring+steps*take*blockStepOfX <= room }
+	for warps > 1 && !fits(warps, 1) || warps > 8 && !fits(warps, steps) { // all of x in shared memory is worth warps
 		warps--
 	}
 	chunk := steps
-	if most := (room - warps*ring) / (take * blockStepOfX); chunk > most {
-		chunk = max(most, 1)
+	for chunk > 1 && !fits(warps, chunk) {
+		chunk--
 	}
-	d.launch(w.kernel(name), blocks, (rows+take-1)/take, 32*warps, warps*ring+chunk*take*blockStepOfX,
-		dst, x, num(rows), num(w.n), num(w.k), add(e), real32(scale), num(min(chunk*blockStep, (w.k+piece-1)/piece*piece)), w.args[0])
+	args := append(make([]uint64, 0, 16), x, num(w.k), addTo, scale, num(min(chunk*blockStep, w.k)), last)
+	for i, w := range ws {
+		args = append(args, dsts[i], num(w.n), w.args[0])
+	}
+	d.launch(w.kernel(name), blocks, grid, 32*warps, warps*ring+chunk*take*blockStepOfX, args...)
+}
+
+// severalBlocks multiplies one row with up to three weights of one format at once.
+func (d *Device) severalBlocks(dsts []uint64, x uint64, ws []*weight) {
+	groups := 0
+	for _, w := range ws {
+		groups += (w.n + blockOuts - 1) / blockOuts
+	}
+	all := blocksAlone(ws[0])
+	copy(all, ws)
+	d.gemvBlocks("gemvBlocks1", 1, 1, x, groups, all, filled(dsts, 3), 0, real32(1), noActivation)
+}
+
+// gatedBlocks computes one row of a gated layer at once.
+func (d *Device) gatedBlocks(dst, x uint64, gate, up *weight, a kernels.Activation) {
+	all := blocksAlone(gate)
+	all[1] = up
+	d.gemvBlocks("gemvBlocks1", 1, 1, x, gate.n, all, []uint64{dst, dst, dst}, 0, real32(1), known(a))
 }
 
 // roomOf is what so many values of a row take in shared memory, 16 bytes at a time: rows

@@ -32,7 +32,16 @@ func BenchmarkBlocks(b *testing.B) {
 				}
 				ps = append(ps, p)
 			}
-			for _, rows := range []int{1, 4, 64} {
+			b.Run(fmt.Sprint(typ, s, "gated"), func(b *testing.B) {
+				x, _ := d.Alloc(format.F32, s[1])
+				y, _ := d.Alloc(format.F32, s[0])
+				i := 0
+				timed(b, d, 2*float64(len(w.Data)), peakBytes, "TB/s", func() {
+					kernels.MatMulGate(d, y, y, x, 1, ps[i%len(ps)], ps[(i+1)%len(ps)], kernels.SiLU)
+					i += 2
+				})
+			})
+			for _, rows := range []int{1, 4, 8, 16, 64, 256} {
 				b.Run(fmt.Sprint(typ, s, rows), func(b *testing.B) {
 					x, _ := d.Alloc(format.F32, rows*s[1])
 					y, _ := d.Alloc(format.F32, rows*s[0])

@@ -180,6 +180,18 @@ func TestEmulatedBlocks(t *testing.T) {
 	blocksOn(t, d, blockTypes)
 }
 
+// little is the emulation with less shared memory than a row of x, or a tile of 64 rows,
+// takes.
+type little struct{ *counted }
+
+func (little) Shared() int { return 64 << 10 }
+
+func TestEmulatedBlocksInLittle(t *testing.T) {
+	d := Over(little{newCounted(t)}, nil)
+	defer d.Close()
+	blocksOn(t, d, []format.Type{format.Q8_0, format.Q4_K})
+}
+
 func TestEmulatedFewRows(t *testing.T) {
 	d := Over(emulate.New(), nil)
 	defer d.Close()
@@ -246,6 +258,17 @@ func fusedOn(t *testing.T, d *Device, round format.Type) {
 	}
 	if d.MatMuls([]kernels.Buffer{a, b}, x, 1, []kernels.Prepared{ws[0], other}) {
 		t.Error("weights of two formats were joined")
+	}
+	var blocks []kernels.Prepared
+	for _, typ := range []format.Type{format.Q8_0, format.Q8_0, format.Q4_0} {
+		w, err := d.Prepare(blocksOf(t, typ, 20, 64), kernels.ForMatMul)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks = append(blocks, w)
+	}
+	if !d.MatMuls([]kernels.Buffer{a, b}, x, 1, blocks[:2]) || !d.MatMulGate(b, x, 1, blocks[0], blocks[1], kernels.SiLU) || d.MatMulGate(b, x, 1, blocks[1], blocks[2], kernels.SiLU) {
+		t.Error("not just weights of one of GGUF's formats were joined")
 	}
 }
 

@@ -91,6 +91,8 @@ func (d *Device) MatMuls(dsts []kernels.Buffer, x kernels.Buffer, rows int, ps [
 		return d.thirdsOfMany(to, at, rows, ws)
 	case alike(ws, d.suitsThirdsOne):
 		d.launchThirdsOne(severalWeights, at, ws, to)
+	case at%16 == 0 && alike(ws, (*weight).isBlocks):
+		d.severalBlocks(to, at, ws)
 	case at%16 == 0 && alike(ws, d.suitsOneRow):
 		groups := 0
 		for _, w := range ws {
@@ -121,6 +123,8 @@ func (d *Device) MatMulGate(dst, x kernels.Buffer, rows int, gate, up kernels.Pr
 	switch {
 	case alike(ws, d.suitsThirdsOne):
 		d.launchThirdsOne(gatedWeights, at, ws, []uint64{to, to}, known(a))
+	case at%16 == 0 && alike(ws, (*weight).isBlocks):
+		d.gatedBlocks(to, at, g, u, a)
 	case at%16 == 0 && alike(ws, d.suitsOneRow):
 		d.launchOneRow(gatedWeights, at, (g.n+1)/2, ws, []uint64{to, to}, known(a))
 	default:

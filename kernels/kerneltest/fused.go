@@ -15,8 +15,9 @@ func fused(b bench) {
 
 func (b bench) fusedProducts() {
 	for _, l := range []layout{quantised("NF4 double BF16", format.NF4, format.BF16, true), quantised("NF4", format.NF4, format.F32, false),
-		quantised("FP4 F16", format.FP4, format.F16, true), plain(format.BF16)} {
+		quantised("FP4 F16", format.FP4, format.F16, true), plain(format.BF16), plain(format.Q8_0), kQuant(format.Q6_K)} {
 		for _, s := range []struct{ rows, k int }{{1, 32}, {1, 192}, {1, 2144}, {3, 96}, {1, 33}} {
+			s.k = (s.k + l.rows - 1) / l.rows * l.rows
 			ns := []int{1 + b.rand.IntN(70), 1 + b.rand.IntN(9), 30}
 			for count := 1; count <= len(ns); count++ {
 				x := on(b, b.dev, b.normal(s.rows*s.k))

@@ -2,6 +2,7 @@
 //
 // The order of a sum is matmul.cu's: a lane owns the pieces of 32 values whose
 // number is its own modulo 32.
+#include "activation.h"
 #include "blocks.h"
 
 const int piece = 32, classes = 32, stride = piece * classes; // values of a step
@@ -17,34 +18,72 @@ template <int F> DEVICE constexpr u32 roomOfStep() {
 	return (stride / B::values * B::bytes + (B::align == 16 ? 0 : 14 + 15)) / 16 * 16;
 }
 
-// gemv: dst [rows, n] = x [rows, k] · wᵀ, up to M rows from blockY()·M on. A warp takes two outputs at a time; it copies
+// Matrix is a weight [n, k] and where its products go.
+struct Matrix {
+	float *dst;
+	u32 n;
+	const u8 *data;
+};
+
+// alone says that there is no activation.
+const i64 alone = -1;
+
+// gemv: dst [rows, n] = x [rows, k] · wᵀ, up to M rows from blockY()·M on; of one row with up
+// to three weights, each to its own dst; or with an activation, a.dst = activation(x·a) · (x·b).
+//
+// A warp takes two outputs at a time, for an activation one of each weight. It copies
 // the blocks of a step, 1024 values of both, three steps ahead into a ring of its own, 16 bytes a lane, so that memory is read
 // in whole lines whatever a block's size; then a lane reads its piece. x lies in shared memory chunk values of a row at a time, a
 // piece every 36. Where that is all of a row, a block's warps go on from outputs to
 // outputs each for itself.
-template <int F, int M> DEVICE void gemvBlocks(float *dst, const float *x, u32 rows, u32 n, u32 k, i64 addTo, float by, u32 chunk, const u8 *data, u32 base) {
+template <int F, int M>
+DEVICE void gemvBlocks(const float *x, u32 rows, u32 k, i64 addTo, float by, u32 chunk, i64 activation, const Matrix &a, const Matrix &b, const Matrix &c, u32 base) {
 	typedef Block<F> B;
+	const bool gated = M == 1 && activation != alone;
 	const u32 stepBytes = stride / B::values * B::bytes, room = roomOfStep<F>();
 	DYNAMIC(u8, mem); // rings of a block's warps, then x
 	SHARED float part[most][M * outs][classes + 1];
 	const u32 lane = threadX() % warp, me = threadX() / warp, warps = threads() / warp;
-	const u32 groups = (n + outs - 1) / outs, steps = (k + stride - 1) / stride, rowBytes = k / B::values * B::bytes;
+	const u32 steps = (k + stride - 1) / stride, rowBytes = k / B::values * B::bytes;
+	const u32 groupsA = gated ? a.n : (a.n + outs - 1) / outs, groupsB = M > 1 || gated ? 0 : (b.n + outs - 1) / outs;
+	const u32 groups = groupsA + groupsB + (M > 1 || gated ? 0 : (c.n + outs - 1) / outs);
 	const SharedAddress ring = sharedAddress(mem) + me * stages * outs * room;
 	float *xs = (float *)(mem + warps * stages * outs * room);
 	const SharedAddress mine = sharedAddress(xs) + lane * 36 * 4;
 	const u32 row0 = blockY() * M;
-	dst += (i64)row0 * n, x += (i64)row0 * k, rows -= row0;
+	x += (i64)row0 * k, rows -= row0;
+
+	// find gives the weight and the output that number r of a group is.
+	auto find = [&](u32 group, u32 r, Matrix &w, u32 &out) INLINE {
+		w = a, out = group * outs + r;
+		if (gated) {
+			out = group;
+			if (r == 1) w = b;
+		} else if (M == 1 && group >= groupsA) {
+			const bool second = group - groupsA < groupsB;
+			w = second ? b : c;
+			out -= (second ? groupsA : groupsA + groupsB) * outs;
+		}
+	};
+	// begin is where its row lies; that of one that is not there is the last one's.
+	auto begin = [&](u32 group, u32 r) INLINE {
+		Matrix w;
+		u32 out;
+		find(group, r, w, out);
+		return w.data + (u64)(out < w.n ? out : w.n - 1) * rowBytes;
+	};
 
 	// What is asked for next, by half a warp an output.
 	const u32 half = lane / 16;
 	u32 nextGroup = blockX() * warps + me, nextStep = 0, nextSlot = 0;
+	const u8 *nextRow = nullptr;
 	auto ask = [&]() INLINE {
 		if (nextGroup < groups) {
-			const u32 out = nextGroup * outs + half; // one that is not there is the last one
-			const u64 begin = (u64)(out < n ? out : n - 1) * rowBytes + nextStep * stepBytes;
-			const u32 lead = B::align == 16 ? 0 : begin & 15, left = rowBytes - nextStep * stepBytes;
+			if (nextStep == 0) nextRow = begin(nextGroup, half);
+			const u8 *at = nextRow + nextStep * stepBytes;
+			const u32 lead = B::align == 16 ? 0 : (u64)at & 15, left = rowBytes - nextStep * stepBytes;
 			const u32 units = (lead + (left < stepBytes ? left : stepBytes) + 15) / 16;
-			const u8 *from = data + (begin - lead) + lane % 16 * 16;
+			const u8 *from = at - lead + lane % 16 * 16;
 			const SharedAddress to = ring + (nextSlot * outs + half) * room + lane % 16 * 16;
 #pragma unroll
 			for (u32 i = 0; i < room / 16; i += 16)
@@ -58,16 +97,15 @@ template <int F, int M> DEVICE void gemvBlocks(float *dst, const float *x, u32 r
 	for (int i = 0; i < stages - 1; i++) ask();
 
 	float acc[M][outs];
-	u32 slot = 0;
+	u32 slot = 0, low[outs]; // the end of the address of each output's row
 	// use adds a step's products.
-	auto use = [&](u32 group, u32 step, SharedAddress values) INLINE {
+	auto use = [&](u32 step, SharedAddress values) INLINE {
 		if ((step * classes + lane) * piece >= k) return;
 		const u32 number = lane * piece / B::values; // of the lane's block within the step
 		Codes<8> codes[outs];
 #pragma unroll
 		for (u32 r = 0; r < outs; r++) {
-			const u32 out = group * outs + r;
-			const u32 lead = B::align == 16 ? 0 : (out < n ? out : n - 1) * rowBytes + step * stepBytes & 15;
+			const u32 lead = B::align == 16 ? 0 : (low[r] + step * stepBytes) & 15;
 			read<F, 8>(codes[r], InShared{ring + (slot * outs + r) * room + lead + number * B::bytes}, lane % (B::values / piece));
 		}
 #pragma unroll
@@ -92,6 +130,10 @@ template <int F, int M> DEVICE void gemvBlocks(float *dst, const float *x, u32 r
 		for (int m = 0; m < M; m++)
 #pragma unroll
 			for (int r = 0; r < outs; r++) acc[m][r] = 0;
+		if (B::align < 16 && group < groups) {
+#pragma unroll
+			for (int r = 0; r < outs; r++) low[r] = (u32)(u64)begin(group, r);
+		}
 		for (u32 from = 0; from < k; from += chunk) {
 			if (chunk < k || first == blockX() * warps) {
 				const u32 width = k - from < chunk ? k - from : chunk;
@@ -106,7 +148,7 @@ template <int F, int M> DEVICE void gemvBlocks(float *dst, const float *x, u32 r
 				awaitGroups<stages - 2>();
 				warpBarrier(); // all lanes' copies are here, and nobody reads what the next ones go over
 				ask();
-				use(group, step, mine + (step * stride - from) / piece * 36 * 4);
+				use(step, mine + (step * stride - from) / piece * 36 * 4);
 				if (++slot == stages) slot = 0;
 			}
 		}
@@ -116,12 +158,19 @@ template <int F, int M> DEVICE void gemvBlocks(float *dst, const float *x, u32 r
 #pragma unroll
 			for (int r = 0; r < outs; r++) part[me][m * outs + r][lane] = acc[m][r];
 		warpBarrier();
+		float sum = 0;
 		if (lane < M * outs) {
-			const u32 m = lane / outs, out = group * outs + lane % outs;
-			float sum = 0;
 #pragma unroll
 			for (int p = 0; p < classes; p++) sum += part[me][lane][p];
-			if (m < rows && out < n) put(dst + (i64)m * n + out, sum, addTo, by);
+		}
+		if (gated) {
+			const float up = shuffle(sum, 1);
+			if (lane == 0) a.dst[group] = activated(sum, activation) * up;
+		} else if (lane < M * outs && lane / outs < rows) {
+			Matrix w;
+			u32 out;
+			find(group, lane % outs, w, out);
+			if (out < w.n) put(w.dst + (i64)(row0 + lane / outs) * w.n + out, sum, addTo, by);
 		}
 		warpBarrier();
 	}
@@ -181,12 +230,14 @@ template <int F> DEVICE void brainTurned(u16 *dst, i64 n, i64 k, const u8 *data)
 		if (row + i % side < n) dst[(col + i / side) * n + row + i % side] = (u16)brains(square[i / side][i % side], 0.0f);
 }
 
+#define MATRIX(a) float *a##Dst, i64 a##N, const u8 *a##Data
+#define MATRIX_OF(a) Matrix{a##Dst, (u32)a##N, a##Data}
 #define BLOCKS_OF(F) \
-	GLOBAL BOUNDS(512, 1) gemvBlocks1_##F(float *dst, const float *x, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 chunk, const u8 *data) { \
-		gemvBlocks<F, 1>(dst, x, (u32)rows, (u32)n, (u32)k, addTo, real(by), (u32)chunk, data, hidden(Block<F>::base, k)); \
+	GLOBAL BOUNDS(512, 1) gemvBlocks1_##F(const float *x, i64 k, i64 addTo, i64 by, i64 chunk, i64 activation, MATRIX(a), MATRIX(b), MATRIX(c)) { \
+		gemvBlocks<F, 1>(x, 1, (u32)k, addTo, real(by), (u32)chunk, activation, MATRIX_OF(a), MATRIX_OF(b), MATRIX_OF(c), hidden(Block<F>::base, k)); \
 	} \
-	GLOBAL BOUNDS(512, 1) gemvBlocks4_##F(float *dst, const float *x, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 chunk, const u8 *data) { \
-		gemvBlocks<F, 4>(dst, x, (u32)rows, (u32)n, (u32)k, addTo, real(by), (u32)chunk, data, hidden(Block<F>::base, k)); \
+	GLOBAL BOUNDS(512, 1) gemvBlocks4_##F(const float *x, i64 k, i64 addTo, i64 by, i64 chunk, i64 rows, MATRIX(a)) { \
+		gemvBlocks<F, 4>(x, (u32)rows, (u32)k, addTo, real(by), (u32)chunk, alone, MATRIX_OF(a), MATRIX_OF(a), MATRIX_OF(a), hidden(Block<F>::base, k)); \
 	} \
 	GLOBAL blockValues_##F(float *dst, const int *ids, i64 n, i64 k, const u8 *data) { valuesOf<F>(dst, ids, n, k, data); } \
 	GLOBAL blockBrain_##F(u32x4 *dst, i64 n, const u8 *data) { brainOf<F>(dst, n, data); } \
