@@ -54,20 +54,30 @@ template <int N> DEVICE void halve(float *acc, int apart) {
 // 0: to leave them out would be a branch for each, which the reads would move
 // behind.
 template <bool WIDE, bool DROP, bool ALL>
-DEVICE void addRows(float *acc, const float *wide, const float *narrow, i64 t, i64 left, i64 i0, i64 j0, i64 w, i64 r, const Dropped &d) {
+DEVICE void addRows(float *acc, const float *wide, const float *narrow, int t, int left, i64 i0, i64 j0, i64 w, i64 r, const Dropped &d) {
 	if (left <= 0) return;
 	float v[ahead][4], low[ahead][most];
-	i64 row[ahead];
+	const int last = ALL ? ahead - 1 : left - 1;
 #pragma unroll
 	for (int u = 0; u < ahead; u++) {
-		row[u] = t + (ALL ? u : lowest((i64)u, left - 1)) * lanes;
-		four<WIDE>(v[u], wide + row[u] * w, i0, w);
-		four<WIDE>(low[u], narrow + row[u] * r, j0, r);
-		four<WIDE>(low[u] + 4, narrow + row[u] * r, j0 + 4, r);
+		const u64 row = (u32)(t + lowest(u, last) * lanes);
+		four<WIDE>(v[u], wide + row * (u32)w, i0, w);
+		four<WIDE>(low[u], narrow + row * (u32)r, j0, r);
+		four<WIDE>(low[u] + 4, narrow + row * (u32)r, j0 + 4, r);
 	}
-	if (DROP)
+	if (DROP) {
+		// Drawn while the values are on their way, a row at a time to spare registers.
+		u32 bits = 0;
+		u32x2 key = keyOf(d, t + last * lanes);
+#pragma unroll 1
+		for (int u = ahead - 1; u >= 0; u--) {
+			const u32x2 next = keyOf(d, t + lowest(u > 0 ? u - 1 : 0, last) * lanes);
+			bits = bits << 4 | kept(d, key, (u32)i0 / 4);
+			key = next;
+		}
 #pragma unroll
-		for (int u = 0; u < ahead; u++) drop(v[u], kept(d, row[u], (u32)i0 / 4), d.factor);
+		for (int u = 0; u < ahead; u++) drop(v[u], bits >> 4 * u, d.factor);
+	}
 #pragma unroll
 	for (int u = 0; u < ahead; u++)
 #pragma unroll
@@ -88,7 +98,7 @@ DEVICE void gradBody(float *dw, const float *wide, const float *narrow, i64 colu
 	float acc[4 * most];
 #pragma unroll
 	for (int i = 0; i < 4 * most; i++) acc[i] = 0;
-	i64 t = lane, left = (rows - lane + lanes - 1) / lanes; // rows of this lane
+	int t = lane, left = ((int)rows - lane + lanes - 1) / lanes; // rows of this lane
 #pragma unroll 1
 	for (; left >= ahead; left -= ahead, t += ahead * lanes) addRows<WIDE, DROP, true>(acc, wide, narrow, t, ahead, i0, j0, w, r, d);
 	addRows<WIDE, DROP, false>(acc, wide, narrow, t, left, i0, j0, w, r, d);
@@ -108,7 +118,7 @@ DEVICE void gradBody(float *dw, const float *wide, const float *narrow, i64 colu
 }
 
 // narrowGrad is the gradient of any matrix with a small side.
-GLOBAL_UPTO(256) narrowGrad(float *dw, const float *wide, const float *narrow, i64 rows, i64 w, i64 r, i64 stepI, i64 stepJ, i64 whole) {
+GLOBAL BOUNDS(256, 2) narrowGrad(float *dw, const float *wide, const float *narrow, i64 rows, i64 w, i64 r, i64 stepI, i64 stepJ, i64 whole) {
 	if (whole) gradBody<true, false>(dw, wide, narrow, blockX(), rows, w, r, stepI, stepJ, 1.0f, Dropped{});
 	else gradBody<false, false>(dw, wide, narrow, blockX(), rows, w, r, stepI, stepJ, 1.0f, Dropped{});
 }
@@ -135,29 +145,30 @@ DEVICE void joinRows(float *low, float *acc, i64 row0, i64 rows, i64 r, float sc
 // the rank a block.
 template <bool DROP> DEVICE void shrinkBody(float *low, const float *x, const float *a, i64 rows, i64 k, i64 r, const Dropped &d) {
 	const i64 row0 = (i64)blockX() * tall, j0 = (i64)blockY() * most;
+	const int last = (int)lowest(rows - row0, (i64)tall) - 1;
+	x += row0 * k;
 	float acc[tall * most];
 #pragma unroll
 	for (int i = 0; i < tall * most; i++) acc[i] = 0;
 #pragma unroll 1
 	for (i64 i = 4 * threadX(); i < k; i += 4 * 256) {
 		float v[tall][4], q[most][4];
-		i64 row[tall];
 #pragma unroll
-		for (int m = 0; m < tall; m++) {
-			row[m] = lowest(row0 + m, rows - 1);
-			four<true>(v[m], x + row[m] * k, i, k);
-		}
+		for (int m = 0; m < tall; m++) four<true>(v[m], x, (i64)((u32)lowest(m, last) * (u32)k) + i, (i64)tall * k);
 #pragma unroll
 		for (int j = 0; j < most; j++) four<true>(q[j], a + lowest(j0 + j, r - 1) * k, i, k);
+		u32 bits = 0; // drawn while the values are on their way, two rows at a time to spare registers
 		if (DROP)
+#pragma unroll 2
+			for (int m = tall - 1; m >= 0; m--) bits = bits << 4 | kept(d, keyOf(d, row0 + lowest(m, last)), (u32)i / 4);
 #pragma unroll
-			for (int m = 0; m < tall; m++) drop(v[m], kept(d, row[m], (u32)i / 4), d.factor);
-#pragma unroll
-		for (int m = 0; m < tall; m++)
+		for (int m = 0; m < tall; m++) {
+			if (DROP) drop(v[m], bits >> 4 * m, d.factor);
 #pragma unroll
 			for (int j = 0; j < most; j++)
 #pragma unroll
 				for (int c = 0; c < 4; c++) acc[m * most + j] = fma32(v[m][c], q[j][c], acc[m * most + j]);
+		}
 	}
 	joinRows(low, acc, row0, rows, r, 1.0f);
 }
@@ -230,7 +241,7 @@ DEVICE void backBody(float *dlow, const float *dy, const float *b, i64 block, i6
 
 // pairBack reads dy: the first blocks give dlow = scale · dy · B, the others
 // dB += scale · dyᵀ · low.
-GLOBAL_UPTO(256) pairBack(float *dlow, float *db, const float *dy, const float *low, const float *b, i64 rows, i64 n, i64 r, i64 scale) {
+GLOBAL BOUNDS(256, 2) pairBack(float *dlow, float *db, const float *dy, const float *low, const float *b, i64 rows, i64 n, i64 r, i64 scale) {
 	const i64 blocks = (rows + tall - 1) / tall;
 	if (blockX() < blocks) backBody(dlow, dy, b, blockX(), rows, n, r, real(scale));
 	else gradBody<true, false>(db, dy, low, blockX() - blocks, rows, n, r, r, 1, real(scale), Dropped{});
@@ -272,7 +283,7 @@ template <bool DROP> DEVICE void inputBody(float *dx, const float *dlow, const f
 	for (int m = 0; m < tall; m++) {
 		const i64 row = row0 + m;
 		if (row >= rows) return;
-		if (DROP) drop(acc[m], kept(d, row, (u32)column / 4), d.factor);
+		if (DROP) drop(acc[m], kept(d, keyOf(d, row), (u32)column / 4), d.factor);
 		*(f32x4 *)(dx + row * k + column) = f32x4{old[m][0] + acc[m][0], old[m][1] + acc[m][1], old[m][2] + acc[m][2], old[m][3] + acc[m][3]};
 	}
 }
@@ -285,7 +296,7 @@ template <bool DROP> DEVICE void inputOrGrad(float *dx, float *da, const float *
 	else if (blockY() == 0) inputBody<DROP>(dx, dlow, a, blockX() - stripes, rows, k, r, d);
 }
 
-GLOBAL_UPTO(256) pairInput(float *dx, float *da, const float *x, const float *dlow, const float *a, i64 rows, i64 k, i64 r, DROPPED) {
+GLOBAL BOUNDS(256, 2) pairInput(float *dx, float *da, const float *x, const float *dlow, const float *a, i64 rows, i64 k, i64 r, DROPPED) {
 	const Dropped d = DROPPED_OF;
 	if (d.limit) inputOrGrad<true>(dx, da, x, dlow, a, rows, k, r, d);
 	else inputOrGrad<false>(dx, da, x, dlow, a, rows, k, r, d);

@@ -13,10 +13,12 @@ struct Dropped {
 #define DROPPED const u32 *keys, i64 seed, i64 stream, i64 limit, i64 factor
 #define DROPPED_OF Dropped{keys, (u32)seed, (u32)((u64)seed >> 32), (u32)stream, (u32)limit, real(factor)}
 
-// kept is a bit for each of four values of row t, the first the lowest: the words
+DEVICE u32x2 keyOf(const Dropped &d, i64 t) { return ((const u32x2 *)d.keys)[t]; }
+
+// kept is a bit for each of four values of a row, the first the lowest: the words
 // of a counter of Philox4x32-10 (Salmon et al., 2011).
-DEVICE u32 kept(const Dropped &d, i64 t, u32 group) {
-	u32 c0 = d.keys[2 * t], c1 = d.keys[2 * t + 1], c2 = d.stream, c3 = group;
+DEVICE u32 kept(const Dropped &d, u32x2 key, u32 group) {
+	u32 c0 = key.x, c1 = key.y, c2 = d.stream, c3 = group;
 	u32 k0 = d.seed, k1 = d.seedHigh;
 #pragma unroll
 	for (int round = 0; round < 10; round++) {

@@ -47,7 +47,7 @@ GLOBAL dropout(float *dst, const float *x, i64 rows, i64 cols, i64 addTo, DROPPE
 	const i64 groups = (cols + 3) / 4;
 	EACH(i, rows * groups) {
 		const i64 t = over(i, groups), group = i - t * groups;
-		const u32 bits = kept(d, t, (u32)group);
+		const u32 bits = kept(d, keyOf(d, t), (u32)group);
 #pragma unroll
 		for (int j = 0; j < 4; j++) {
 			const i64 col = group * 4 + j;
