@@ -16,42 +16,59 @@ func TestBlocks(t *testing.T) {
 	blocksOn(t, d, blockTypes)
 }
 
-// BenchmarkBlocks is the product of one row, and of few, with GGUF's formats: bytes
-// of the file a second.
+// BenchmarkBlocks is the product of one row with GGUF's formats, of some also a gated
+// layer's and products of more rows: bytes of the file a second.
 func BenchmarkBlocks(b *testing.B) {
 	d := openGPU(b)
 	defer d.Close()
-	for _, typ := range []format.Type{format.Q8_0, format.Q4_0, format.Q4_K, format.Q5_K, format.Q6_K, format.Q2_K} {
-		for _, s := range [][2]int{{14336, 4096}, {4096, 14336}} {
-			w := blocksOf(b, typ, s[0], s[1])
-			var ps []kernels.Prepared // more than the cache holds
-			for bytes := int64(0); bytes < 200<<20; bytes += ps[0].Bytes() {
-				p, err := d.Prepare(w, kernels.ForMatMul)
-				if err != nil {
-					b.Fatal(err)
-				}
-				ps = append(ps, p)
+	for _, c := range []struct {
+		typ  format.Type
+		n, k int
+		rows []int
+	}{
+		{format.Q8_0, 14336, 4096, []int{1, 4, 16, 64}}, {format.Q8_0, 4096, 14336, []int{1}},
+		{format.Q4_0, 14336, 4096, []int{1}}, {format.Q4_0, 4096, 14336, []int{1}},
+		{format.Q4_K, 14336, 4096, []int{1, 4, 8, 16, 64, 256}}, {format.Q4_K, 4096, 14336, []int{1, 4}}, {format.Q4_K, 4096, 4096, []int{1}},
+		{format.Q6_K, 14336, 4096, []int{1}}, {format.Q6_K, 4096, 14336, []int{1}},
+		{format.Q5_K, 14336, 4096, []int{1}}, {format.Q2_K, 14336, 4096, []int{1}},
+	} {
+		w := blocksOf(b, c.typ, c.n, c.k)
+		var ps []kernels.Prepared // more than the cache holds
+		for bytes := int64(0); bytes < 200<<20; bytes += ps[0].Bytes() {
+			p, err := d.Prepare(w, kernels.ForMatMul)
+			if err != nil {
+				b.Fatal(err)
 			}
-			b.Run(fmt.Sprint(typ, s, "gated"), func(b *testing.B) {
-				x, _ := d.Alloc(format.F32, s[1])
-				y, _ := d.Alloc(format.F32, s[0])
-				i := 0
-				timed(b, d, 2*float64(len(w.Data)), peakBytes, "TB/s", func() {
-					kernels.MatMulGate(d, y, y, x, 1, ps[i%len(ps)], ps[(i+1)%len(ps)], kernels.SiLU)
-					i += 2
-				})
+			ps = append(ps, p)
+		}
+		turn := 0
+		next := func() kernels.Prepared {
+			turn++
+			return ps[turn%len(ps)]
+		}
+		for _, rows := range c.rows {
+			x, _ := d.Alloc(format.F32, rows*c.k)
+			y, _ := d.Alloc(format.F32, rows*c.n)
+			name := fmt.Sprintf("%v[%d,%d]", c.typ, c.n, c.k)
+			b.Run(fmt.Sprint(name, "/", rows), func(b *testing.B) {
+				timed(b, d, float64(len(w.Data)), peakBytes, "TB/s", func() { d.MatMul(y, x, rows, next(), kernels.Store) })
 			})
-			for _, rows := range []int{1, 4, 8, 16, 64, 256} {
-				b.Run(fmt.Sprint(typ, s, rows), func(b *testing.B) {
-					x, _ := d.Alloc(format.F32, rows*s[1])
-					y, _ := d.Alloc(format.F32, rows*s[0])
-					i := 0
-					timed(b, d, float64(len(w.Data)), peakBytes, "TB/s", func() {
-						d.MatMul(y, x, rows, ps[i%len(ps)], kernels.Store)
-						i++
-					})
+			if rows == 1 && c.n > c.k {
+				b.Run(name+"/gated", func(b *testing.B) {
+					timed(b, d, 2*float64(len(w.Data)), peakBytes, "TB/s", func() { kernels.MatMulGate(d, y, y, x, 1, next(), next(), kernels.SiLU) })
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkDecodeBlocks is BenchmarkDecode's step with weights in GGUF's formats.
+func BenchmarkDecodeBlocks(b *testing.B) {
+	for _, typ := range []format.Type{format.Q8_0, format.Q4_K} {
+		b.Run(typ.Name(), func(b *testing.B) {
+			d := openGPU(b)
+			defer d.Close()
+			decode(b, d, newMistral(b, d, 50*decodePages, func(n, k int) kernels.Weight { return blocksOf(b, typ, n, k) }), 1, 8, 50)
+		})
 	}
 }

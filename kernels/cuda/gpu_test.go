@@ -363,7 +363,8 @@ const (
 	layers, context, batch = 32, 1024, 64
 )
 
-func newMistral(b *testing.B, d *Device, pages int) *mistral {
+// newMistral has matrices that random makes.
+func newMistral(b *testing.B, d *Device, pages int, random func(n, k int) kernels.Weight) *mistral {
 	m := &mistral{d: d}
 	prepare := func(w kernels.Weight) kernels.Prepared {
 		p, err := d.Prepare(w, kernels.ForMatMul)
@@ -373,8 +374,7 @@ func newMistral(b *testing.B, d *Device, pages int) *mistral {
 		m.bytes += p.Bytes()
 		return p
 	}
-	square, narrow := nf4(b, width, width, format.BF16), nf4(b, kvHeads*dim, width, format.BF16)
-	wide, tall := nf4(b, inner, width, format.BF16), nf4(b, width, inner, format.BF16)
+	square, narrow, wide, tall := random(width, width), random(kvHeads*dim, width), random(inner, width), random(width, inner)
 	for range layers {
 		m.q, m.o = append(m.q, prepare(square)), append(m.o, prepare(square))
 		m.k, m.v = append(m.k, prepare(narrow)), append(m.v, prepare(narrow))
@@ -437,10 +437,19 @@ func (m *mistral) step(spans []kernels.Span, logits []float32) {
 func BenchmarkDecode(b *testing.B) {
 	d := openGPU(b)
 	defer d.Close()
-	const pos = 200
-	each := pos/kernels.PageTokens + 1
-	m := newMistral(b, d, 50*each)
-	for _, rows := range []int{1, 8, 50, -1} {
+	m := newMistral(b, d, 50*decodePages, func(n, k int) kernels.Weight { return nf4(b, n, k, format.BF16) })
+	decode(b, d, m, 1, 8, 50, -1)
+}
+
+// The position of a step that is measured, and the pages of a sequence.
+const (
+	decodeAt    = 200
+	decodePages = decodeAt/kernels.PageTokens + 1
+)
+
+// decode measures steps of so many rows; -1 is one row without graphs.
+func decode(b *testing.B, d *Device, m *mistral, counts ...int) {
+	for _, rows := range counts {
 		name := fmt.Sprint(rows)
 		if m.single = rows < 0; m.single {
 			rows, name = 1, "1 without graphs"
@@ -448,9 +457,9 @@ func BenchmarkDecode(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			var spans []kernels.Span
 			for i := range rows {
-				s := kernels.Span{Row: i, N: 1, Pos: pos}
-				for p := range each {
-					s.Pages = append(s.Pages, int32(i*each+p))
+				s := kernels.Span{Row: i, N: 1, Pos: decodeAt}
+				for p := range decodePages {
+					s.Pages = append(s.Pages, int32(i*decodePages+p))
 				}
 				spans = append(spans, s)
 			}
@@ -500,7 +509,7 @@ func BenchmarkLaunch(b *testing.B) {
 func BenchmarkOperations(b *testing.B) {
 	d := openGPU(b)
 	defer d.Close()
-	m := newMistral(b, d, 7)
+	m := newMistral(b, d, 7, func(n, k int) kernels.Weight { return nf4(b, n, k, format.BF16) })
 	spans := []kernels.Span{{N: 1, Pos: 200, Pages: []int32{0, 1, 2, 3, 4, 5, 6}}}
 	for name, f := range map[string]func(){
 		"RMSNorm": func() { d.RMSNorm(m.h, m.x, m.norm, 1, 1e-5) },
