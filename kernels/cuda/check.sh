@@ -26,7 +26,7 @@ part() { # name, seconds, command...
 }
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
-part contract 100 "$here/kernels.test" -test.v -test.run 'Contract|Attention|OneRow|FewRows|Narrow|Flash|Dequantise|Brain'
+part contract 100 "$here/kernels.test" -test.v -test.run 'Contract|Attention|Thirds|Narrow|Flash|Dequantise|Brain'
 for d in cuda cuda-bf16; do # where the folder of golden files has been laid beside
 	[ -d "$here/golden" ] && part "goldens-$d" 90 "$here/goldens" -evalrun "$here/evalrun-cuda" -device $d "$here/golden" models adapters gradients train
 done

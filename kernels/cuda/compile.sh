@@ -23,7 +23,9 @@ translate() { # source, result, flags
 for name in ${@:-$(cd src && ls *.cu | sed 's/\.cu$//')}; do
 	case $name in
 	matmul) for kind in 0 1 2 3 4; do translate src/$name.cu "$out/${name}_$kind.ptx" --cuda-gpu-arch=sm_80 -DONLY_KIND=$kind; done ;;
-	onerow) for kind in 0 1; do translate src/$name.cu "$out/${name}_$kind.ptx" --cuda-gpu-arch=sm_80 -DONLY_KIND=$kind; done ;;
+	thirds | onerow)
+		translate src/$name.cu "$out/${name}_brain.ptx" --cuda-gpu-arch=sm_80 -DHALF_VALUES=0
+		translate src/$name.cu "$out/${name}_half.ptx" --cuda-gpu-arch=sm_80 -DHALF_VALUES=1 ;;
 	blocks | blockrows)
 		for format in Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K; do
 			translate src/$name.cu "$out/${name}_$format.ptx" --cuda-gpu-arch=sm_80 -DONLY_FORMAT=$format

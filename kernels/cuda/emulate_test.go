@@ -90,12 +90,6 @@ func TestEmulatedDequantise(t *testing.T) {
 	dequantised(t, d)
 }
 
-func TestEmulatedOneRow(t *testing.T) {
-	d := Over(newCounted(t), nil)
-	defer d.Close()
-	oneRows(t, d)
-}
-
 // Decoding steps become graphs, and what differs between tokens changes few of
 // their parameters.
 func TestEmulatedGraphs(t *testing.T) {
@@ -192,12 +186,6 @@ func TestEmulatedBlocksInLittle(t *testing.T) {
 	blocksOn(t, d, []format.Type{format.Q8_0, format.Q4_K})
 }
 
-func TestEmulatedFewRows(t *testing.T) {
-	d := Over(emulate.New(), nil)
-	defer d.Close()
-	manyRows(t, d)
-}
-
 // The window that is measured on a GPU, in a small shape.
 func TestEmulatedWindow(t *testing.T) {
 	d := Over(emulate.New(), nil)
@@ -225,7 +213,7 @@ func TestEmulatedWindowsAgree(t *testing.T) {
 // A row of a layer of NF4 goes through the kernels that join operations; what
 // kerneltest compares there is not twice the same.
 func TestEmulatedFused(t *testing.T) {
-	for _, round := range []format.Type{format.BF16, format.F16, format.F32} {
+	for _, round := range []format.Type{format.BF16, format.F16} {
 		t.Run(round.String(), func(t *testing.T) { fusedOn(t, Over(newCounted(t), nil), round) })
 	}
 }
@@ -246,8 +234,8 @@ func fusedOn(t *testing.T, d *Device, round format.Type) {
 	if !d.MatMuls([]kernels.Buffer{a, b, b}, x, 1, ws) || !d.MatMulGate(b, x, 1, ws[1], ws[2], kernels.SiLU) {
 		t.Error("products of one row were not joined")
 	}
-	if several := d.MatMuls([]kernels.Buffer{a, b}, x, 2, ws[:2]); several != (round == format.BF16) {
-		t.Errorf("two rows of several weights: %v", several)
+	if !d.MatMuls([]kernels.Buffer{a, b}, x, 2, ws[:2]) {
+		t.Error("products of two rows were not joined")
 	}
 	if d.MatMulGate(b, x, 1, ws[0], ws[1], kernels.SiLU) {
 		t.Error("a gate of another width was joined")

@@ -44,12 +44,6 @@ func TestDequantise(t *testing.T) {
 	dequantised(t, d)
 }
 
-func TestOneRow(t *testing.T) {
-	d := openGPU(t)
-	defer d.Close()
-	oneRows(t, d)
-}
-
 func TestThirds(t *testing.T) {
 	d := openGPU(t)
 	defer d.Close()
@@ -66,12 +60,6 @@ func TestNarrow(t *testing.T) {
 	d := openGPU(t)
 	defer d.Close()
 	narrowOn(t, d)
-}
-
-func TestFewRows(t *testing.T) {
-	d := openGPU(t)
-	defer d.Close()
-	manyRows(t, d)
 }
 
 // Products of bfloat16 values: against the exact ones of the rounded operands,

@@ -39,16 +39,9 @@ func (d *Device) multiply(dst, x uint64, rows int, w *weight, e kernels.Epilogue
 		d.shrink(dst, x, rows, w)
 		return
 	}
-	if rows > fewest && w.kind == kindCode4 && w.wide && x%16 == 0 {
-		d.fewRows(dst, x, rows, w, e, scale)
-		return
-	}
 	if rows > gemvRows {
 		d.launch(w.kernel("gemm"), (w.n+tileSide-1)/tileSide, (rows+tileSide-1)/tileSide, 256, 0,
 			append([]uint64{dst, x, num(rows), num(w.n), num(w.k), add(e), real32(scale), wide}, w.args...)...)
-		return
-	}
-	if rows == 1 && d.oneRow(dst, x, w, e, scale) {
 		return
 	}
 	for rows > 0 {
@@ -66,26 +59,6 @@ func (d *Device) multiply(dst, x uint64, rows int, w *weight, e kernels.Epilogue
 			append([]uint64{dst, x, num(take), num(w.n), num(w.k), add(e), real32(scale), wide}, w.args...)...)
 		dst, x, rows = dst+4*uint64(take*w.n), x+4*uint64(take*w.k), rows-take
 	}
-}
-
-// fewest is the number of rows up to which the products of one, two and four
-// rows are taken for 4-bit codes as well.
-const fewest = 4
-
-// fewRows multiplies rows with 4-bit codes, each decoded once for up to 64 rows.
-func (d *Device) fewRows(dst, x uint64, rows int, w *weight, e kernels.Epilogue, scale float32) {
-	const cols, groups = 32, 4
-	name, side := "fewRows_64", 64
-	switch {
-	case rows <= 8:
-		name, side = "fewRows_8", 8
-	case rows <= 16:
-		name, side = "fewRows_16", 16
-	case rows <= 32:
-		name, side = "fewRows_32", 32
-	}
-	d.launch(name, (w.n+cols-1)/cols, (rows+side-1)/side, 256, 4*groups*piece*(side+cols),
-		append([]uint64{dst, x, num(rows), num(w.n), num(w.k), add(e), real32(scale), 1}, w.args...)...)
 }
 
 func (d *Device) Embed(dst kernels.Buffer, table kernels.Prepared, ids []int32) {

@@ -6,56 +6,93 @@ import (
 	"github.com/evalrun/evalrun/kernels"
 )
 
-// Of src/onerow.cu: the pairs of values in shared memory, what else of it a block
-// takes beside x, and the most warps of a block.
+// Of src/onerow.cu: outputs of a tile, the shared memory that the kernels declare, and
+// how many weights one multiplies with.
 const (
-	pairBytes  = 256 * 32 * 8
-	oneRowRest = 10 << 10
-	oneRowMost = 16
+	oneRowTile  = 16
+	oneRowOwn   = 1024 + 64
+	mostWeights = 3
 )
 
-// suitsOneRow tells whether src/onerow.cu multiplies with a weight: whole pieces,
-// blocks of powers of two, values counted in 32 bits, and as much shared
-// memory as x takes.
-func (d *Device) suitsOneRow(w *weight) bool {
-	return w.kind == kindCode4 && w.round != kindBF16 && w.wide && w.short && pairBytes+w.k/piece*36*4+oneRowRest <= d.driver.Shared()
-}
+// Forms of the kernels: one weight, several, a gate.
+const (
+	oneWeight = iota
+	severalWeights
+	gatedWeights
+)
 
-// oneRow multiplies one row with 4-bit codes, false where it cannot. The bits are
-// those of the other kernels.
-func (d *Device) oneRow(dst, x uint64, w *weight, e kernels.Epilogue, scale float32) bool {
-	if x%16 != 0 || !d.suitsOneRow(w) {
-		return false
+// oneRowNames are the kernels by the weight, by whether scales of codes are codes
+// themselves, and by form.
+var oneRowNames = func() map[thirdsForm][2][3]string {
+	all := map[thirdsForm][2][3]string{}
+	for half, kind := range map[bool]string{false: "Brain", true: "Half"} {
+		for nested, codes := range []string{"Codes", "Nested"} {
+			for form, suffix := range []string{oneWeight: "", severalWeights: "Several", gatedWeights: "Gated"} {
+				plain, coded := all[thirdsForm{false, half}], all[thirdsForm{true, half}]
+				plain[nested][form] = fmt.Sprint("oneRow", kind, suffix)
+				coded[nested][form] = fmt.Sprint("oneRow", codes, kind, suffix)
+				all[thirdsForm{false, half}], all[thirdsForm{true, half}] = plain, coded
+			}
+		}
 	}
-	// Four outputs a warp read x half as often as two, but a small matrix has too
-	// few fours.
-	outputs, form := 4, fours
-	if w.n < 4*12*d.driver.Processors() {
-		outputs, form = 2, twos
-	}
-	d.launchOneRow(form, x, (w.n+outputs-1)/outputs, []*weight{w}, []uint64{dst}, add(e), real32(scale))
-	return true
-}
+	return all
+}()
 
-// launchOneRow starts a kernel over so many groups of outputs, with as many warps a block
-// as end together.
-func (d *Device) launchOneRow(form int, x uint64, groups int, ws []*weight, dsts []uint64, more ...uint64) {
-	w := ws[0]
-	blocks := min(d.driver.Processors(), groups)
-	each := (groups + blocks - 1) / blocks
-	turns := (each + oneRowMost - 1) / oneRowMost
-	warps := (each + turns - 1) / turns
+func (w *weight) oneRowName(form int) string {
 	nested := 0
 	if w.args[3] != 0 { // scales are codes themselves
 		nested = 1
 	}
-	// data, map, absmax, codes, map2, block, shift, block2, shift2, first, offset
-	args := append(make([]uint64, 0, 32), x, num(w.k), w.args[1], w.args[4], w.args[6], w.args[8], num(groups))
+	return oneRowNames[w.thirdsForm()][nested][form]
+}
+
+// suitsOneRow tells whether src/onerow.cu multiplies one row with a weight
+// that suits: values counted in 32 bits, and as much shared memory as x takes.
+func (d *Device) suitsOneRow(w *weight) bool {
+	return w.suitsThirds() && int64(w.n)*int64(w.k) < 1<<32 && oneRowShared(w, 2, 1) <= d.driver.Shared()
+}
+
+// oneRowShared is what a block takes of shared memory for a number of sums of each
+// of its tiles' outputs and pieces: the pairs that codes stand for, the parts of x, the
+// sums, and what the kernel has of its own.
+func oneRowShared(w *weight, sums, tiles int) int {
+	bytes := 6*w.padded() + 4*sums*tiles*oneRowTile*w.pieces() + oneRowOwn
+	if w.kind == kindCode4 {
+		bytes += pairBytes
+	}
+	return bytes
+}
+
+// launchOneRow starts the product of one row with some alike weights.
+func (d *Device) launchOneRow(form int, x uint64, ws []*weight, dsts []uint64, more ...uint64) {
+	w, tiles, sums := ws[0], 0, 1
+	for _, w := range ws {
+		tiles += (w.n + oneRowTile - 1) / oneRowTile
+	}
+	if form == gatedWeights {
+		tiles, sums = tiles/2, 2
+	}
+	blocks, most := d.driver.Processors(), 16 // warps
+	if w.kind != kindCode4 {
+		blocks, most = 2*blocks, 8
+	}
+	blocks = min(blocks, tiles)
+	for blocks < tiles && oneRowShared(w, sums, (tiles+blocks-1)/blocks) > d.driver.Shared() {
+		blocks = min(2*blocks, tiles)
+	}
+	each := (tiles + blocks - 1) / blocks
+	tasks := each * w.pieces()
+	turns := (tasks + most - 1) / most
+	warps := (tasks + turns - 1) / turns
+	args := append(make([]uint64, 0, 32), x, num(w.k), w.args[1], w.args[4], w.args[6], w.args[8], num(tiles))
+	if form == severalWeights {
+		ws, dsts = filled(ws, mostWeights), filled(dsts, mostWeights)
+	}
 	args = append(args, more...)
 	for i, w := range ws {
 		args = append(args, dsts[i], num(w.n), w.args[0], w.args[2], w.args[3], w.args[9], w.args[10])
 	}
-	d.launch(oneRowNames[nested][form][w.round], blocks, 1, 32*warps, pairBytes+w.k/piece*36*4, args...)
+	d.launch(w.oneRowName(form), blocks, 1, 32*warps, oneRowShared(w, sums, each)-oneRowOwn, args...)
 }
 
 // alike tells whether one kernel can multiply with all of some weights, each of
@@ -75,8 +112,7 @@ var _ kernels.Fuser = (*Device)(nil)
 // MatMuls multiplies one row with up to three weights in one kernel, and brings
 // several rows but once to the form that their products want.
 func (d *Device) MatMuls(dsts []kernels.Buffer, x kernels.Buffer, rows int, ps []kernels.Prepared) bool {
-	const most = 3
-	if d.brain || rows == 0 || len(ps) < 2 || len(ps) > most {
+	if d.brain || rows == 0 || len(ps) < 2 || len(ps) > mostWeights {
 		return false
 	}
 	var ws []*weight
@@ -89,16 +125,10 @@ func (d *Device) MatMuls(dsts []kernels.Buffer, x kernels.Buffer, rows int, ps [
 	switch {
 	case rows > 1:
 		return d.thirdsOfMany(to, at, rows, ws)
-	case alike(ws, d.suitsThirdsOne):
-		d.launchThirdsOne(severalWeights, at, ws, to)
+	case alike(ws, d.suitsOneRow):
+		d.launchOneRow(severalWeights, at, ws, to)
 	case at%16 == 0 && alike(ws, (*weight).isBlocks):
 		d.severalBlocks(to, at, ws)
-	case at%16 == 0 && alike(ws, d.suitsOneRow):
-		groups := 0
-		for _, w := range ws {
-			groups += (w.n + 3) / 4
-		}
-		d.launchOneRow(severalWeights, at, groups, filled(ws, most), filled(to, most))
 	default:
 		return false
 	}
@@ -121,36 +151,12 @@ func (d *Device) MatMulGate(dst, x kernels.Buffer, rows int, gate, up kernels.Pr
 	}
 	at, ws, to := on(x, g.k, "x"), []*weight{g, u}, on(dst, g.n, "dst")
 	switch {
-	case alike(ws, d.suitsThirdsOne):
-		d.launchThirdsOne(gatedWeights, at, ws, []uint64{to, to}, known(a))
+	case alike(ws, d.suitsOneRow):
+		d.launchOneRow(gatedWeights, at, ws, []uint64{to, to}, known(a))
 	case at%16 == 0 && alike(ws, (*weight).isBlocks):
 		d.gatedBlocks(to, at, g, u, a)
-	case at%16 == 0 && alike(ws, d.suitsOneRow):
-		d.launchOneRow(gatedWeights, at, (g.n+1)/2, ws, []uint64{to, to}, known(a))
 	default:
 		return false
 	}
 	return true
 }
-
-// Forms of the kernels: two or four outputs a warp, several weights, a gate.
-const (
-	twos = iota
-	fours
-	severalWeights
-	gatedWeights
-	oneRowForms
-	oneWeight = twos // of src/thirdsone.cu
-)
-
-// oneRowNames are the kernels by whether scales are codes, by form and by rounding.
-var oneRowNames = func() (names [2][oneRowForms][2]string) {
-	for nested, name := range []string{"gemvCode", "gemvNested"} {
-		for form, suffix := range []string{twos: "2", fours: "4", severalWeights: "Several", gatedWeights: "Gated"} {
-			for round := range 2 {
-				names[nested][form][round] = fmt.Sprintf("%s%s_%d", name, suffix, round)
-			}
-		}
-	}
-	return names
-}()

@@ -104,8 +104,10 @@ func (o outline) Prepare(w kernels.Weight, _ kernels.Use) (kernels.Prepared, err
 		take(4 * blocks)
 	}
 	p.args = make([]uint64, weightArgs)
-	p.args[0] = at
+	p.args[0], p.args[5] = at, num(q.Block)
+	p.round = plainKinds[q.Round]
 	p.wide = w.K%piece == 0 && q.Block%piece == 0
+	p.short = power(q.Block) >= 0 && (q.Nested == nil || power(q.Nested.Block) >= 0) && values < 1<<31
 	p.words = p.kind == kindCode4 && q.Block%8 == 0 && values%8 == 0
 	return p, err
 }

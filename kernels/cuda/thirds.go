@@ -1,17 +1,20 @@
 package cuda
 
-import "github.com/evalrun/evalrun/kernels"
+import (
+	"fmt"
+
+	"github.com/evalrun/evalrun/kernels"
+)
 
 // Of src/thirds.h and src/thirds.cu: values of K that pieces are multiples of, how
-// many pieces there are at most, outputs of a warp and warps of a block; of
-// src/thirdsone.cu: outputs of a tile, and the shared memory that the kernels declare.
+// many pieces there are at most, outputs of a warp and warps of a block, and the
+// shared memory that the values of 4-bit codes take, two for each byte and lane.
 const (
 	thirdsChunk  = 256
 	thirdsPieces = 16
 	thirdsOuts   = 32
 	thirdsWarps  = 8
-	thirdsTile   = 16
-	thirdsOneOwn = 1024 + 64
+	pairBytes    = 256 * 32 * 8
 )
 
 // pieces is the number of pieces that K is cut into.
@@ -20,8 +23,8 @@ func (w *weight) pieces() int {
 	return (w.k + piece - 1) / piece
 }
 
-// suitsThirds tells whether a weight's products are taken on the matrix units as
-// three of bfloat16: its values are bfloat16, and lie as src/thirds.h reads them. This
+// suitsThirds tells whether a weight's products are taken on the matrix units, x in
+// three parts: its values have 16 bits, and lie as src/thirds.h reads them. This
 // depends on the weight alone, since the order of the sums does. Narrow weights, as
 // adapters are, have kernels of their own.
 func (w *weight) suitsThirds() bool {
@@ -29,10 +32,10 @@ func (w *weight) suitsThirds() bool {
 		return false
 	}
 	switch w.kind {
-	case kindBF16:
+	case kindBF16, kindF16:
 		return w.k%32 == 0
 	case kindCode4:
-		return w.round == kindBF16 && w.short && w.k%64 == 0 && w.args[5]%64 == 0 && w.args[9]%64 == 0
+		return w.round != kindF32 && w.short && w.k%64 == 0 && w.args[5]%64 == 0 && w.args[9]%64 == 0
 	}
 	return false
 }
@@ -53,8 +56,8 @@ func (w *weight) padded() int {
 
 // thirds multiplies rows with a weight that suits.
 func (d *Device) thirds(dst, x uint64, rows int, w *weight, e kernels.Epilogue, scale float32) {
-	if rows == 1 && d.suitsThirdsOne(w) {
-		d.launchThirdsOne(oneWeight, x, []*weight{w}, []uint64{dst}, add(e), real32(scale))
+	if rows == 1 && d.suitsOneRow(w) {
+		d.launchOneRow(oneWeight, x, []*weight{w}, []uint64{dst}, add(e), real32(scale))
 		return
 	}
 	parts := d.splitThirds(x, rows, w)
@@ -98,8 +101,28 @@ func (d *Device) splitThirds(x uint64, rows int, w *weight) *block {
 	return parts
 }
 
-// thirdsNames are the kernels by the rows of a block and the kind of the weight.
-var thirdsNames = map[int][2]string{8: {"thirds8_2", "thirds8_3"}, 16: {"thirds16_2", "thirds16_3"}, 32: {"thirds32_2", "thirds32_3"}, 64: {"thirds64_2", "thirds64_3"}}
+// thirdsForm tells kernels apart by the weight: of 4-bit codes or not, its values
+// binary16 or bfloat16.
+type thirdsForm struct{ codes, half bool }
+
+func (w *weight) thirdsForm() thirdsForm {
+	if w.kind == kindCode4 {
+		return thirdsForm{true, w.round == kindF16}
+	}
+	return thirdsForm{false, w.kind == kindF16}
+}
+
+// thirdsNames are the kernels by the weight and the rows of a block.
+var thirdsNames = func() map[thirdsForm]map[int]string {
+	all := map[thirdsForm]map[int]string{}
+	for form, name := range map[thirdsForm]string{{false, false}: "thirdsBrain", {false, true}: "thirdsHalf", {true, false}: "thirdsCodesBrain", {true, true}: "thirdsCodesHalf"} {
+		all[form] = map[int]string{}
+		for _, side := range []int{8, 16, 32, 64} {
+			all[form][side] = fmt.Sprintf("%s_%d", name, side)
+		}
+	}
+	return all
+}()
 
 // launchThirds is the product of rows that splitThirds has split. Where blocks of outputs
 // alone would leave processors idle, several share the pieces of the same outputs.
@@ -114,79 +137,19 @@ func (d *Device) launchThirds(dst, parts uint64, rows int, w *weight, e kernels.
 	if each := (pieces + splits - 1) / splits; splits > 1 {
 		splits = (pieces + each - 1) / each // none without a piece
 	}
-	form, shared := 0, 2*groups*8*3*tiles*32*8 // two stages of 8 steps
-	if w.kind == kindCode4 {
-		form, shared = 1, shared+pairBytes
+	form, shared := w.thirdsForm(), 2*groups*8*3*tiles*32*8 // two stages of 8 steps
+	if form.codes {
+		shared += pairBytes
 	}
 	to, sums := dst, (*block)(nil)
 	if splits > 1 {
 		sums = d.scratch(pieces * rows * w.n)
 		to = sums.at
 	}
-	d.launch(thirdsNames[side][form], x, y*splits, 32*thirdsWarps, shared,
+	d.launch(thirdsNames[form][side], x, y*splits, 32*thirdsWarps, shared,
 		append([]uint64{to, parts, num(rows), num(w.n), num(w.k), add(e), real32(scale), num(splits)}, w.args...)...)
 	if splits > 1 {
 		d.each("sumPieces", rows*w.n, dst, to, num(rows*w.n), num(pieces), add(e), real32(scale))
 		d.release(sums)
 	}
-}
-
-// suitsThirdsOne tells whether src/thirdsone.cu multiplies one row with a weight
-// that suits: values counted in 32 bits, and as much shared memory as x takes.
-func (d *Device) suitsThirdsOne(w *weight) bool {
-	return w.suitsThirds() && int64(w.n)*int64(w.k) < 1<<32 && thirdsOneShared(w, 2, 1) <= d.driver.Shared()
-}
-
-// thirdsOneShared is what a block takes of shared memory for a number of sums of each
-// of its tiles' outputs and pieces: the pairs that codes stand for, the parts of x, the
-// sums, and what the kernel has of its own.
-func thirdsOneShared(w *weight, sums, tiles int) int {
-	bytes := 6*w.padded() + 4*sums*tiles*thirdsTile*w.pieces() + thirdsOneOwn
-	if w.kind == kindCode4 {
-		bytes += pairBytes
-	}
-	return bytes
-}
-
-// launchThirdsOne starts the product of one row with some alike weights.
-func (d *Device) launchThirdsOne(form int, x uint64, ws []*weight, dsts []uint64, more ...uint64) {
-	w, tiles, sums := ws[0], 0, 1
-	for _, w := range ws {
-		tiles += (w.n + thirdsTile - 1) / thirdsTile
-	}
-	if form == gatedWeights {
-		tiles, sums = tiles/2, 2
-	}
-	blocks, most := d.driver.Processors(), 16 // warps
-	if w.kind == kindBF16 {
-		blocks, most = 2*blocks, 8
-	}
-	blocks = min(blocks, tiles)
-	for blocks < tiles && thirdsOneShared(w, sums, (tiles+blocks-1)/blocks) > d.driver.Shared() {
-		blocks = min(2*blocks, tiles)
-	}
-	each := (tiles + blocks - 1) / blocks
-	tasks := each * w.pieces()
-	turns := (tasks + most - 1) / most
-	warps := (tasks + turns - 1) / turns
-	name := "thirdsOne"
-	switch {
-	case w.kind == kindCode4 && w.args[3] != 0:
-		name = "thirdsOneNested"
-	case w.kind == kindCode4:
-		name = "thirdsOneCode"
-	}
-	args := append(make([]uint64, 0, 32), x, num(w.k), w.args[1], w.args[4], w.args[6], w.args[8], num(tiles))
-	switch form {
-	case severalWeights:
-		name += "Several"
-		ws, dsts = filled(ws, 3), filled(dsts, 3)
-	case gatedWeights:
-		name += "Gated"
-	}
-	args = append(args, more...)
-	for i, w := range ws {
-		args = append(args, dsts[i], num(w.n), w.args[0], w.args[2], w.args[3], w.args[9], w.args[10])
-	}
-	d.launch(name, blocks, 1, 32*warps, thirdsOneShared(w, sums, each)-thirdsOneOwn, args...)
 }

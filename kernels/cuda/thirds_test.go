@@ -28,11 +28,14 @@ func thirdsOn(t *testing.T, d *Device) {
 		n, k, block, from int
 		kind              format.QuantKind
 		plain, double     bool
+		half              bool // values are binary16
 	}
 	shapes := []shape{
 		{n: 70, k: 96, plain: true}, {n: 131, k: 544, from: 2, plain: true}, {n: 140, k: 2304, plain: true},
 		{n: 66, k: 192, block: 64, kind: format.NF4, double: true}, {n: 100, k: 704, block: 64, from: 3, kind: format.NF4},
 		{n: 150, k: 1152, block: 64, from: 5, kind: format.NF4, double: true}, {n: 65, k: 4864, block: 128, kind: format.FP4, double: true},
+		{n: 131, k: 544, from: 2, plain: true, half: true}, {n: 150, k: 1152, block: 64, from: 5, kind: format.NF4, double: true, half: true},
+		{n: 66, k: 192, block: 64, kind: format.NF4, half: true},
 	}
 	if d.driver.Processors() > 2 { // enough outputs for warps that share none
 		shapes = append(shapes, shape{n: 7000, k: 384, plain: true}, shape{n: 7000, k: 384, block: 64, kind: format.NF4, double: true})
@@ -41,13 +44,16 @@ func thirdsOn(t *testing.T, d *Device) {
 		what := fmt.Sprintf("%+v", s)
 		values := normal(s.n * s.k)
 		weightOf := func() kernels.Weight {
-			w := kernels.Weight{Name: "w", N: s.n, K: s.k}
+			w, round := kernels.Weight{Name: "w", N: s.n, K: s.k}, format.BF16
+			if s.half {
+				round = format.F16
+			}
 			if s.plain {
-				w.Type, w.Data = format.BF16, make([]byte, 2*len(values))
-				format.BF16.Encode(w.Data, values)
+				w.Type, w.Data = round, make([]byte, 2*len(values))
+				round.Encode(w.Data, values)
 				return w.Rows(s.from, s.n)
 			}
-			q, err := format.Quantize(s.kind, s.block, len(values), format.BF16, func(dst []float32, from int) { copy(dst, values[from:]) })
+			q, err := format.Quantize(s.kind, s.block, len(values), round, func(dst []float32, from int) { copy(dst, values[from:]) })
 			if err != nil {
 				t.Fatal(err)
 			}

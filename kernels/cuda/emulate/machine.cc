@@ -159,11 +159,6 @@ namespace blockrows {
 namespace onerow {
 #include "../src/onerow.cu"
 }
-#undef COMMON
-#undef COMMON_OF
-namespace thirdsone {
-#include "../src/thirdsone.cu"
-}
 namespace thirds {
 #include "../src/thirds.cu"
 }
@@ -175,9 +170,6 @@ namespace optim {
 }
 namespace train {
 #include "../src/train.cu"
-}
-namespace fewrows {
-#include "../src/fewrows.cu"
 }
 namespace lora {
 #include "../src/lora.cu"

@@ -1,38 +1,19 @@
-// Products of one row with 4-bit codes whose values are float32 or rounded to
-// binary16; those of bfloat16 are thirdsone.cu's.
-//
-// The order of a sum is matmul.cu's: a lane owns the pieces of 32 values whose
-// number is its own modulo 32.
+// Products of one row with weights of 16-bit values: what decoding one sequence
+// consists of. The sums are those of thirds.cu; of the 8 columns that the matrix
+// unit has for rows, three take the parts of the one.
 #include "activation.h"
-#include "weight.h"
+#include "thirds.h"
 
-const int piece = 32, classes = 32;
+const int tileOuts = 16; // outputs of a tile
 
-// Shared memory of a block: the pairs of values that a byte of codes stands
-// for, the 256 of them for each lane, so that no two lanes meet in a bank and the
-// address of a pair is the byte, eight bits up, beside the lane's own; behind
-// them x, a piece of 32 values every 36.
-const int pairBytes = 256 * warp * 8;
-
-// A Row is what a lane asks for of one output's codes, a step of 1024 values
-// ahead of their use.
-struct Row {
-	u32x4 codes;
-	float scale; // absmax, of the block or of the block of its scale
-	u32 second;  // code of the scale
-};
-
-template <int ROUND> DEVICE float as(float x) { return ROUND == kindF16 ? roundHalf(x) : x; }
-
-// Codes are a weight [outs, k] of 4-bit codes, and where its products go. All
-// weights of a kernel have the same map, the same map of scales and equal blocks, powers of
-// two; they are counted in 32 bits.
-struct Codes {
+// Values are a weight [outs, k], and where its products go. All weights of a kernel have
+// the same maps and equal blocks, powers of two; values are counted in 32 bits.
+struct Values {
 	float *dst;
 	u32 outs;
 	const u8 *data;
 	const float *absmax;
-	const u8 *codes; // of the scales, where they are codes themselves
+	const u8 *codes; // of the scales
 	u32 first;
 	float offset;
 };
@@ -48,162 +29,220 @@ enum Mode {
 	several, // the products of x with a, b and c, each to its dst
 	gated,   // a.dst = activation(x · a) · (x · b)
 };
+enum Scales { noScales, plainScales, codedScales };
 
-// gemvCode: the products of x [k] with up to three weights in whole pieces
-// (wide). A warp takes a group of OUT outputs at a time, so that what it reads of
-// x serves all of them: of one weight, or for a gate half of them of each. ROUND is the kind that the weights
-// are rounded to, NESTED says that their scales are codes themselves.
-template <int ROUND, bool NESTED, int OUT, Mode MODE>
-DEVICE void gemvCode(const Common &all, u32 groups, i64 addTo, float by, i64 activation, const Codes &a, const Codes &b, const Codes &c) {
-	const int most = 16; // warps, as GLOBAL_UPTO says below
-	const u32 each = MODE == gated ? OUT / 2 : OUT; // outputs of a group
+// oneBody: a block takes every blocks()th tile of 16 outputs (of a gate, 16 of either
+// weight), and its warps the pieces of K of all of them: the sums of a piece go to
+// shared memory, where they are added in their order at the end. What a warp reads of the weights it
+// asks for 256 values ahead.
+template <Scales SCALES, bool HALF, Mode MODE>
+DEVICE void oneBody(const Common &all, u32 tiles, i64 addTo, float by, i64 activation, const Values &a, const Values &b, const Values &c) {
+	const bool CODES = SCALES != noScales;
+	const int M = MODE == gated ? 2 : 1, steps = Gulp<CODES>::steps, gulps = chunkValues / Gulp<CODES>::span, reads = Gulp<CODES>::reads;
+	const u32 span = Gulp<CODES>::span, own = Gulp<CODES>::own;
 	DYNAMIC(u8, mem);
+	SHARED f32x4 maps[4];
 	SHARED float scales[256];
-	SHARED float part[most][OUT][classes + 1];
-	f32x2 *pairs = (f32x2 *)mem;
-	float *xs = (float *)(mem + pairBytes);
-	const u32 lane = threadX() % warp, me = threadX() / warp, warps = threads() / warp;
-	const u32 width = all.k, stride = blocks() * warps, shift = all.shift, shift2 = all.shift2;
+	u32x2 *xs = (u32x2 *)(mem + (CODES ? pairBytes : 0)); // [steps of K][3 parts][4 lanes]
+	const u32 lane = threadX() % warp, me = threadX() / warp, warps = threads() / warp, g = lane / 4, t = lane % 4;
+	const u32 width = all.k, padded = (width + span - 1) / span * span, shift = all.shift, shift2 = all.shift2, piece = pieceOf(width), pieces = (width + piece - 1) / piece;
+	const u32 mine = tiles > (u32)blockX() ? (tiles - blockX() + blocks() - 1) / blocks() : 0, tasks = mine * pieces;
+	float *sums = (float *)(xs + padded / 16 * 12); // [tile][piece][M][16]
 
-	// from is the weight that a group's outputs belong to, out the first of them.
-	u32 group = blockX() * warps + me, base = 0, out, nextOut;
-	Codes from, next;
-	auto find = [&](u32 group, Codes &from, u32 &out) INLINE {
+	// from is the weight that a tile's outputs belong to, out the first of them.
+	auto find = [&](u32 tile, Values &from, u32 &out) INLINE {
 		from = a;
 		if (MODE == several) {
-			const u32 ofA = (a.outs + OUT - 1) / OUT, ofB = (b.outs + OUT - 1) / OUT;
-			if (group >= ofA) {
-				from = group - ofA < ofB ? b : c;
-				group -= group - ofA < ofB ? ofA : ofA + ofB;
+			const u32 ofA = (a.outs + tileOuts - 1) / tileOuts, ofB = (b.outs + tileOuts - 1) / tileOuts;
+			if (tile >= ofA) {
+				from = tile - ofA < ofB ? b : c;
+				tile -= tile - ofA < ofB ? ofA : ofA + ofB;
 			}
 		}
-		out = group * each;
+		out = tile * tileOuts;
 	};
-	Row first[OUT], second[OUT];
-	auto ask = [&](Row *row, const Codes &from, u32 out, u32 base) INLINE {
-		if (base + lane * piece >= width) return;
+	u32x4 ahead[gulps][2 * M][reads];
+	float absmax[gulps][2 * M];
+	u32 second[gulps][2 * M];
+	Values from;
+	u32 out = 0, base = 0, end = 0; // of the task asked for: its first output, the values asked for, where they end
+	auto ask = [&](int i) INLINE {
+		const u32 at = base + i * span;
+		if (at + t * own >= width) return;
 #pragma unroll
-		for (u32 r = 0; r < OUT; r++) {
-			const Codes &w = MODE == gated && r >= each ? b : from;
-			const u32 o = out + r % each;
-			// An output that is not there is the last one; nobody stores it.
-			const u32 i = (o < w.outs ? o : w.outs - 1) * width + base + w.first + lane * piece, block = i >> shift;
-			row[r].codes = *(const u32x4 *)(w.data + (i >> 1));
-			row[r].second = NESTED ? w.codes[block] : 0;
-			row[r].scale = w.absmax[NESTED ? block >> shift2 : block];
+		for (int r = 0; r < 2 * M; r++) {
+			const Values &w = r < 2 ? from : b;
+			const u32 o = out + g + r % 2 * 8;
+			const u32 v = (o < w.outs ? o : w.outs - 1) * width + at + t * own + (CODES ? w.first : 0); // one that is not there is the last
+			const u32x4 *row = (const u32x4 *)(CODES ? w.data + (v >> 1) : w.data + 2 * (i64)v);
+#pragma unroll
+			for (int j = 0; j < reads; j++) ahead[i][r][j] = row[j];
+			if (SCALES == plainScales) absmax[i][r] = w.absmax[v >> shift];
+			if (SCALES == codedScales) {
+				const u32 block = v >> shift;
+				second[i][r] = w.codes[block];
+				absmax[i][r] = w.absmax[block >> shift2];
+			}
 		}
 	};
-	if (group < groups) {
-		find(group, from, out);
-		ask(first, from, out, 0);
+	auto begin = [&](u32 task) INLINE {
+		find(blockX() + task / pieces * blocks(), from, out);
+		base = task % pieces * piece;
+		end = lowest((int)width, (int)(base + piece));
+	};
+	if (me < tasks) {
+		begin(me);
+#pragma unroll
+		for (int i = 0; i < gulps; i++) ask(i);
 	}
-#pragma unroll 4
-	for (u32 i = threadX(); i < 256 * warp; i += threads()) {
-		const u32 byte = i / warp;
-		pairs[i] = f32x2{all.map[byte >> 4], all.map[byte & 15]};
+	// What comes from memory here is asked for at once: waiting for one thing after
+	// another would take longer than the products of a small weight.
+	const int early = 2;
+	f32x4 firstX[early];
+	float map = 0, scale = 0;
+#pragma unroll
+	for (int i = 0; i < early; i++)
+		if (threadX() + i * threads() < width / 4) firstX[i] = fourOf(all.x + 4 * (threadX() + i * threads()));
+		else firstX[i] = f32x4{0, 0, 0, 0};
+	if (CODES) map = all.map[lane % 16];
+	if (SCALES == codedScales && threadX() < 256) scale = all.map2[threadX()];
+	auto split = [&](u32 i, const f32x4 &v) INLINE {
+		u32 low[3], high[3];
+		thirdsOf(low, v.x, v.y);
+		thirdsOf(high, v.z, v.w);
+		u32x2 *to = xs + (i / (4 * steps) * steps + i % steps) * 12 + i / steps % 4;
+#pragma unroll
+		for (int p = 0; p < 3; p++) to[4 * p] = u32x2{low[p], high[p]};
+	};
+	if (CODES) spreadPairs((f32x2 *)mem, map);
+	if (CODES && threadX() < 16) ((float *)maps)[threadX()] = map;
+	if (SCALES == codedScales) {
+		if (threadX() < 256) scales[threadX()] = scale;
+		for (u32 i = threadX() + threads(); i < 256; i += threads()) scales[i] = all.map2[i];
 	}
-	if (NESTED)
-		for (u32 i = threadX(); i < 256; i += threads()) scales[i] = all.map2[i];
-#pragma unroll 4
-	for (u32 i = threadX() * 4; i < width; i += threads() * 4) *(f32x4 *)(xs + i / piece * 36 + i % piece) = *(const f32x4 *)(all.x + i);
+#pragma unroll
+	for (int i = 0; i < early; i++)
+		if (threadX() + i * threads() < padded / 4) split(threadX() + i * threads(), firstX[i]);
+	for (u32 i = threadX() + early * threads(); i < padded / 4; i += threads()) split(i, i < width / 4 ? fourOf(all.x + 4 * i) : f32x4{0, 0, 0, 0});
 	barrier();
 
-	const SharedAddress table = sharedAddress(pairs);
-	float acc[OUT];
+	const SharedAddress pairs = sharedAddress(mem);
+	const u32x2 *part = xs + (g < 2 ? g : 2) * 4 + t; // columns from 3 on repeat the third; nobody looks at them
+	float acc[M][4];
 #pragma unroll
-	for (int r = 0; r < OUT; r++) acc[r] = 0;
-	// step uses what row holds and asks for the next step's into ahead.
-	auto step = [&](const Row *row, Row *ahead) INLINE {
-		const bool last = base + classes * piece >= width;
-		const u32 nextBase = last ? 0 : base + classes * piece;
-		const u32 nextGroup = last ? group + stride : group;
-		next = from;
-		nextOut = out;
-		if (last) find(nextGroup, next, nextOut);
-		if (nextGroup < groups) ask(ahead, next, nextOut, nextBase);
-		if (base + lane * piece < width) {
-			const f32x4 *mine = (const f32x4 *)(xs + (base / piece + lane) * 36);
-			float scale[OUT];
+	for (int i = 0; i < M; i++)
 #pragma unroll
-			for (u32 r = 0; r < OUT; r++)
-				scale[r] = NESTED ? scales[row[r].second] * row[r].scale + (MODE == gated && r >= each ? b : from).offset : row[r].scale;
+		for (int e = 0; e < 4; e++) acc[i][e] = 0;
+	for (u32 task = me; task < tasks;) {
+		const u32 at = base;
+		const float offset = from.offset;
+		const bool last = base + chunkValues >= end; // of this piece
+		if (!last)
+			base += chunkValues;
+		else if (task + warps < tasks)
+			begin(task + warps);
+		else
+			base = width; // nothing more to ask for
 #pragma unroll
-			for (int j = 0; j < 4; j++) {
-				const f32x4 low = mine[2 * j], high = mine[2 * j + 1];
-				const float eight[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+		for (int i = 0; i < gulps; i++) {
+			u32x4 q[2 * M][reads];
+			float scale[2 * M];
+			const bool there = at + i * span + t * own < width; // if not, codes times zero
 #pragma unroll
-				for (int r = 0; r < OUT; r++) {
-					const u32x4 q = row[r].codes;
-					const u32 word = j == 0 ? q.x : j == 1 ? q.y : j == 2 ? q.z : q.w;
+			for (int r = 0; r < 2 * M; r++) {
 #pragma unroll
-					for (int t = 0; t < 4; t++) {
-						const f32x2 v = sharedPair(table + byteBeside(word, t, lane * 8));
-						acc[r] = fma32(eight[2 * t], as<ROUND>(v.x * scale[r]), acc[r]);
-						acc[r] = fma32(eight[2 * t + 1], as<ROUND>(v.y * scale[r]), acc[r]);
-					}
+				for (int j = 0; j < reads; j++) q[r][j] = ahead[i][r][j];
+				scale[r] = 0;
+				if (!there) continue;
+				if (SCALES == plainScales) scale[r] = absmax[i][r];
+				if (SCALES == codedScales) scale[r] = scales[second[i][r]] * absmax[i][r] + (r < 2 ? offset : b.offset);
+			}
+			ask(i);
+			if (at + i * span >= width) continue;
+			const u32x2 *x = part + (at / 16 + i * steps) * 12;
+			// Of bfloat16, half of the rows are looked up in shared memory and half in registers:
+			// the one has no more to give, the other is bound by instructions.
+			const bool both = CODES && !HALF;
+			Chosen chosen[M];
+#pragma unroll
+			for (int j = 0; j < M; j++)
+				if (both) chosen[j].fill(maps, scale[2 * j + 1]);
+#pragma unroll
+			for (int s = 0; s < steps; s++) {
+				const u32x2 v = x[s * 12];
+#pragma unroll
+				for (int j = 0; j < M; j++) {
+					Pairs<HALF> f[2];
+					rowPairs<CODES, HALF>(f[0], q[2 * j], s, scale[2 * j], pairs, lane);
+					if (both)
+						chosen[j].pairs((Pairs<false> &)f[1], q[2 * j + 1], s);
+					else
+						rowPairs<CODES, HALF>(f[1], q[2 * j + 1], s, scale[2 * j + 1], pairs, lane);
+					multiplyTile<HALF>(acc[j], f, v);
 				}
 			}
 		}
-		if (last) {
+		if (!last) continue;
+		// Lanes t = 0 have the first and the second part, t = 1 the third.
 #pragma unroll
-			for (int r = 0; r < OUT; r++) {
-				part[me][r][lane] = acc[r];
-				acc[r] = 0;
+		for (int j = 0; j < M; j++) {
+			const float low = shuffle(acc[j][0], lane + 1 & 31), high = shuffle(acc[j][2], lane + 1 & 31);
+			if (t == 0) {
+				float *to = sums + (task * M + j) * tileOuts + g;
+				to[0] = acc[j][0] + (acc[j][1] + low);
+				to[8] = acc[j][2] + (acc[j][3] + high);
 			}
-			warpBarrier();
-			float sum = 0;
-			if (lane < OUT) {
 #pragma unroll
-				for (int p = 0; p < classes; p++) sum += part[me][lane][p];
-			}
-			const float other = MODE == gated ? shuffle(sum, lane + each & 31) : 0.0f;
-			if (lane < each && out + lane < from.outs) {
-				if (MODE == gated)
-					from.dst[out + lane] = activated(sum, activation) * other;
-				else
-					put(from.dst + out + lane, sum, addTo, by);
-			}
-			warpBarrier();
+			for (int e = 0; e < 4; e++) acc[j][e] = 0;
 		}
-		from = next;
-		out = nextOut;
-		group = nextGroup;
-		base = nextBase;
-	};
-	while (group < groups) {
-		step(first, second);
-		if (group >= groups) break;
-		step(second, first);
+		task += warps;
+	}
+	barrier();
+	for (u32 i = threadX(); i < mine * tileOuts; i += threads()) {
+		const float *mySums = sums + i / tileOuts * pieces * M * tileOuts + i % tileOuts;
+		float sum[M];
+#pragma unroll
+		for (int j = 0; j < M; j++) {
+			sum[j] = 0;
+#pragma unroll 8
+			for (u32 p = 0; p < pieces; p++) sum[j] += mySums[(p * M + j) * tileOuts];
+		}
+		Values to;
+		u32 o;
+		find(blockX() + i / tileOuts * blocks(), to, o);
+		o += i % tileOuts;
+		if (o >= to.outs) continue;
+		if (MODE == gated)
+			to.dst[o] = activated(sum[0], activation) * sum[M - 1];
+		else
+			put(to.dst + o, sum[0], addTo, by);
 	}
 }
 
-#define COMMON const float *x, i64 k, const float *map, const float *map2, i64 shift, i64 shift2, i64 groups
+#define COMMON const float *x, i64 k, const float *map, const float *map2, i64 shift, i64 shift2, i64 tiles
 #define COMMON_OF Common{x, map, map2, (u32)k, (u32)shift, (u32)shift2}
-#define CODES(a) float *a##Dst, i64 a##Outs, const u8 *a##Data, const float *a##Absmax, const u8 *a##Codes, i64 a##First, i64 a##Offset
-#define CODES_OF(a) Codes{a##Dst, (u32)a##Outs, a##Data, a##Absmax, a##Codes, (u32)a##First, real(a##Offset)}
-#define GEMV_ONE(NAME, ROUND, NESTED, OUT) \
-	GLOBAL_UPTO(512) NAME##OUT##_##ROUND(COMMON, i64 addTo, i64 by, CODES(a)) { \
-		const Codes codes = CODES_OF(a); \
-		gemvCode<ROUND, NESTED, OUT, one>(COMMON_OF, (u32)groups, addTo, real(by), 0, codes, codes, codes); \
-	}
-#define GEMV_MORE(NAME, ROUND, NESTED) \
-	GLOBAL_UPTO(512) NAME##Several_##ROUND(COMMON, CODES(a), CODES(b), CODES(c)) { \
-		gemvCode<ROUND, NESTED, 4, several>(COMMON_OF, (u32)groups, 0, 1.0f, 0, CODES_OF(a), CODES_OF(b), CODES_OF(c)); \
+#define VALUES(a) float *a##Dst, i64 a##Outs, const u8 *a##Data, const float *a##Absmax, const u8 *a##Codes, i64 a##First, i64 a##Offset
+#define VALUES_OF(a) Values{a##Dst, (u32)a##Outs, a##Data, a##Absmax, a##Codes, (u32)a##First, real(a##Offset)}
+// At most so many threads a block, since what is asked for ahead takes registers.
+#define ONE_ROW(NAME, SCALES, HALF, THREADS) \
+	GLOBAL_UPTO(THREADS) NAME(COMMON, i64 addTo, i64 by, VALUES(a)) { \
+		const Values values = VALUES_OF(a); \
+		oneBody<SCALES, HALF, one>(COMMON_OF, (u32)tiles, addTo, real(by), 0, values, values, values); \
 	} \
-	GLOBAL_UPTO(512) NAME##Gated_##ROUND(COMMON, i64 activation, CODES(a), CODES(b)) { \
-		const Codes up = CODES_OF(b); \
-		gemvCode<ROUND, NESTED, 4, gated>(COMMON_OF, (u32)groups, 0, 1.0f, activation, CODES_OF(a), up, up); \
+	GLOBAL_UPTO(THREADS) NAME##Several(COMMON, VALUES(a), VALUES(b), VALUES(c)) { \
+		oneBody<SCALES, HALF, several>(COMMON_OF, (u32)tiles, 0, 1.0f, 0, VALUES_OF(a), VALUES_OF(b), VALUES_OF(c)); \
+	} \
+	GLOBAL_UPTO(THREADS) NAME##Gated(COMMON, i64 activation, VALUES(a), VALUES(b)) { \
+		const Values up = VALUES_OF(b); \
+		oneBody<SCALES, HALF, gated>(COMMON_OF, (u32)tiles, 0, 1.0f, activation, VALUES_OF(a), up, up); \
 	}
-// Kinds are those of weights; here they are what the values are rounded to.
-#define GEMV_CODES(ROUND) \
-	GEMV_ONE(gemvCode, ROUND, false, 2) \
-	GEMV_ONE(gemvCode, ROUND, false, 4) \
-	GEMV_MORE(gemvCode, ROUND, false) \
-	GEMV_ONE(gemvNested, ROUND, true, 2) \
-	GEMV_ONE(gemvNested, ROUND, true, 4) \
-	GEMV_MORE(gemvNested, ROUND, true)
-#ifdef ONLY_KIND
-APPLY(GEMV_CODES, ONLY_KIND)
-#else
-GEMV_CODES(0) GEMV_CODES(1)
+#if !defined HALF_VALUES || !HALF_VALUES
+ONE_ROW(oneRowBrain, noScales, false, 256)
+ONE_ROW(oneRowCodesBrain, plainScales, false, 512)
+ONE_ROW(oneRowNestedBrain, codedScales, false, 512)
+#endif
+#if !defined HALF_VALUES || HALF_VALUES
+ONE_ROW(oneRowHalf, noScales, true, 256)
+ONE_ROW(oneRowCodesHalf, plainScales, true, 512)
+ONE_ROW(oneRowNestedHalf, codedScales, true, 512)
 #endif

@@ -1,8 +1,9 @@
-// Products of several rows with weights of bfloat16 values; see thirds.h.
+// Products of several rows with weights of 16-bit values; see thirds.h.
 #include "thirds.h"
 
 const int warps = 8, warpOuts = 32, stageSteps = 8;
 
+#if !defined HALF_VALUES || !HALF_VALUES
 // splitThirds: the three parts of x [rows, k] as the matrix unit wants them. Rows
 // are taken in blocks of 8·tiles, those that are not there as zeros; of a block lie
 // for each step and each part the tiles of 8 rows, 32 lanes each. A lane has 4
@@ -26,6 +27,17 @@ GLOBAL splitThirds(u32x2 *dst, const float *x, i64 rows, i64 k, i64 tiles, i64 s
 	}
 }
 
+// sumPieces: dst[i] = the sum of the pieces' sums in their order.
+GLOBAL sumPieces(float *dst, const float *sums, i64 n, i64 pieces, i64 addTo, i64 by) {
+	for (i64 i = (i64)blockX() * threads() + threadX(); i < n; i += (i64)blocks() * threads()) {
+		float total = 0;
+#pragma unroll 8
+		for (i64 p = 0; p < pieces; p++) total += sums[p * n + i];
+		put(dst + i, total, addTo, real(by));
+	}
+}
+#endif
+
 // Reads are what a lane has asked for at once: 16 bytes of four rows of the weight, g + 8i.
 struct Reads {
 	u32x4 row[4];
@@ -37,7 +49,7 @@ struct Reads {
 // that they share go through shared memory, 8 steps at a time and a stage ahead. Of
 // splits blocks of the same outputs each takes some of the pieces; where there
 // are several, what dst gets are the pieces' sums, [pieces][rows, n], for sumPieces.
-template <bool CODES, int TILES, int ROWS> DEVICE void thirdsBody(float *dst, const u32x2 *parts, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 splits, const Weight &w) {
+template <bool CODES, bool HALF, int TILES, int ROWS> DEVICE void thirdsBody(float *dst, const u32x2 *parts, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 splits, const Weight &w) {
 	const int span = Gulp<CODES>::span, own = Gulp<CODES>::own, each = TILES * warp;
 	const int steps = CODES ? 8 : 2, reads = stageSteps / steps; // steps that a read serves, reads a stage
 	const int stageBytes = stageSteps * 3 * each * 8;            // of one block of rows
@@ -109,14 +121,14 @@ template <bool CODES, int TILES, int ROWS> DEVICE void thirdsBody(float *dst, co
 			ask(next, step + steps);
 #pragma unroll
 			for (int s = 0; s < steps; s++) {
-				u32 a[2][4];
+				Pairs<HALF> a[4];
 #pragma unroll
-				for (int i = 0; i < 4; i++) rowPairs<CODES>(a[i / 2][i % 2], a[i / 2][2 + i % 2], &now.row[i], s, now.scale[i], pairs, lane);
+				for (int i = 0; i < 4; i++) rowPairs<CODES, HALF>(a[i], &now.row[i], s, now.scale[i], pairs, lane);
 #pragma unroll
 				for (int j = 0; j < 3 * TILES; j++) {
 					const u32x2 b = x[(r * steps + s) * 3 * each + j * warp];
 #pragma unroll
-					for (int i = 0; i < 2; i++) matrixUnit(acc[j / TILES][i][j % TILES], a[i], b.x, b.y);
+					for (int i = 0; i < 2; i++) multiplyTile<HALF>(acc[j / TILES][i][j % TILES], a + 2 * i, b);
 				}
 			}
 		}
@@ -150,25 +162,23 @@ template <bool CODES, int TILES, int ROWS> DEVICE void thirdsBody(float *dst, co
 			}
 }
 
-// sumPieces: dst[i] = the sum of the pieces' sums in their order.
-GLOBAL sumPieces(float *dst, const float *sums, i64 n, i64 pieces, i64 addTo, i64 by) {
-	for (i64 i = (i64)blockX() * threads() + threadX(); i < n; i += (i64)blocks() * threads()) {
-		float total = 0;
-#pragma unroll 8
-		for (i64 p = 0; p < pieces; p++) total += sums[p * n + i];
-		put(dst + i, total, addTo, real(by));
-	}
-}
-
-#define THIRDS(NAME, CODES, TILES, ROWS, BLOCKS) \
+// Kernels are named by the kind of the weight, what 4-bit codes are rounded to, and the
+// rows of a block.
+#define THIRDS(NAME, CODES, HALF, TILES, ROWS, BLOCKS) \
 	GLOBAL BOUNDS(256, BLOCKS) NAME(float *dst, const u32x2 *parts, i64 rows, i64 n, i64 k, i64 addTo, i64 by, i64 splits, WEIGHT) { \
 		Weight w = WEIGHT_OF; \
-		thirdsBody<CODES, TILES, ROWS>(dst, parts, rows, n, k, addTo, by, splits, w); \
+		thirdsBody<CODES, HALF, TILES, ROWS>(dst, parts, rows, n, k, addTo, by, splits, w); \
 	}
-#define THIRDS_OF(KIND, CODES) \
-	THIRDS(thirds8_##KIND, CODES, 1, 1, 2) \
-	THIRDS(thirds16_##KIND, CODES, 2, 1, 1) \
-	THIRDS(thirds32_##KIND, CODES, 4, 1, 1) \
-	THIRDS(thirds64_##KIND, CODES, 4, 2, 1)
-THIRDS_OF(2, false)
-THIRDS_OF(3, true)
+#define THIRDS_OF(NAME, CODES, HALF) \
+	THIRDS(NAME##_8, CODES, HALF, 1, 1, 2) \
+	THIRDS(NAME##_16, CODES, HALF, 2, 1, 1) \
+	THIRDS(NAME##_32, CODES, HALF, 4, 1, 1) \
+	THIRDS(NAME##_64, CODES, HALF, 4, 2, 1)
+#if !defined HALF_VALUES || !HALF_VALUES
+THIRDS_OF(thirdsBrain, false, false)
+THIRDS_OF(thirdsCodesBrain, true, false)
+#endif
+#if !defined HALF_VALUES || HALF_VALUES
+THIRDS_OF(thirdsHalf, false, true)
+THIRDS_OF(thirdsCodesHalf, true, true)
+#endif

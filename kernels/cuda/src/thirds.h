@@ -1,12 +1,13 @@
-// Products of float32 rows with weights whose values are bfloat16, on the matrix
+// Products of float32 rows with weights whose values have 16 bits, on the matrix
 // units: a float32 is the sum of three bfloat16 (24 bits are three times 8), so
-// three products of bfloat16, summed in float32, lose nothing of x.
+// with a weight of bfloat16 three products, summed in float32, lose nothing of x. A
+// binary16 is the sum of two bfloat16 (11 bits), and takes six.
 //
 // # The order of a sum
 //
 // K is cut into at most 16 pieces, of 256 values or a multiple of them. Within a piece
-// the matrix unit sums the three parts of x each on its own, 16 values a step; the
-// piece is first + (second + third), and pieces are added in their order, to 0. Which
+// the matrix unit sums the three parts of x each on its own, 16 values a step, of each
+// step the weight's first parts and then its second; the piece is first + (second + third), and pieces are added in their order, to 0. Which
 // values make a step depends on the format alone. So a row has the same bits alone and in any batch.
 //
 // The matrix unit wants of a lane (g = lane / 4, t = lane % 4) two pairs of values
@@ -58,23 +59,57 @@ DEVICE u32 wordOf(const u32x4 *q, int i) {
 	return i % 4 == 0 ? four.x : i % 4 == 1 ? four.y : i % 4 == 2 ? four.z : four.w;
 }
 
-// rowPairs gives the lane's two pairs of a step, of what it has read of one row.
-template <bool CODES> DEVICE void rowPairs(u32 &low, u32 &high, const u32x4 *q, int s, float scale, SharedAddress pairs, u32 lane) {
+// pairOf makes a pair of values the parts that are multiplied: one of bfloat16, or two.
+template <bool HALF> DEVICE void pairOf(u32 *parts, float a, float b) {
+	parts[0] = brains(a, b);
+	if (HALF) parts[1] = brains(a - bitsFloat(parts[0] << 16), b - bitsFloat(parts[0] & 0xffff0000u));
+}
+
+// A Pairs is what a lane gives the matrix unit of one row of the weight and one step: the
+// first two values and the next two, in parts.
+template <bool HALF> struct Pairs {
+	u32 low[HALF ? 2 : 1], high[HALF ? 2 : 1];
+};
+
+// rowPairs makes them of what the lane has read of the row.
+template <bool CODES, bool HALF> DEVICE void rowPairs(Pairs<HALF> &p, const u32x4 *q, int s, float scale, SharedAddress pairs, u32 lane) {
 	if (!CODES) {
-		low = wordOf(q, 2 * s);
-		high = wordOf(q, 2 * s + 1);
+		const u32 low = wordOf(q, 2 * s), high = wordOf(q, 2 * s + 1);
+		if (HALF) {
+			pairOf<HALF>(p.low, halfFloat((u16)low), halfFloat((u16)(low >> 16)));
+			pairOf<HALF>(p.high, halfFloat((u16)high), halfFloat((u16)(high >> 16)));
+		} else {
+			p.low[0] = low;
+			p.high[0] = high;
+		}
 		return;
 	}
 	const u32 word = wordOf(q, s / 2);
-	const f32x2 a = sharedPair(pairs + byteBeside(word, s % 2 * 2, lane * 8));
-	const f32x2 b = sharedPair(pairs + byteBeside(word, s % 2 * 2 + 1, lane * 8));
-	low = brains(a.x * scale, a.y * scale);
-	high = brains(b.x * scale, b.y * scale);
+	f32x2 a = sharedPair(pairs + byteBeside(word, s % 2 * 2, lane * 8));
+	f32x2 b = sharedPair(pairs + byteBeside(word, s % 2 * 2 + 1, lane * 8));
+	a = f32x2{a.x * scale, a.y * scale};
+	b = f32x2{b.x * scale, b.y * scale};
+	if (HALF) {
+		a = f32x2{roundHalf(a.x), roundHalf(a.y)};
+		b = f32x2{roundHalf(b.x), roundHalf(b.y)};
+	}
+	pairOf<HALF>(p.low, a.x, a.y);
+	pairOf<HALF>(p.high, b.x, b.y);
+}
+
+// multiplyTile adds to a tile of 16 outputs by 8 columns of x: a are the pairs of rows g
+// and g + 8 of the weight.
+template <bool HALF> DEVICE void multiplyTile(float *d, const Pairs<HALF> *a, const u32x2 &x) {
+#pragma unroll
+	for (int part = 0; part < (HALF ? 2 : 1); part++) {
+		const u32 f[4] = {a[0].low[part], a[1].low[part], a[0].high[part], a[1].high[part]};
+		matrixUnit(d, f, x.x, x.y);
+	}
 }
 
 // Chosen are the 16 values that the codes of a block stand for, as bfloat16: their low
-// and their high bytes, in registers. It gives the pairs that rowPairs gives and asks shared
-// memory for nothing, but takes more instructions.
+// and their high bytes, in registers. It gives the pairs that rowPairs gives of
+// bfloat16 and asks shared memory for nothing, but takes more instructions.
 struct Chosen {
 	u32 low[4], high[4];
 	METHOD void fill(const f32x4 *map, float scale) {
@@ -90,11 +125,11 @@ struct Chosen {
 	METHOD u32 of(const u32 *bytes, u32 three, u32 fourth) const {
 		return permute(permute(bytes[0], bytes[1], three), permute(bytes[2], bytes[3], three), fourth);
 	}
-	METHOD void pairs(u32 &first, u32 &second, const u32x4 *q, int s) const {
+	METHOD void pairs(Pairs<false> &p, const u32x4 *q, int s) const {
 		const u32 word = wordOf(q, s / 2), shift = s % 2 * 16;
 		const u32 three = (word & 0x77777777u) >> shift, fourth = ((word >> 1 & 0x44444444u) | 0x32103210u) >> shift;
 		const u32 x = of(low, three, fourth), y = of(high, three, fourth); // codes 1, 0, 3, 2
-		first = permute(x, y, 0x4051);
-		second = permute(x, y, 0x6273);
+		p.low[0] = permute(x, y, 0x4051);
+		p.high[0] = permute(x, y, 0x6273);
 	}
 };
