@@ -164,8 +164,10 @@ type RoundedProducts interface {
 	// each product. dsts[i] becomes plus + product, where plus is not nil, which may
 	// be dsts[i] itself.
 	MatMulsRounded(dsts []Buffer, plus, x Buffer, rows int, ws []Prepared)
-	// MatMulBackRounded is the same of MatMulBack.
-	MatMulBackRounded(dx, plus, dy Buffer, rows int, w Prepared)
+	// MatMulBacksRounded is the same of MatMulBack: to plus, where it is not nil, the
+	// product of each dy with its weight is added, in their order. dx is of BF16 only
+	// where there is one.
+	MatMulBacksRounded(dx, plus Buffer, dys []Buffer, rows int, ws []Prepared)
 	// RMSNormBoth and RMSNormBackBoth are RMSNorm and RMSNormBack with a second
 	// result, half of BF16: what Round gives of the first.
 	RMSNormBoth(dst, half, x, weight Buffer, rows int, eps float32)

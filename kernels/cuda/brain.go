@@ -200,9 +200,30 @@ func (d *Device) MatMulsRounded(dsts []kernels.Buffer, plus, x kernels.Buffer, r
 	d.release(hold)
 }
 
-func (d *Device) MatMulBackRounded(dx, plus, dy kernels.Buffer, rows int, p kernels.Prepared) {
-	w := p.(*weight)
-	d.multiplyBackBrain(roundedTarget(dx, plus, rows*w.k), dy, rows, w)
+// MatMulBacksRounded is one kernel where no weight has to be turned first.
+func (d *Device) MatMulBacksRounded(dx, plus kernels.Buffer, dys []kernels.Buffer, rows int, ws []kernels.Prepared) {
+	_, k := ws[0].Shape()
+	to := roundedTarget(dx, plus, rows*k)
+	to.n = k
+	if len(ws) > 1 && to.how == howBrain {
+		panic("BUG: products are added up in BF16")
+	}
+	var chain []link
+	var holds []*block
+	for i, p := range ws {
+		w := p.(*weight)
+		if w.turned == nil {
+			d.multiplyBackBrain(to, dys[i], rows, w)
+			to.plus = to.dst
+			continue
+		}
+		in, hold := d.rounded(dys[i], rows*w.n, "dy")
+		chain, holds = append(chain, link{in, w.turned.at, w.n}), append(holds, hold)
+	}
+	d.gemmChain(to, rows, chain)
+	for _, hold := range holds {
+		d.release(hold)
+	}
 }
 
 // dequantise writes the weight's values as bfloat16.
@@ -238,9 +259,15 @@ type tensorMapper interface {
 	TensorMap(at uint64, rows, cols, box int) ([32]int32, error)
 }
 
+// link is a product of a [m, k] with a weight [n, k], among those that are added up.
+type link struct {
+	a, weight uint64
+	k         int
+}
+
 // gemmBrain multiplies a [m, k], which is of bfloat16, with each weight.
 func (d *Device) gemmBrain(a uint64, m, k int, products ...product) {
-	if d.unit != nil && !d.copies && d.gemmTiles(a, m, k, products) {
+	if len(products) == 0 || d.gemmTiles(m, []link{{a: a, k: k}}, products) {
 		return
 	}
 	for _, p := range products {
@@ -248,12 +275,27 @@ func (d *Device) gemmBrain(a uint64, m, k int, products ...product) {
 	}
 }
 
-// gemmTiles is gemmBrain in one kernel, with the tensor memory unit; false where that
-// does not take the matrices, or an output's rows do not begin at 16 bytes.
-func (d *Device) gemmTiles(a uint64, m, k int, products []product) bool {
+// gemmChain adds up products, in their order.
+func (d *Device) gemmChain(to target, m int, chain []link) {
+	most := 4 // as many as the kernel's parameter holds
+	for i := 0; i < len(chain); {
+		links := chain[i:min(i+most, len(chain))]
+		if len(links) == 1 || !d.gemmTiles(m, links, []product{{target: to}}) {
+			links = links[:1]
+			d.gemmBrain(links[0].a, m, links[0].k, product{links[0].weight, to})
+		}
+		to.plus = to.dst
+		i += len(links)
+	}
+}
+
+// gemmTiles is gemmBrain of one link with each product's weight, or a chain to one
+// product's target, in one kernel with the tensor memory unit. false where that does not
+// take the matrices, or an output's rows do not begin at 16 bytes.
+func (d *Device) gemmTiles(m int, links []link, products []product) bool {
 	down := (m + brainRows - 1) / brainRows
-	if down == 0 {
-		return true
+	if d.unit == nil || d.copies {
+		return false
 	}
 	for _, p := range products {
 		if p.n%8 != 0 || (p.dst|p.plus)%16 != 0 {
@@ -262,26 +304,39 @@ func (d *Device) gemmTiles(a uint64, m, k int, products []product) bool {
 	}
 	half := halfEmpty(m)
 	tile, columns := d.brainTile(down, half, products)
-	whole := func(x uint64) (low, high int32) { return int32(uint32(x)), int32(uint32(x >> 32)) }
-	maps, err := d.unit.TensorMap(a, m, k, brainRows)
-	if err != nil {
+	cols := brainTiles[tile].cols
+	var table []int32
+	described := true
+	describe := func(at uint64, rows, k, box int) {
+		of, err := d.unit.TensorMap(at, rows, k, box)
+		table, described = append(table, of[:]...), described && err == nil
+	}
+	depths := uint64(0)
+	for i, l := range links {
+		depths |= uint64(l.k/brainDepth) << (16 * i)
+		describe(l.a, m, l.k, brainRows)
+		if l.weight != 0 {
+			describe(l.weight, products[0].n, l.k, cols)
+			continue
+		}
+		for _, p := range products {
+			describe(p.weight, p.n, l.k, cols)
+		}
+	}
+	if !described {
 		return false
 	}
-	table, ends := append(make([]int32, 0, 128), maps[:]...), make([]int32, 0, 32)
-	end := 0
+	whole := func(x uint64) (low, high int32) { return int32(uint32(x)), int32(uint32(x >> 32)) }
+	maps, end := len(table), 0
 	for _, p := range products {
-		if maps, err = d.unit.TensorMap(p.weight, p.n, k, brainTiles[tile].cols); err != nil {
-			return false
-		}
-		table = append(table, maps[:]...)
-		end += (p.n + brainTiles[tile].cols - 1) / brainTiles[tile].cols
+		end += (p.n + cols - 1) / cols
 		dst0, dst1 := whole(p.dst)
 		plus0, plus1 := whole(p.plus)
-		ends = append(ends, dst0, dst1, plus0, plus1, int32(p.n), int32(end), int32(p.how), 0) // Product
+		table = append(table, dst0, dst1, plus0, plus1, int32(p.n), int32(end), int32(p.how), 0) // Product
 	}
-	at := d.table(append(table, ends...))
-	d.launch(brainTiles[tile].name, min(down*columns, d.driver.Processors()), 1, 288, brainShared(brainTiles[tile].cols),
-		at, at+4*uint64(len(table)), num(m), num(k), num(columns), num(half))
+	at := d.table(table)
+	d.launch(brainTiles[tile].name, min(down*columns, d.driver.Processors()), 1, 288, brainShared(cols),
+		at, at+4*uint64(maps), num(m), depths, num(len(links)), num(columns), num(half))
 	return true
 }
 

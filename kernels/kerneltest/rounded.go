@@ -94,7 +94,7 @@ func roundedProducts(b roundedBench) {
 				what := fmt.Sprintf("%v back %v x %s", s, back, name)
 				run := func(dst, plus kernels.Buffer, w kernels.Prepared) {
 					if back {
-						b.half.MatMulBackRounded(dst, plus, x, m, w)
+						b.half.MatMulBacksRounded(dst, plus, []kernels.Buffer{x}, m, []kernels.Prepared{w})
 					} else {
 						b.half.MatMulsRounded([]kernels.Buffer{dst}, plus, x, m, []kernels.Prepared{w})
 					}
@@ -112,6 +112,18 @@ func roundedProducts(b roundedBench) {
 				run(dst, on(b, b.dev, more), ws[2])
 				same(b, what+" added elsewhere", result(b, b.dev, whole), want(ws[2], more))
 				if back {
+					if kept, ok := b.dev.(kernels.Keeper); ok {
+						for _, w := range ws {
+							if err := kept.Keep(w, true); err != nil {
+								b.Fatal(err)
+							}
+						}
+					}
+					b.roundedChain(what, m, k, ws, 2, false)
+					b.roundedChain(what, m, k, ws, 3, true)
+					if m < 10 {
+						b.roundedChain(what, m, k, ws, 5, true)
+					}
 					continue
 				}
 				var dsts []kernels.Buffer
@@ -130,6 +142,36 @@ func roundedProducts(b roundedBench) {
 	if b.half.Rounds(prepare(b, b.dev, b.weight(format.F32, 128, 67), kernels.ForMatMul)) {
 		b.Log("rows of 67 values are rounded too")
 	}
+}
+
+// roundedChain is the gradient of what went into several layers.
+func (b roundedBench) roundedChain(what string, m, k int, ws []kernels.Prepared, count int, add bool) {
+	dst, sum := on(b, b.dev, b.normal(m*k)), on(b, b.dev, make([]float32, m*k))
+	start := b.normal(m * k)
+	plus := on(b, b.dev, start)
+	if add {
+		b.dev.Add(sum, plus, m*k)
+	} else {
+		plus = nil
+	}
+	var dys []kernels.Buffer
+	var all []kernels.Prepared
+	for i := range count {
+		w := ws[i%len(ws)]
+		n, _ := w.Shape()
+		dy := b.normal(m * n)
+		dys, all = append(dys, []kernels.Buffer{on(b, b.dev, dy), b.brain(dy, 0)}[i%2]), append(all, w)
+		y := on(b, b.dev, make([]float32, m*k))
+		b.train.MatMulBack(y, on(b, b.dev, roundOf(dy)), m, w, kernels.Store)
+		b.dev.Round(y, y, m*k, format.BF16)
+		if i == 0 && !add {
+			sum = y
+		} else {
+			b.dev.Add(sum, y, m*k)
+		}
+	}
+	b.half.MatMulBacksRounded(dst, plus, dys, m, all)
+	same(b, fmt.Sprintf("%s: chain of %d, added %v", what, count, add), b.read(dst), b.read(sum))
 }
 
 func roundedNorms(b roundedBench) {

@@ -156,8 +156,7 @@ func (p *Pass) backward(i int, b *Packed) {
 		p.linearBack(&m.GateUp, p.dh, p.fused, h, r, kernels.Store)
 	case m.Gate.Weight != nil:
 		dev.GateBack(c.gate, p.dup, p.dup, c.gate, c.up, r.n*m.Width, m.Act)
-		p.linearBack(&m.Gate, p.dh, c.gate, h, r, kernels.Store)
-		p.linearBack(&m.Up, p.dh, p.dup, h, r, kernels.Add)
+		p.linearBacks([]*Linear{&m.Gate, &m.Up}, p.dh, []kernels.Buffer{c.gate, p.dup}, h, r, kernels.Store)
 	default:
 		dev.ActivateBack(p.dup, p.dup, c.up, r.n*m.Width, m.Act)
 		p.linearBack(&m.Up, p.dh, p.dup, h, r, kernels.Store)
@@ -205,9 +204,7 @@ func (p *Pass) backward(i int, b *Packed) {
 		dev.PutColumns(p.fused, p.dv, all.n, wide+2*narrow, wide+narrow, narrow)
 		p.linearBack(&a.QKV, dh, p.fused, c.h, all, e)
 	} else {
-		p.linearBack(&a.Q, dh, p.dq, c.h, all, e)
-		p.linearBack(&a.K, dh, p.dk, c.h, all, kernels.Add)
-		p.linearBack(&a.V, dh, p.dv, c.h, all, kernels.Add)
+		p.linearBacks([]*Linear{&a.Q, &a.K, &a.V}, dh, []kernels.Buffer{p.dq, p.dk, p.dv}, c.h, all, e)
 	}
 	if dh != nil {
 		p.normBack(&block.AttentionNorm, p.dx, dh, x, all.n, kernels.Add)

@@ -1,6 +1,8 @@
 package nn
 
 import (
+	"slices"
+
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/format"
 )
@@ -144,7 +146,29 @@ func (p *Pass) base(l *Linear, y, x kernels.Buffer, r rowsOf, bias bool) {
 	}
 }
 
-// baseBack stores dy·W in dx, or adds it.
+// baseBacks stores Σ dy·W of layers in dx, or adds it, in their order.
+func (p *Pass) baseBacks(ls []*Linear, dx kernels.Buffer, dys []kernels.Buffer, r rowsOf, e kernels.Epilogue) {
+	ws, ins := make([]kernels.Prepared, len(ls)), slices.Clone(dys)
+	for i, l := range ls {
+		if !p.rounds(l, r) {
+			for i, l := range ls {
+				p.baseBack(l, dx, dys[i], r, e)
+				e = kernels.Add
+			}
+			return
+		}
+		if ws[i] = l.Weight; p.dxRounded && dys[i] == p.dx {
+			ins[i] = p.dxHalf
+		}
+	}
+	plus := dx
+	if e == kernels.Store {
+		plus = nil
+	}
+	p.half.MatMulBacksRounded(dx, plus, ins, r.n, ws)
+}
+
+// baseBack stores dy·W in dx, or adds it, one operation after another.
 func (p *Pass) baseBack(l *Linear, dx, dy kernels.Buffer, r rowsOf, e kernels.Epilogue) {
 	n, k := l.Weight.Shape()
 	if !r.block || !p.o.BF16 {
@@ -152,14 +176,7 @@ func (p *Pass) baseBack(l *Linear, dx, dy kernels.Buffer, r rowsOf, e kernels.Ep
 		return
 	}
 	if p.rounds(l, r) {
-		plus := dx
-		if e == kernels.Store {
-			plus = nil
-		}
-		if dy == p.dx && p.dxRounded {
-			dy = p.dxHalf
-		}
-		p.half.MatMulBackRounded(dx, plus, dy, r.n, l.Weight)
+		p.baseBacks([]*Linear{l}, dx, []kernels.Buffer{dy}, r, e)
 		return
 	}
 	p.dev.Round(p.round, dy, r.n*n, format.BF16)
@@ -188,18 +205,50 @@ func (p *Pass) dropping(t *TrainedLinear, r rowsOf) kernels.Dropping {
 	return kernels.Dropping{P: t.Dropout, Seed: r.seed, Stream: t.Stream, Rows: r.keys}
 }
 
+// linearBacks is linearBack of layers with one input: dx gets what comes through the
+// layers, then what comes through the pairs beside them.
+func (p *Pass) linearBacks(ls []*Linear, dx kernels.Buffer, dys []kernels.Buffer, x kernels.Buffer, r rowsOf, e kernels.Epilogue) {
+	for _, l := range ls {
+		if t := p.t.Linears[l]; t != nil && t.Magnitude != nil { // which needs scratch of its own
+			for i, l := range ls {
+				p.linearBack(l, dx, dys[i], x, r, e)
+				e = kernels.Add
+			}
+			return
+		}
+	}
+	for i, l := range ls {
+		p.ownBack(l, dys[i], x, r)
+	}
+	if dx != nil {
+		p.baseBacks(ls, dx, dys, r, e)
+	}
+	for i, l := range ls {
+		if t := p.t.Linears[l]; t != nil && t.Pair.A != nil {
+			p.pairBack(l, t, dx, dys[i], x, r)
+		}
+	}
+}
+
+// ownBack adds the gradients of a layer's own weight and bias where they are trained.
+func (p *Pass) ownBack(l *Linear, dy, x kernels.Buffer, r rowsOf) {
+	t := p.t.Linears[l]
+	n, k := l.Weight.Shape()
+	if t != nil && t.GradWeight != nil {
+		p.dev.WeightGrad(t.GradWeight, dy, x, r.n, n, k)
+	}
+	if t != nil && t.GradBias != nil {
+		p.dev.ColumnDots(t.GradBias, dy, nil, r.n)
+	}
+}
+
 // linearBack adds the gradients of what is trained of a layer whose input was
 // x and whose output's gradient is dy, and stores in dx or adds to it the
 // gradient of x. dx nil is not asked for.
 func (p *Pass) linearBack(l *Linear, dx, dy, x kernels.Buffer, r rowsOf, e kernels.Epilogue) {
 	dev, t := p.dev, p.t.Linears[l]
 	n, k := l.Weight.Shape()
-	if t != nil && t.GradWeight != nil {
-		dev.WeightGrad(t.GradWeight, dy, x, r.n, n, k)
-	}
-	if t != nil && t.GradBias != nil {
-		dev.ColumnDots(t.GradBias, dy, nil, r.n)
-	}
+	p.ownBack(l, dy, x, r)
 	dz := dy
 	if t != nil && t.Magnitude != nil {
 		dz = p.magnitudeBack(l, t, dy, x, r)

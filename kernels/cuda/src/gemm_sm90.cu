@@ -53,6 +53,11 @@ DEVICE Tile tileOfTurn(int turn, int down, int columns, int half) {
 	return j < columns ? Tile{rows, j} : Tile{-1, 0};
 }
 
+// A chain is products with the same dst, each of its own a and b and added to those
+// before it: depths has the depth of each, in tiles, 16 bits each.
+DEVICE int depthOf(i64 depths, int link) { return (int)(depths >> 16 * link & 0xffff); }
+
+
 #ifndef EMULATE
 
 const int rowsA = 128, rowsB = 256, depth = 64, stages = 4, ahead = 2;
@@ -234,7 +239,7 @@ template <int W> DEVICE void storeBrains(const Product &p, const float *d, i64 r
 
 // storeTile writes a warpgroup's 64 by W outputs. Their columns are a multiple of 8, and
 // addresses are multiples of 16 bytes.
-template <int W> DEVICE void storeTile(const Product *product, const float *d, int row0, int col, int m) {
+template <int W> DEVICE void storeTile(const Product *product, const float *d, int row0, int col, int m, int link) {
 	// Places are reckoned when the sums are there, which leave no registers before.
 	int thread = threadX();
 	asm volatile("" : "+l"(product), "+r"(thread), "+r"(row0), "+r"(col)::"memory");
@@ -244,22 +249,24 @@ template <int W> DEVICE void storeTile(const Product *product, const float *d, i
 	const i64 at = (i64)row * p.n + col + thread % 4 * 2, below = 8 * (i64)p.n;
 	const bool here[2] = {row < m, row + 8 < m}, round = p.how & howRound;
 	float INGLOBAL *to = (float INGLOBAL *)(float *)p.dst + at;
-	const float INGLOBAL *from = (const float INGLOBAL *)p.plus + at;
-	if (p.plus)
+	const float *plus = link ? (const float *)p.dst : p.plus; // what this thread has stored before
+	const float INGLOBAL *from = (const float INGLOBAL *)plus + at;
+	if (plus)
 		storeFloats<W, true, 0, 3>(to, from, d, below, here, groups, round);
 	else
 		storeFloats<W, false, 0, 3>(to, from, d, below, here, groups, round);
 }
 
-// gemmBrainTiles_W multiplies a with one weight or several, in tiles of 128 by W. maps
-// describes a and then each weight to the unit. Blocks take one output after another,
-// and the ninth warp is ahead of the others by up to four tiles, across outputs as well.
-template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products, i64 m, i64 k, int columns, int half) {
+// gemmBrainTiles_W multiplies a with one weight or several, or is a chain, in tiles of 128
+// by W. maps describes to the unit a and each weight, or a and b of each link. Blocks
+// take one output after another, and the ninth warp is ahead of the others by up to four
+// tiles, across outputs as well.
+template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products, int m, i64 depths, int links, int columns, int half) {
 	const int bytesStage = bytesA + W * depth * 2;
 	DYNAMIC(u8, mem);
 	const u32 base = (sharedAddress(mem) + 1023) / 1024 * 1024;
 	const u32 full = base + stages * bytesStage, empty = full + 8 * stages;
-	const int tiles = (int)(k / depth), down = (int)((m + rowsA - 1) / rowsA);
+	const int down = (m + rowsA - 1) / rowsA;
 	if (threadX() == 0) {
 		for (int s = 0; s < stages; s++) {
 			asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(full + 8 * s) : "memory");
@@ -275,14 +282,18 @@ template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products,
 		for (int turn = 0;; turn++) {
 			Tile o = tileOfTurn(turn, down, columns, half);
 			if (o.row < 0) return;
-			const u8 *mapB = maps + 128 * (1 + find(products, o.col));
+			const int weight = 128 * (1 + find(products, o.col));
 			const int row0 = o.row * rowsA, col0 = o.col * W;
-			for (int t = 0; t < tiles; t++, step++) {
-				const u32 s = step % stages, to = base + s * bytesStage;
-				if (step >= stages) await(empty + 8 * s, (step / stages - 1) & 1);
-				asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(full + 8 * s), "r"(bytesStage) : "memory");
-				copyTile(to, maps, t * depth, row0, full + 8 * s);
-				copyTile(to + bytesA, mapB, t * depth, col0, full + 8 * s);
+			for (int link = 0; link < links; link++) {
+				const u8 *map = maps + 256 * link;
+				const int tiles = depthOf(depths, link);
+				for (int t = 0; t < tiles; t++, step++) {
+					const u32 s = step % stages, to = base + s * bytesStage;
+					if (step >= stages) await(empty + 8 * s, (step / stages - 1) & 1);
+					asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(full + 8 * s), "r"(bytesStage) : "memory");
+					copyTile(to, map, t * depth, row0, full + 8 * s);
+					copyTile(to + bytesA, map + weight, t * depth, col0, full + 8 * s);
+				}
 			}
 		}
 	}
@@ -292,40 +303,43 @@ template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products,
 		Tile o = tileOfTurn(turn, down, columns, half);
 		if (o.row < 0) return;
 		const int row0 = o.row * rowsA + group * 64;
-		if (row0 >= m) { // nothing of the last rows' tile is this warpgroup's
+		const Product *p = products + find(products, o.col);
+		for (int link = 0; link < links; link++) {
+			const int tiles = depthOf(depths, link);
+			if (row0 >= m) { // nothing of the last rows' tile is this warpgroup's
+				for (int t = 0; t < tiles; t++, step++) {
+					const u32 s = step % stages;
+					await(full + 8 * s, step / stages & 1);
+					if (first) arrive(empty + 8 * s);
+				}
+				continue;
+			}
+			float d[W / 2];
+#pragma unroll
+			for (int i = 0; i < W / 2; i++) d[i] = 0;
+#pragma unroll 1
 			for (int t = 0; t < tiles; t++, step++) {
 				const u32 s = step % stages;
 				await(full + 8 * s, step / stages & 1);
-				if (first) arrive(empty + 8 * s);
+				const u32 stage = base + s * bytesStage;
+				const u64 da = tileOf(stage + group * 64 * 128), db = tileOf(stage + bytesA);
+				asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#pragma unroll
+				for (int i = 0; i < depth / 16; i++) multiply<W>(d, da + 2 * i, db + 2 * i);
+				asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+				asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+				// The tile before this one has been read.
+				if (t > 0 && first) arrive(empty + 8 * ((step - 1) % stages));
 			}
-			continue;
+			asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+			if (first) arrive(empty + 8 * ((step - 1) % stages));
+			storeTile<W>(p, d, row0, o.col * W, m, link);
 		}
-		const Product *p = products + find(products, o.col);
-		float d[W / 2];
-#pragma unroll
-		for (int i = 0; i < W / 2; i++) d[i] = 0;
-#pragma unroll 1
-		for (int t = 0; t < tiles; t++, step++) {
-			const u32 s = step % stages;
-			await(full + 8 * s, step / stages & 1);
-			const u32 stage = base + s * bytesStage;
-			const u64 da = tileOf(stage + group * 64 * 128), db = tileOf(stage + bytesA);
-			asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-#pragma unroll
-			for (int i = 0; i < depth / 16; i++) multiply<W>(d, da + 2 * i, db + 2 * i);
-			asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-			asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
-			// The tile before this one has been read.
-			if (t > 0 && first) arrive(empty + 8 * ((step - 1) % stages));
-		}
-		asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
-		if (first) arrive(empty + 8 * ((step - 1) % stages));
-		storeTile<W>(p, d, row0, o.col * W, (int)m);
 	}
 }
 #define BRAIN_TILES(W) \
-	GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles_##W(const u8 *maps, const Product *products, i64 m, i64 k, i64 columns, i64 half) { \
-		brainTiles<W>(maps, products, m, k, (int)columns, (int)half); \
+	GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles_##W(const u8 *maps, const Product *products, i64 m, i64 depths, i64 links, i64 columns, i64 half) { \
+		brainTiles<W>(maps, products, (int)m, depths, (int)links, (int)columns, (int)half); \
 	}
 BRAIN_TILES(176)
 BRAIN_TILES(208)
@@ -360,19 +374,24 @@ struct Map {
 	const u16 *at;
 	int rows, cols, box, unused[27];
 };
-template <int W> DEVICE void brainTiles(const Map *maps, const Product *products, i64 m, i64 k, int columns, int half) {
+template <int W> DEVICE void brainTiles(const Map *maps, const Product *products, int m, i64 depths, int links, int columns, int half) {
 	for (int turn = 0;; turn++) {
-		Tile o = tileOfTurn(turn, (int)((m + 127) / 128), columns, half);
+		Tile o = tileOfTurn(turn, (m + 127) / 128, columns, half);
 		if (o.row < 0) return;
 		const int i = find(products, o.col);
 		const Product p = products[i];
-		const Map &a = maps[0], &b = maps[1 + i];
-		if (a.rows != m || a.cols != k || a.box != 128 || b.rows != p.n || b.cols != k || b.box != W) continue;
-		tileOf(p.dst, p.plus, a.at, b.at, (i64)o.row * 128, (i64)o.col * W, W, m, p.n, k, p.how);
+		for (int link = 0; link < links; link++) {
+			const Map &a = maps[2 * link], &b = maps[2 * link + 1 + i];
+			const int k = depthOf(depths, link) * 64;
+			if (a.rows != m || a.cols != k || a.box != 128 || b.rows != p.n || b.cols != k || b.box != W) continue;
+			tileOf(p.dst, link ? (const float *)p.dst : p.plus, a.at, b.at, (i64)o.row * 128, (i64)o.col * W, W, m, p.n, k, p.how);
+		}
 	}
 }
 #define BRAIN_TILES(W) \
-	GLOBAL gemmBrainTiles_##W(const Map *maps, const Product *products, i64 m, i64 k, i64 columns, i64 half) { brainTiles<W>(maps, products, m, k, (int)columns, (int)half); }
+	GLOBAL gemmBrainTiles_##W(const Map *maps, const Product *products, i64 m, i64 depths, i64 links, i64 columns, i64 half) { \
+		brainTiles<W>(maps, products, (int)m, depths, (int)links, (int)columns, (int)half); \
+	}
 BRAIN_TILES(176)
 BRAIN_TILES(208)
 BRAIN_TILES(232)
