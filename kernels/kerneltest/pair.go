@@ -28,7 +28,7 @@ func pairs(b trainBench) {
 	if !ok {
 		return
 	}
-	for _, s := range []pairShape{{1, 4, 4, 4, 0}, {5, 36, 20, 8, 0.3}, {70, 100, 1032, 8, 0.05}, {131, 300, 68, 16, 0.5}, {67, 1028, 2052, 12, 0.1}, {600, 64, 96, 64, 0.2}, {300, 24, 40, 4, 0}} {
+	for _, s := range []pairShape{{1, 4, 4, 4, 0}, {5, 36, 20, 8, 0.3}, {70, 100, 1032, 8, 0.05}, {131, 300, 68, 16, 0.5}, {67, 540, 72, 12, 0.1}, {600, 64, 96, 64, 0.2}, {300, 24, 40, 4, 0}} {
 		a, bs, x, dy := b.values(s.rank, s.k), b.values(s.n, s.rank), b.normal(s.rows*s.k), b.normal(s.rows*s.n)
 		load := func(dev kernels.TrainDevice) (p training) {
 			p = training{pairShape: s, x: on(b, dev, x), dy: on(b, dev, dy)}
