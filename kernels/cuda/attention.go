@@ -101,19 +101,34 @@ func (d *Device) Attention(dst, q kernels.Buffer, kv kernels.KV, spans []kernels
 	d.attention(on(dst, n, "dst"), 0, on(q, n, "q"), n, kv.(*cache), spans, heads, o)
 }
 
-// decodeShape is that of attention's blocks on heads of a size: the kernel's number
-// and, as src/attention.cu has them, warps, pieces of 2 KiB a warp and the values
-// that a group of pages leaves.
-type decodeShape struct{ number, warps, depth, part int }
+// decodeShape is that of attention's blocks of one row, as src/attention.cu has
+// them: the kernel, heads it takes in 128 values, warps, pieces of 2 KiB a warp.
+type decodeShape struct {
+	name               string
+	wide, warps, depth int
+}
 
-func decodeShapeOf(dim int) decodeShape {
+// part is the values that a group of pages leaves.
+func (s decodeShape) part() int { return 8 + 512*s.wide }
+
+func (s decodeShape) bytes() int {
+	return 4 * (512*s.wide + s.warps*(s.part()+512*s.depth))
+}
+
+// decodeShapeOf is for heads of a size on a number of blocks.
+func (d *Device) decodeShapeOf(dim, blocks int) decodeShape {
+	deep := decodeShape{"attention_128deep", 1, 8, 8}
 	switch {
-	case dim <= 128:
-		return decodeShape{1, 8, 5, 8 + 4*128}
+	case dim == 128 && blocks <= d.driver.Processors() && deep.bytes() <= d.driver.Shared():
+		return deep
+	case dim == 128:
+		return decodeShape{"attention_128", 1, 8, 4}
+	case dim < 128:
+		return decodeShape{"attention_1", 1, 8, 5}
 	case dim <= 256:
-		return decodeShape{2, 8, 3, 8 + 4*256}
+		return decodeShape{"attention_2", 2, 8, 3}
 	}
-	return decodeShape{4, 4, 3, 8 + 4*512}
+	return decodeShape{"attention_4", 4, 4, 3}
 }
 
 // promptShape is that of blocks that share the keys of many rows, as src/prompt.cu
@@ -135,9 +150,9 @@ func promptShapeOf(dim int) promptShape {
 	return promptShape{}
 }
 
-// leastPrompt is the number of blocks with a row each that cost more than one with
-// many.
-const leastPrompt = 16
+// leastPrompt is the number of blocks a processor, each with a row, that take as
+// long as one block with many rows.
+const leastPrompt = 4
 
 // pageGroup is the number of pages that are joined before what came before
 // joins them.
@@ -155,19 +170,29 @@ func (d *Device) attention(dst, lse, q uint64, n int, c *cache, spans []kernels.
 	var tiles [][6]int32
 	most := 0 // groups that a row goes through
 	each := heads / c.heads
-	prompt := promptShapeOf(c.dim)
+	prompt, blocks := promptShapeOf(c.dim), 0
+	long := func(s kernels.Span) bool { return 2*s.N*each >= prompt.rows } // fills half of a block
+	for _, s := range spans {
+		if long(s) {
+			blocks += s.N * c.heads * ((each + 3) / 4)
+		}
+	}
+	tiled := prompt.rows > 0 && prompt.bytes <= d.driver.Shared() && blocks >= leastPrompt*d.driver.Processors()
 	for _, s := range spans {
 		first := int32(len(pages))
 		pages = append(pages, s.Pages...)
-		if s.N*((each+3)/4) >= leastPrompt && prompt.rows > 0 && prompt.bytes <= d.driver.Shared() {
+		if tiled && long(s) {
 			for own := 0; own < s.N*each; own += prompt.rows {
 				tiles = append(tiles, [6]int32{int32(s.Row), int32(s.Pos), first, int32(s.N * each), int32(own)})
 			}
 			continue
 		}
 		for i := range s.N {
-			rows = append(rows, int32(s.Row+i), int32(s.Pos+i), first, 0)
-			most = max(most, (s.Pos+i)/page/pageGroup-kernels.FirstSeen(s.Pos+i, o.Window)/page/pageGroup+1)
+			pos, from := s.Pos+i, kernels.FirstSeen(s.Pos+i, o.Window)/page/pageGroup
+			entry := [4 + pageGroup]int32{int32(s.Row + i), int32(pos), first}
+			copy(entry[4:], s.Pages[from*pageGroup:pos/page+1])
+			rows = append(rows, entry[:]...)
+			most = max(most, pos/page/pageGroup-from+1)
 		}
 	}
 	at := []uint64{q, c.k.at, c.v.at}
@@ -190,21 +215,21 @@ func (d *Device) attention(dst, lse, q uint64, n int, c *cache, spans []kernels.
 // decode takes a block for each row and up to four query heads that share a head
 // of keys; where these are few, the groups of pages are shared out.
 func (d *Device) decode(dst, lse uint64, at []uint64, rows, pages []int32, most int, options []uint64, c *cache, each int) {
-	count := len(rows) / 4 * c.heads * ((each + 3) / 4)
-	shape, table := decodeShapeOf(c.dim), d.table(rows)
+	count := len(rows) / (4 + pageGroup) * c.heads * ((each + 3) / 4)
 	shares := d.shares(count, most)
+	shape, table := d.decodeShapeOf(c.dim, count*shares), d.table(rows)
 	var partial uint64
 	if shares > 1 {
 		most = 1 << bits.Len(uint(most-1))
-		mem := d.scratch(count * most * shape.part)
+		mem := d.scratch(count * most * shape.part())
 		defer d.release(mem)
 		partial = mem.at
 	}
-	d.launch(fmt.Sprint("attention_", shape.number), count, shares, 32*shape.warps, 4*(512*shape.number+shape.warps*(shape.part+512*shape.depth)),
+	d.launch(shape.name, count, shares, 32*shape.warps, shape.bytes(),
 		slices.Concat([]uint64{dst, lse, partial}, at, []uint64{table, d.table(pages)}, options, []uint64{num(shares), num(most)})...)
 	if shares > 1 {
 		d.launch("attentionJoin", 4*count, 1, 128, 0,
-			slices.Concat([]uint64{dst, lse, partial, table}, options[:3], []uint64{num(128 * shape.number), options[4], num(most)})...)
+			slices.Concat([]uint64{dst, lse, partial, table}, options[:3], []uint64{num(128 * shape.wide), options[4], num(most)})...)
 	}
 }
 

@@ -21,7 +21,7 @@ func TestAttention(t *testing.T) {
 // as no cache holds, started as one graph.
 func BenchmarkAttention(b *testing.B) {
 	for _, c := range []struct{ rows, tokens, pos int }{
-		{1, 1, 200}, {8, 1, 200}, {50, 1, 200}, {1, 1, 1000}, {1, 1, 4000}, {8, 1, 4000}, {50, 1, 4000}, {1, 820, 0}, {4, 820, 0}, {1, 64, 756}, {1, 4096, 0},
+		{1, 1, 200}, {8, 1, 200}, {50, 1, 200}, {1, 1, 1000}, {1, 1, 4000}, {8, 1, 4000}, {50, 1, 4000}, {1, 820, 0}, {4, 820, 0}, {1, 64, 756}, {1, 128, 700}, {1, 256, 0}, {1, 4096, 0},
 	} {
 		b.Run(fmt.Sprintf("%dx%d@%d", c.rows, c.tokens, c.pos), func(b *testing.B) {
 			d := openGPU(b)

@@ -25,9 +25,21 @@ GLOBAL copyPage(float *ks, float *vs, i64 dst, i64 src, i64 size) {
 
 // Shape of a block of attention on heads of up to 128·C values: its warps, the
 // pieces that a warp has room for, and the values that one page or group leaves:
-// for four queries the maxima, the sums, and the outputs.
-template <int C> struct Decode {
-	static const int warps = C == 4 ? 4 : 8, depth = C == 1 ? 5 : 3, wide = 128 * C, part = 8 + 4 * wide, units = 2 * wide / (32 * warps);
+// for four queries the maxima, the sums, and the outputs. With EXACT the heads have
+// 128·C values, so that all is known but the pages.
+template <int C, bool EXACT, int DEPTH> struct Decode {
+	static const int warps = C == 4 ? 4 : 8, depth = DEPTH, wide = 128 * C, part = 8 + 4 * wide, units = 2 * wide / (32 * warps);
+	static const int unroll = EXACT ? 8 * C : 1;
+	static const bool even = EXACT && 16 * C % DEPTH == 0; // a piece's room is always the same
+};
+
+// A page that a warp reads: where its keys and values begin, and which keys are seen,
+// from to to-1; all of them, some or none.
+struct Source {
+	i64 base;
+	int from, to;
+	METHOD bool some() const { return to > from; }
+	METHOD bool whole() const { return from <= 0 && to >= page; }
 };
 
 // attend: a block takes up to four query heads of a row that share a head of keys,
@@ -37,75 +49,91 @@ template <int C> struct Decode {
 // waits for another before the pages are joined, and several pieces are under way
 // always.
 //
-// table has four numbers a row: its row in q, its position, where its pages
-// begin in pages, and 0. lse may be null. Where there are few blocks, the groups of
+// table has twelve numbers a row: its row in q, its position, where its pages
+// begin in pages, 0, and the pages of the first group that it sees, so that these
+// need not wait for that. lse may be null. Where there are few blocks, the groups of
 // pages are shared out among gridY of them, and partial takes what each group
 // leaves, most groups a row, for attentionJoin.
-template <int C> DEVICE void attend(float *dst, float *lse, float *partial, const float *q, const float *ks, const float *vs, const int *table, const int *pages, i64 heads, i64 kvHeads, i64 dimension, i64 scaleBits, i64 window, i64 capBits, i64 shares, i64 most) {
-	typedef Decode<C> D;
+template <int C, bool EXACT, int DEPTH> DEVICE void attend(float *dst, float *lse, float *partial, const float *q, const float *ks, const float *vs, const int *table, const int *pages, i64 heads, i64 kvHeads, i64 dimension, i64 scaleBits, i64 window, i64 capBits, i64 shares, i64 most) {
+	typedef Decode<C, EXACT, DEPTH> D;
 	DYNAMIC(float, mem); // q [dim][4], the warps' parts, their rings
-	const int me = threadX() / warp, lane = threadX() % warp, dim = (int)dimension, keyPieces = (dim + 15) / 16, pieces = keyPieces + 8 * C;
-	float *parts = mem + 4 * D::wide, *part = parts + me * D::part, *ring = parts + D::warps * D::part + (me * D::depth * 4 * warp + lane) * 4;
+	const int me = threadX() / warp, lane = threadX() % warp, dim = EXACT ? 128 * C : (int)dimension, keyPieces = (dim + 15) / 16, pieces = keyPieces + 8 * C;
+	const int piece = 4 * 4 * warp, chunk = 4 * warp; // values of a piece, and of a quarter
+	float *parts = mem + 4 * D::wide, *part = parts + me * D::part, *ring = parts + D::warps * D::part + me * DEPTH * piece + 4 * lane;
 	const int each = (int)(heads / kvHeads), fours = (each + 3) / 4, share = blockY();
 	const int kvHead = blockX() / fours % (int)kvHeads, count = lowest(4, each - blockX() % fours * 4);
-	const int *entry = table + 4 * (blockX() / (fours * (int)kvHeads));
+	const int *entry = table + 12 * (blockX() / (fours * (int)kvHeads));
 	const int pos = entry[1], seen = window > 0 && pos - (int)window + 1 > 0 ? pos - (int)window + 1 : 0, first = seen / page, last = pos / page;
 	const i64 head = (i64)entry[0] * heads + kvHead * each + blockX() % fours * 4;
 	const int *mine = pages + entry[2];
 	const Scoring scoring = {real(scaleBits), real(capBits)};
 	const float none = bitsFloat(noneBits);
 
-	// The page and piece to be asked for next; what page number it has, and the one after.
+	// The warp's pages one after another: the one that it computes, the next, and the number
+	// of that behind it.
 	const auto after = [=](int b) INLINE { return b + D::warps + ((b + D::warps) % group < D::warps ? ((int)shares - 1) * group : 0); };
-	int asked = (first / group + share) * group + me, piece = 0, slot = 0, used = 0;
-	while (asked < first) asked = after(asked);
-	int number = asked <= last ? mine[asked] : 0, ahead = after(asked) <= last ? mine[after(asked)] : 0;
-	const bool whole = dim % 4 == 0;
-	const auto ask = [&]() INLINE {
-		if (asked <= last) {
-			const int from = seen - asked * page, to = pos + 1 - asked * page;
-			const i64 base = ((i64)number * kvHeads + kvHead) * page * dim;
-			float *at = ring + slot * 4 * warp * 4;
-			if (piece < keyPieces) {
-				const int d = piece * 16 + lane / 8, key = lane % 8 * 4;
-				const float *k = ks + base + d * page + key;
-				const bool some = key < to && key + 4 > from;
+	const auto numberOf = [=](int b) INLINE { return b <= last ? mine[b] : 0; };
+	const auto sourceOf = [=](int b, int number) INLINE {
+		const i64 base = ((i64)number * kvHeads + kvHead) * page * dim;
+		return Source{base, seen - b * page, b <= last ? pos + 1 - b * page : seen - b * page};
+	};
+	int come = (first / group + share) * group + me, number = entry[4 + me]; // the next page
+	if (share > 0 || come < first) {
+		while (come < first) come = after(come);
+		number = numberOf(come);
+	}
+	Source now = sourceOf(come, number);
+	come = after(come);
+	number = numberOf(come);
+	int used = 0; // the room of the piece that is computed
+	// ask starts the copy of a page's piece n.
+	const bool byFours = dim % 4 == 0;
+	const auto ask = [&](const Source &s, int n, float *at) INLINE {
+		if (s.some()) {
+			if (n < keyPieces) {
+				const int d = n * 16 + lane / 8, key = lane % 8 * 4;
+				const bool some = key < s.to && key + 4 > s.from;
+				const float *k = ks + (s.base + d * page + key);
 #pragma unroll
-				for (int i = 0; i < 4; i++) copy16(sharedAddress(at + i * 4 * warp), k + i * 4 * page, some && d + 4 * i < dim);
+				for (int i = 0; i < 4; i++) copy16(sharedAddress(at + i * chunk), k + i * 4 * page, some && d + 4 * i < dim);
 			} else {
-				const int key = (piece - keyPieces) * 4 / C, column = lane * 4;
-				const float *v = vs + base + (i64)key * dim + column;
+				const int key = (n - keyPieces) * 4 / C;
+				const float *v = vs + (s.base + key * dim + lane * 4);
+				if (EXACT && s.whole()) {
 #pragma unroll
-				for (int i = 0; i < 4; i++) {
-					const int j = key + i / C, left = j >= from && j < to ? dim - column - i % C * 128 : 0;
-					const float *here = v + i / C * dim + i % C * 128;
-					float *there = at + i * 4 * warp;
-					if (whole)
-						copy16(sharedAddress(there), here, left > 0);
-					else
-						for (int e = 0; e < 4; e++) copy4(sharedAddress(there + e), here + e, left > e);
+					for (int i = 0; i < 4; i++) copy16(sharedAddress(at + i * chunk), v + i / C * dim + i % C * 128);
+				} else {
+#pragma unroll
+					for (int i = 0; i < 4; i++) {
+						const int j = key + i / C, left = j >= s.from && j < s.to ? dim - lane * 4 - i % C * 128 : 0;
+						const float *here = v + i / C * dim + i % C * 128;
+						float *there = at + i * chunk;
+						if (byFours)
+							copy16(sharedAddress(there), here, left > 0);
+						else
+#pragma unroll 1
+							for (int e = 0; e < 4; e++) copy4(sharedAddress(there + e), here + e, left > e);
+					}
 				}
-			}
-			if (++piece == pieces) {
-				piece = 0;
-				asked = after(asked);
-				number = ahead;
-				ahead = after(asked) <= last ? mine[after(asked)] : 0;
 			}
 		}
 		closeCopies();
-		slot = slot + 1 == D::depth ? 0 : slot + 1;
-	};
-	// come gives the place of the next piece, which has come.
-	const auto come = [&]() INLINE {
-		awaitBatches<D::depth - 2>();
-		ask();
-		const float *at = ring + used * 4 * warp * 4;
-		used = used + 1 == D::depth ? 0 : used + 1;
-		return at;
 	};
 #pragma unroll
-	for (int i = 0; i < D::depth - 1; i++) ask();
+	for (int n = 0; n < DEPTH - 1; n++) ask(now, n, ring + n * piece);
+	Source next = sourceOf(come, number);
+	// await gives the place of the page's piece n, which has come, and asks for another
+	// to the room of the one before.
+	const auto await = [&](int n) INLINE {
+		awaitBatches<DEPTH - 2>();
+		const int m = n + DEPTH - 1, here = D::even ? n % DEPTH : used, before = D::even ? m % DEPTH : used > 0 ? used - 1 : DEPTH - 1;
+		if (m < pieces)
+			ask(now, m, ring + before * piece);
+		else
+			ask(next, m - pieces, ring + before * piece);
+		if (!D::even) used = used + 1 == DEPTH ? 0 : used + 1;
+		return ring + here * piece;
+	};
 	for (int i = threadX(); i < 4 * 16 * keyPieces; i += 32 * D::warps) {
 		const int r = i / (16 * keyPieces), d = i % (16 * keyPieces);
 		mem[4 * d + r] = r < count && d < dim ? q[head * dim + r * dim + d] : 0.0f;
@@ -128,12 +156,14 @@ template <int C> DEVICE void attend(float *dst, float *lse, float *partial, cons
 			if (low > high) continue;
 			if (b >= low && b <= high) {
 				float s[4][4], o[C][4][4], peak, sum;
+				number = numberOf(after(come)); // in time for when it is wanted
 #pragma unroll
 				for (int r = 0; r < 16; r++) s[r / 4][r % 4] = 0;
+#pragma unroll D::unroll
 				for (int n = 0; n < keyPieces; n++) {
-					const float *k = come(), *x = mem + 4 * (16 * n + lane / 8);
+					const float *k = await(n), *x = mem + 4 * (16 * n + lane / 8);
 #pragma unroll
-					for (int i = 0; i < 4; i++) outer<4>(s, x + 16 * i, *(const f32x4 *)(k + i * 4 * warp));
+					for (int i = 0; i < 4; i++) outer<4>(s, x + 16 * i, *(const f32x4 *)(k + i * chunk));
 				}
 				halve<4>(s, 16);
 				halve<2>(s, 8);
@@ -144,12 +174,16 @@ template <int C> DEVICE void attend(float *dst, float *lse, float *partial, cons
 				warpBarrier();
 #pragma unroll
 				for (int r = 0; r < 16 * C; r++) o[r / 16][r / 4 % 4][r % 4] = 0;
+#pragma unroll D::unroll
 				for (int n = 0; n < 8 * C; n++) {
-					const float *v = come(), *x = e + n * 4 / C * 4;
+					const float *v = await(keyPieces + n), *x = e + n * 4 / C * 4;
 #pragma unroll
-					for (int i = 0; i < 4; i++) outer<4>(o[i % C], x + i / C * 4, *(const f32x4 *)(v + i * 4 * warp));
+					for (int i = 0; i < 4; i++) outer<4>(o[i % C], x + i / C * 4, *(const f32x4 *)(v + i * chunk));
 				}
 				warpBarrier();
+				now = next;
+				come = after(come);
+				next = sourceOf(come, number);
 				if (lane % 8 == 0) {
 					part[lane / 8] = peak;
 					part[4 + lane / 8] = sum;
@@ -219,20 +253,22 @@ template <int C> DEVICE void attend(float *dst, float *lse, float *partial, cons
 	}
 }
 
-#define ATTENTION(C) \
-	GLOBAL BOUNDS(32 * Decode<C>::warps, 2) attention_##C(float *dst, float *lse, float *partial, const float *q, const float *ks, const float *vs, const int *table, const int *pages, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits, i64 shares, i64 most) { \
-		attend<C>(dst, lse, partial, q, ks, vs, table, pages, heads, kvHeads, dim, scaleBits, window, capBits, shares, most); \
+#define ATTENTION(NAME, C, EXACT, DEPTH, THREADS, BLOCKS) \
+	GLOBAL BOUNDS(THREADS, BLOCKS) attention_##NAME(float *dst, float *lse, float *partial, const float *q, const float *ks, const float *vs, const int *table, const int *pages, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits, i64 shares, i64 most) { \
+		attend<C, EXACT, DEPTH>(dst, lse, partial, q, ks, vs, table, pages, heads, kvHeads, dim, scaleBits, window, capBits, shares, most); \
 	}
-ATTENTION(1)
-ATTENTION(2)
-ATTENTION(4)
+ATTENTION(1, 1, false, 5, 256, 2) // as ../attention.go has them
+ATTENTION(2, 2, false, 3, 256, 2)
+ATTENTION(4, 4, false, 3, 128, 2)
+ATTENTION(128, 1, true, 4, 256, 2)
+ATTENTION(128deep, 1, true, 8, 256, 1) // where a block has a processor for itself
 
 // attentionJoin joins what the groups of a row have left, in their order: a block a
 // query head, a thread a column.
 GLOBAL attentionJoin(float *dst, float *lse, const float *partial, const int *table, i64 heads, i64 kvHeads, i64 dim, i64 wide, i64 window, i64 most) {
 	const int each = (int)(heads / kvHeads), fours = (each + 3) / 4, r = blockX() % 4, unit = blockX() / 4;
 	if (r >= each - unit % fours * 4) return;
-	const int *entry = table + 4 * (unit / (fours * (int)kvHeads));
+	const int *entry = table + 12 * (unit / (fours * (int)kvHeads));
 	const int pos = entry[1], seen = window > 0 && pos - (int)window + 1 > 0 ? pos - (int)window + 1 : 0, n = pos / page / group - seen / page / group + 1;
 	const i64 head = (i64)entry[0] * heads + unit / fours % (int)kvHeads * each + unit % fours * 4 + r, part = 8 + 4 * wide;
 	const float *from = partial + unit * most * part;

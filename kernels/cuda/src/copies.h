@@ -6,6 +6,7 @@
 #ifndef EMULATE
 // copy16 starts the copy of 16 bytes to shared memory, zeros where there are none;
 // copy4 of 4.
+DEVICE void copy16(SharedAddress to, const void *from) { asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory"); }
 DEVICE void copy16(SharedAddress to, const void *from, bool there) {
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
 }
@@ -19,6 +20,7 @@ DEVICE void awaitCopies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 DEVICE void closeCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int LEFT> DEVICE void awaitBatches() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); }
 #else
+DEVICE void copy16(SharedAddress to, const void *from) { copy16(to, from, true); }
 DEVICE void closeCopies() {}
 template <int LEFT> DEVICE void awaitBatches() {}
 #endif
