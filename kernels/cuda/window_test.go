@@ -160,8 +160,8 @@ type oneByOne struct {
 // to the bit, with activations kept and computed again.
 func windowsAgree(t *testing.T, d *Device) {
 	for _, s := range []modelShape{{2, 128, 192, 2, 2, 64, 128}, {2, 128, 192, 2, 1, 64, 128}} {
+		var want []float32
 		for _, keep := range []bool{true, false} {
-			var want []float32
 			for _, dev := range []kernels.TrainDevice{oneByOne{d, d}, d} {
 				w := newWindowOn(t, d, dev, s, 2, 20, keep)
 				got := w.pass.Backward(&w.batch)
