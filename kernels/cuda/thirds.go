@@ -80,20 +80,32 @@ func (d *Device) thirdsOfMany(dsts []uint64, x uint64, rows int, ws []*weight) b
 	return true
 }
 
-// thirdsTiles is how many times 8 rows a warp takes.
-func thirdsTiles(rows int) int {
-	switch {
-	case rows <= 8:
-		return 1
-	case rows <= 16:
-		return 2
+// thirdsSide is the rows of a block: as many as there are, 64 at most, and as shared
+// memory suffices for, which it does for 16 on every GPU from capability 8.0 on.
+func (d *Device) thirdsSide(rows int, w *weight) int {
+	side := 64
+	for side > 8 && (rows <= side/2 || thirdsShared(side, w) > d.driver.Shared()) {
+		side /= 2
 	}
-	return 4
+	return side
 }
+
+// thirdsShared is what a block of so many rows takes of it: two stages of 8 steps
+// of x's parts, and the values of codes.
+func thirdsShared(side int, w *weight) int {
+	bytes := 2 * 8 * 3 * side * 32
+	if w.kind == kindCode4 {
+		bytes += pairBytes
+	}
+	return bytes
+}
+
+// thirdsTiles is how many times 8 rows a warp of such a block takes.
+func thirdsTiles(side int) int { return min(side/8, 4) }
 
 // splitThirds writes the parts of x, of 2 bytes each, as a weight's products want them.
 func (d *Device) splitThirds(x uint64, rows int, w *weight) *block {
-	tiles := thirdsTiles(rows)
+	tiles := thirdsTiles(d.thirdsSide(rows, w))
 	blocks := (rows + 8*tiles - 1) / (8 * tiles)
 	values := blocks * 8 * tiles * w.padded()
 	parts := d.scratch(values * 3 / 2)
@@ -127,26 +139,22 @@ var thirdsNames = func() map[thirdsForm]map[int]string {
 // launchThirds is the product of rows that splitThirds has split. Where blocks of outputs
 // alone would leave processors idle, several share the pieces of the same outputs.
 func (d *Device) launchThirds(dst, parts uint64, rows int, w *weight, e kernels.Epilogue, scale float32) {
-	tiles, groups := thirdsTiles(rows), 1
-	if rows > 32 {
-		groups = 2
+	side := d.thirdsSide(rows, w)
+	outs := thirdsOuts * thirdsWarps // of a block
+	if side == 64 {
+		outs /= 2
 	}
-	side, outs := 8*tiles*groups, thirdsOuts*thirdsWarps/groups
 	x, y, pieces := (rows+side-1)/side, (w.n+outs-1)/outs, w.pieces()
 	splits := min(pieces, max(1, d.driver.Processors()/(x*y)))
 	if each := (pieces + splits - 1) / splits; splits > 1 {
 		splits = (pieces + each - 1) / each // none without a piece
-	}
-	form, shared := w.thirdsForm(), 2*groups*8*3*tiles*32*8 // two stages of 8 steps
-	if form.codes {
-		shared += pairBytes
 	}
 	to, sums := dst, (*block)(nil)
 	if splits > 1 {
 		sums = d.scratch(pieces * rows * w.n)
 		to = sums.at
 	}
-	d.launch(thirdsNames[form][side], x, y*splits, 32*thirdsWarps, shared,
+	d.launch(thirdsNames[w.thirdsForm()][side], x, y*splits, 32*thirdsWarps, thirdsShared(side, w),
 		append([]uint64{to, parts, num(rows), num(w.n), num(w.k), add(e), real32(scale), num(splits)}, w.args...)...)
 	if splits > 1 {
 		d.each("sumPieces", rows*w.n, dst, to, num(rows*w.n), num(pieces), add(e), real32(scale))

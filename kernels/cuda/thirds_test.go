@@ -11,6 +11,28 @@ import (
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
+// A GPU of capability 8.6 has 99 KiB of shared memory for a block: codes leave room
+// for 16 rows, and a wide weight's one row takes the kernel of several.
+func TestThirdsSide(t *testing.T) {
+	wide := &weight{n: 4096, k: 14336, kind: kindCode4, round: kindBF16, wide: true, short: true, args: make([]uint64, weightArgs)}
+	plain := &weight{n: 4096, k: 14336, kind: kindBF16, wide: true, args: make([]uint64, weightArgs)}
+	for _, c := range []struct {
+		shared, rows int
+		w            *weight
+		side         int
+		oneRow       bool
+	}{
+		{227, 1, wide, 8, true}, {227, 9, wide, 16, true}, {227, 17, wide, 32, true}, {227, 33, wide, 64, true}, {227, 820, wide, 64, true},
+		{99, 1, wide, 8, false}, {99, 16, wide, 16, false}, {99, 820, wide, 16, false}, {99, 820, plain, 64, true}, {163, 50, wide, 64, true},
+	} {
+		d := Over(&counter{shared: c.shared << 10, processors: 2}, nil)
+		side := d.thirdsSide(c.rows, c.w)
+		if side != c.side || d.suitsOneRow(c.w) != c.oneRow || thirdsShared(side, c.w) > c.shared<<10 {
+			t.Errorf("%d rows in %d KiB: blocks of %d rows, want %d; one row %v", c.rows, c.shared, side, c.side, d.suitsOneRow(c.w))
+		}
+	}
+}
+
 // thirdsOn holds the products on the matrix units: every value near the exact one,
 // a row of the same bits alone and among others, several weights and gates of the bits of
 // products alone, and nothing written behind the outputs. The shapes fill no tile, no
