@@ -47,11 +47,20 @@ DEVICE void gemvBlocks(const float *x, u32 rows, u32 k, i64 addTo, float by, u32
 	const u32 steps = (k + stride - 1) / stride, rowBytes = k / B::values * B::bytes;
 	const u32 groupsA = gated ? a.n : (a.n + outs - 1) / outs, groupsB = M > 1 || gated ? 0 : (b.n + outs - 1) / outs;
 	const u32 groups = groupsA + groupsB + (M > 1 || gated ? 0 : (c.n + outs - 1) / outs);
-	const SharedAddress ring = sharedAddress(mem) + me * stages * outs * room;
-	float *xs = (float *)(mem + warps * stages * outs * room);
-	const SharedAddress mine = sharedAddress(xs) + lane * 36 * 4;
+	const SharedAddress ring = sharedAddress(mem) + me * stages * outs * room, xs = sharedAddress(mem) + warps * stages * outs * room;
+	const SharedAddress mine = xs + lane * 36 * 4;
 	const u32 row0 = blockY() * M;
 	x += (i64)row0 * k, rows -= row0;
+
+	// bring starts the copies of x from a value on; a row that is not there is the last one.
+	auto bring = [&](u32 from) INLINE {
+		const u32 width = k - from < chunk ? k - from : chunk;
+		for (u32 m = 0; m < M; m++)
+			for (u32 i = threadX() * 4; i < width; i += threads() * 4)
+				copyAhead(xs + (m * (chunk / piece * 36) + i / piece * 36 + i % piece) * 4, (const u8 *)(x + (i64)(m < rows ? m : rows - 1) * k + from + i));
+		endGroup();
+	};
+	bring(0);
 
 	// find gives the weight and the output that number r of a group is.
 	auto find = [&](u32 group, u32 r, Matrix &w, u32 &out) INLINE {
@@ -95,6 +104,8 @@ DEVICE void gemvBlocks(const float *x, u32 rows, u32 k, i64 addTo, float by, u32
 	};
 #pragma unroll 1
 	for (int i = 0; i < stages - 1; i++) ask();
+	awaitGroups<stages - 1>();
+	barrier();
 
 	float acc[M][outs];
 	u32 slot = 0, low[outs]; // the end of the address of each output's row
@@ -135,12 +146,10 @@ DEVICE void gemvBlocks(const float *x, u32 rows, u32 k, i64 addTo, float by, u32
 			for (int r = 0; r < outs; r++) low[r] = (u32)(u64)begin(group, r);
 		}
 		for (u32 from = 0; from < k; from += chunk) {
-			if (chunk < k || first == blockX() * warps) {
-				const u32 width = k - from < chunk ? k - from : chunk;
+			if (chunk < k && (from > 0 || first > blockX() * warps)) {
 				barrier();
-				for (u32 m = 0; m < M; m++)
-					for (u32 i = threadX() * 4; i < width; i += threads() * 4) // a row that is not there is the last one
-						*(f32x4 *)(xs + m * (chunk / piece * 36) + i / piece * 36 + i % piece) = *(const f32x4 *)(x + (i64)(m < rows ? m : rows - 1) * k + from + i);
+				bring(from);
+				awaitGroups<0>();
 				barrier();
 			}
 			if (group >= groups) continue;
