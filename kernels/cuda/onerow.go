@@ -21,29 +21,31 @@ const (
 	gatedWeights
 )
 
-// oneRowNames are the kernels by the weight, by whether scales of codes are codes
-// themselves, and by form.
-var oneRowNames = func() map[thirdsForm][2][3]string {
-	all := map[thirdsForm][2][3]string{}
-	for half, kind := range map[bool]string{false: "Brain", true: "Half"} {
-		for nested, codes := range []string{"Codes", "Nested"} {
-			for form, suffix := range []string{oneWeight: "", severalWeights: "Several", gatedWeights: "Gated"} {
-				plain, coded := all[thirdsForm{false, half}], all[thirdsForm{true, half}]
-				plain[nested][form] = fmt.Sprint("oneRow", kind, suffix)
-				coded[nested][form] = fmt.Sprint("oneRow", codes, kind, suffix)
-				all[thirdsForm{false, half}], all[thirdsForm{true, half}] = plain, coded
+// oneRowNames are the kernels by form, by the values' type and by how they lie: as
+// they are, as codes, as codes whose scales are codes.
+var oneRowNames = func() (names [3][2][3]string) {
+	for form, suffix := range []string{oneWeight: "", severalWeights: "Several", gatedWeights: "Gated"} {
+		for half, kind := range []string{"Brain", "Half"} {
+			for lie, codes := range []string{"", "Codes", "Nested"} {
+				names[form][half][lie] = fmt.Sprint("oneRow", codes, kind, suffix)
 			}
 		}
 	}
-	return all
+	return names
 }()
 
 func (w *weight) oneRowName(form int) string {
-	nested := 0
-	if w.args[3] != 0 { // scales are codes themselves
-		nested = 1
+	half, lie := 0, 0
+	if w.halves() {
+		half = 1
 	}
-	return oneRowNames[w.thirdsForm()][nested][form]
+	switch {
+	case w.kind == kindCode4 && w.args[3] != 0:
+		lie = 2
+	case w.kind == kindCode4:
+		lie = 1
+	}
+	return oneRowNames[form][half][lie]
 }
 
 // suitsOneRow tells whether src/onerow.cu multiplies one row with a weight

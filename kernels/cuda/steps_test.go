@@ -25,7 +25,7 @@ func (g *graphing) GraphFree(uintptr)                      {}
 // BenchmarkStep is what the host does for a token of 32 layers: everything but the
 // driver's own time.
 func BenchmarkStep(b *testing.B) {
-	const layers, heads, kvHeads, dim, width, inner = 32, 4, 2, 16, 64, 96
+	const layers, heads, kvHeads, dim, width, inner = 32, 16, 8, 16, 256, 384
 	driver := &graphing{fake: newFake(1 << 30)}
 	d := Over(driver, nil)
 	prepare := func(n, k int) kernels.Prepared {

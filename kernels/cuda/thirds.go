@@ -113,28 +113,32 @@ func (d *Device) splitThirds(x uint64, rows int, w *weight) *block {
 	return parts
 }
 
-// thirdsForm tells kernels apart by the weight: of 4-bit codes or not, its values
-// binary16 or bfloat16.
-type thirdsForm struct{ codes, half bool }
+// halves tells whether the weight's values are binary16, else they are bfloat16.
+func (w *weight) halves() bool { return w.kind == kindF16 || w.kind == kindCode4 && w.round == kindF16 }
 
-func (w *weight) thirdsForm() thirdsForm {
-	if w.kind == kindCode4 {
-		return thirdsForm{true, w.round == kindF16}
-	}
-	return thirdsForm{false, w.kind == kindF16}
-}
-
-// thirdsNames are the kernels by the weight and the rows of a block.
-var thirdsNames = func() map[thirdsForm]map[int]string {
-	all := map[thirdsForm]map[int]string{}
-	for form, name := range map[thirdsForm]string{{false, false}: "thirdsBrain", {false, true}: "thirdsHalf", {true, false}: "thirdsCodesBrain", {true, true}: "thirdsCodesHalf"} {
-		all[form] = map[int]string{}
-		for _, side := range []int{8, 16, 32, 64} {
-			all[form][side] = fmt.Sprintf("%s_%d", name, side)
+// thirdsNames are the kernels by how the values lie, their type and the rows of a block,
+// of which there are 8, 16, 32 or 64.
+var thirdsNames = func() (names [2][2][4]string) {
+	for codes, lie := range []string{"", "Codes"} {
+		for half, kind := range []string{"Brain", "Half"} {
+			for i := range 4 {
+				names[codes][half][i] = fmt.Sprintf("thirds%s%s_%d", lie, kind, 8<<i)
+			}
 		}
 	}
-	return all
+	return names
 }()
+
+func (w *weight) thirdsName(side int) string {
+	codes, half := 0, 0
+	if w.kind == kindCode4 {
+		codes = 1
+	}
+	if w.halves() {
+		half = 1
+	}
+	return thirdsNames[codes][half][power(side/8)]
+}
 
 // launchThirds is the product of rows that splitThirds has split. Where blocks of outputs
 // alone would leave processors idle, several share the pieces of the same outputs.
@@ -154,7 +158,7 @@ func (d *Device) launchThirds(dst, parts uint64, rows int, w *weight, e kernels.
 		sums = d.scratch(pieces * rows * w.n)
 		to = sums.at
 	}
-	d.launch(thirdsNames[w.thirdsForm()][side], x, y*splits, 32*thirdsWarps, thirdsShared(side, w),
+	d.launch(w.thirdsName(side), x, y*splits, 32*thirdsWarps, thirdsShared(side, w),
 		append([]uint64{to, parts, num(rows), num(w.n), num(w.k), add(e), real32(scale), num(splits)}, w.args...)...)
 	if splits > 1 {
 		d.each("sumPieces", rows*w.n, dst, to, num(rows*w.n), num(pieces), add(e), real32(scale))
