@@ -172,6 +172,8 @@ type RoundedProducts interface {
 	// result, half of BF16: what Round gives of the first.
 	RMSNormBoth(dst, half, x, weight Buffer, rows int, eps float32)
 	RMSNormBackBoth(dx, half, dweight, dy, x, weight Buffer, rows int, eps float32, e Epilogue)
+	// RopeBackBoth is RopeBack of heads that are rotated as a whole, likewise.
+	RopeBackBoth(dx, half Buffer, heads, dim int, cos, sin Buffer, pos []int32, style RopeStyle)
 }
 
 // A PairTrainer is a TrainDevice that trains a low-rank pair beside a layer in few

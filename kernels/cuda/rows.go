@@ -41,20 +41,25 @@ func (d *Device) LayerNorm(dst, x, weight, bias kernels.Buffer, rows int, eps fl
 }
 
 func (d *Device) Rope(x kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle) {
-	d.rope(x, heads, dim, cos, sin, half, pos, style, 1)
+	d.rope(x, 0, heads, dim, cos, sin, half, pos, style, 1)
 }
 
 func (d *Device) RopeBack(dx kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle) {
-	d.rope(dx, heads, dim, cos, sin, half, pos, style, -1)
+	d.rope(dx, 0, heads, dim, cos, sin, half, pos, style, -1)
 }
 
-func (d *Device) rope(x kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle, sign int) {
+func (d *Device) RopeBackBoth(dx, rounded kernels.Buffer, heads, dim int, cos, sin kernels.Buffer, pos []int32, style kernels.RopeStyle) {
+	d.rope(dx, onBrain(rounded, len(pos)*heads*dim, "rounded"), heads, dim, cos, sin, dim/2, pos, style, -1)
+}
+
+// rope writes what it gives as bfloat16 to rounded as well, where that is not 0.
+func (d *Device) rope(x kernels.Buffer, rounded uint64, heads, dim int, cos, sin kernels.Buffer, half int, pos []int32, style kernels.RopeStyle, sign int) {
 	last := int32(-1)
 	for _, p := range pos {
 		last = max(last, p)
 	}
 	n := (int(last) + 1) * half
-	d.each("rope", len(pos)*heads*half, on(x, len(pos)*heads*dim, "x"), on(cos, n, "cos"), on(sin, n, "sin"), d.table(pos),
+	d.each("rope", len(pos)*heads*half, on(x, len(pos)*heads*dim, "x"), rounded, on(cos, n, "cos"), on(sin, n, "sin"), d.table(pos),
 		num(len(pos)), num(heads), num(dim), num(half), num(int(style)), num(sign))
 }
 

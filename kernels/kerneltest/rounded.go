@@ -18,7 +18,7 @@ func Rounded(t *testing.T, dev kernels.TrainDevice) {
 	for _, c := range []struct {
 		name string
 		test func(roundedBench)
-	}{{"Products", roundedProducts}, {"Norms", roundedNorms}, {"Activations", roundedActivations}, {"Moves", roundedMoves}, {"Attention", roundedAttention}} {
+	}{{"Products", roundedProducts}, {"Norms", roundedNorms}, {"Rope", roundedRope}, {"Activations", roundedActivations}, {"Moves", roundedMoves}, {"Attention", roundedAttention}} {
 		t.Run(c.name, func(t *testing.T) {
 			c.test(roundedBench{trainBench{bench{t, dev, ref.New64(), rand.New(rand.NewPCG(9, uint64(len(c.name))))}}, dev, half})
 		})
@@ -207,6 +207,23 @@ func roundedNorms(b roundedBench) {
 			b.dev.LayerNorm(want, x, w, bias, rows, 1e-5)
 			b.dev.LayerNorm(dst, x, w, bias, rows, 1e-5)
 			same(b, fmt.Sprint(s, " LayerNorm"), b.read(dst), roundOf(b.read(want)))
+		}
+	}
+}
+
+func roundedRope(b roundedBench) {
+	for _, dim := range []int{6, 16, 32} {
+		for _, style := range []kernels.RopeStyle{kernels.RopeHalves, kernels.RopePairs} {
+			const heads = 3
+			pos := []int32{0, 5, 2, 2}
+			n := len(pos) * heads * dim
+			values := b.normal(n)
+			cos, sin := on(b, b.dev, b.normal(6*dim/2)), on(b, b.dev, b.normal(6*dim/2))
+			want, got, half := on(b, b.dev, values), on(b, b.dev, values), b.brain(make([]float32, n), dim%4)
+			b.train.RopeBack(want, heads, dim, cos, sin, dim/2, pos, style)
+			b.half.RopeBackBoth(got, half, heads, dim, cos, sin, pos, style)
+			same(b, fmt.Sprint(dim, style, " RopeBackBoth"), b.read(got), b.read(want))
+			same(b, fmt.Sprint(dim, style, " RopeBackBoth, half"), b.read(half), roundOf(b.read(want)))
 		}
 	}
 }

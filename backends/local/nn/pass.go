@@ -98,7 +98,8 @@ type Pass struct {
 	drop                        kernels.Buffer             // a dropped input, and gradients of one
 	round, dround               kernels.Buffer             // rounded copies
 	hHalf, dxHalf               kernels.Buffer             // h of a block and dx as BF16, where norms give both
-	dxRounded                   bool                       // dxHalf is what dx is
+	dqHalf, dkHalf              kernels.Buffer             // dq and dk, where their rotation does
+	dxRounded, dqkRounded       bool                       // the halves are what dx, and dq and dk, are
 	z, dz, column               kernels.Buffer             // what DoRA scales
 	state, dstate               kernels.Buffer             // [LossRows, Hidden]
 	logits, raw, losses         kernels.Buffer
@@ -268,6 +269,7 @@ func (p *Pass) plan(alloc, half, inner, heads func(n int) kernels.Buffer) {
 	}
 	if p.normsGiveBoth() {
 		p.hHalf, p.dxHalf = half(o.Rows*h), half(o.Rows*h)
+		p.dqHalf, p.dkHalf = half(o.Rows*wide), half(o.Rows*narrow)
 	}
 	p.z, p.dz, p.column = alloc(o.Rows*w.scaled), alloc(o.Rows*w.scaled), alloc(w.scaled)
 	p.state, p.dstate = alloc(o.LossRows*h), alloc(o.LossRows*h)

@@ -184,8 +184,14 @@ func (p *Pass) backward(i int, b *Packed) {
 		p.linearBack(&a.O, p.datt, do, c.att, r, kernels.Store)
 	}
 	dev.AttentionBack(p.dq, p.dk, p.dv, p.datt, c.att, c.lse, c.q, c.k, c.v, b.Runs, a.shape())
-	dev.RopeBack(p.dq, a.Heads, a.Dim, a.Rope.Cos, a.Rope.Sin, a.Rope.Half, b.Pos, a.Rope.Style)
-	dev.RopeBack(p.dk, a.KVHeads, a.Dim, a.Rope.Cos, a.Rope.Sin, a.Rope.Half, b.Pos, a.Rope.Style)
+	// Both as BF16, where they are then multiplied with.
+	if p.dqkRounded = p.dqHalf != nil && a.QNorm.Weight == nil && 2*a.Rope.Half == a.Dim; p.dqkRounded {
+		p.half.RopeBackBoth(p.dq, p.dqHalf, a.Heads, a.Dim, a.Rope.Cos, a.Rope.Sin, b.Pos, a.Rope.Style)
+		p.half.RopeBackBoth(p.dk, p.dkHalf, a.KVHeads, a.Dim, a.Rope.Cos, a.Rope.Sin, b.Pos, a.Rope.Style)
+	} else {
+		dev.RopeBack(p.dq, a.Heads, a.Dim, a.Rope.Cos, a.Rope.Sin, a.Rope.Half, b.Pos, a.Rope.Style)
+		dev.RopeBack(p.dk, a.KVHeads, a.Dim, a.Rope.Cos, a.Rope.Sin, a.Rope.Half, b.Pos, a.Rope.Style)
+	}
 	if a.QNorm.Weight != nil {
 		p.normBack(&a.QNorm, p.dq, p.dq, c.qRaw, all.n*a.Heads, kernels.Store)
 		p.normBack(&a.KNorm, p.dk, p.dk, c.kRaw, all.n*a.KVHeads, kernels.Store)

@@ -157,8 +157,14 @@ func (p *Pass) baseBacks(ls []*Linear, dx kernels.Buffer, dys []kernels.Buffer, 
 			}
 			return
 		}
-		if ws[i] = l.Weight; p.dxRounded && dys[i] == p.dx {
+		ws[i] = l.Weight
+		switch {
+		case p.dxRounded && dys[i] == p.dx:
 			ins[i] = p.dxHalf
+		case p.dqkRounded && dys[i] == p.dq:
+			ins[i] = p.dqHalf
+		case p.dqkRounded && dys[i] == p.dk:
+			ins[i] = p.dkHalf
 		}
 	}
 	plus := dx

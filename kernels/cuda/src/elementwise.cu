@@ -164,9 +164,10 @@ EACH_KIND(EMBED)
 EACH_KIND(DECODE)
 
 // rope: a thread turns one pair, or four of RopeHalves where 16 bytes may be read at
-// once; sign is 1, or -1 for the gradient.
-GLOBAL rope(float *x, const float *cosine, const float *sine, const int *pos, i64 rows, i64 heads, i64 dim, i64 half, i64 pairs, i64 sign) {
-	if (!pairs && half % 4 == 0 && dim % 4 == 0 && grouped(x, cosine, sine)) {
+// once; sign is 1, or -1 for the gradient. rounded, which may be null, becomes what is
+// turned as bfloat16.
+GLOBAL rope(float *x, u16 *rounded, const float *cosine, const float *sine, const int *pos, i64 rows, i64 heads, i64 dim, i64 half, i64 pairs, i64 sign) {
+	if (!pairs && half % 4 == 0 && dim % 4 == 0 && grouped(x, cosine, sine) && grouped(rounded, rounded, rounded)) {
 		const i64 fours = half / 4;
 		EACH(i, rows * heads * fours) {
 			const i64 head = over(i, fours), j = 4 * (i - head * fours), at = pos[over(head, heads)] * half + j;
@@ -184,6 +185,11 @@ GLOBAL rope(float *x, const float *cosine, const float *sine, const int *pos, i6
 			}
 			storeGroup(h, a);
 			storeGroup(h + half, b);
+			if (rounded) {
+				u16 *r = rounded + head * dim + j;
+				*(u32x2 *)r = u32x2{brains(a[0], a[1]), brains(a[2], a[3])};
+				*(u32x2 *)(r + half) = u32x2{brains(b[0], b[1]), brains(b[2], b[3])};
+			}
 		}
 		return;
 	}
@@ -195,6 +201,10 @@ GLOBAL rope(float *x, const float *cosine, const float *sine, const int *pos, i6
 		float a = h[ia], b = h[ib];
 		h[ia] = a * c - b * s;
 		h[ib] = b * c + a * s;
+		if (rounded) {
+			store(rounded + head * dim + ia, h[ia]);
+			store(rounded + head * dim + ib, h[ib]);
+		}
 	}
 }
 
