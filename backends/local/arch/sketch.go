@@ -58,7 +58,7 @@ func (l *loader) sketch(name string, n, k int, use kernels.Use) kernels.Prepared
 	copied := false
 	switch plain := w.Quant == nil && !w.Type.Quantized(); {
 	case plain && l.options.Quant.Applies(name) && use == kernels.ForMatMul:
-		w.Quant = l.options.Quant.Outline(k)
+		w.Quant = l.options.Quant.Outline(w, l.options.DType)
 	case plain:
 		if to := l.options.DType; to != format.Invalid && to != w.Type {
 			w.Type, copied = to, true

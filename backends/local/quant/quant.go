@@ -167,15 +167,7 @@ func (p Policy) Apply(w kernels.Weight, as format.Type) (kernels.Weight, error) 
 	if p == None || w.Quant != nil || w.Type.Quantized() {
 		return w, nil
 	}
-	round := as
-	if round == format.Invalid {
-		round = w.Type
-	}
-	switch round {
-	case format.BF16, format.F16, format.F32:
-	default:
-		round = format.F32
-	}
+	round := roundOf(w, as)
 	kind, block := format.NF4, Block
 	if p == Int8 {
 		kind, block = format.Int8, w.K
@@ -193,14 +185,26 @@ func (p Policy) Apply(w kernels.Weight, as format.Type) (kernels.Weight, error) 
 	return kernels.Weight{Name: w.Name, N: w.N, K: w.K, Quant: q}, nil
 }
 
-// Outline is what Apply makes of a weight with rows of k values, without codes
-// and scales: for plans of memory. It is nil for None.
-func (p Policy) Outline(k int) *format.Quant {
+// roundOf is the type that Apply rounds values to.
+func roundOf(w kernels.Weight, as format.Type) format.Type {
+	if as == format.Invalid {
+		as = w.Type
+	}
+	switch as {
+	case format.BF16, format.F16:
+		return as
+	}
+	return format.F32
+}
+
+// Outline is what Apply makes of a weight, read as values of type as, without codes and
+// scales: for plans of memory. It is nil for None.
+func (p Policy) Outline(w kernels.Weight, as format.Type) *format.Quant {
 	switch p {
 	case NF4:
-		return &format.Quant{Kind: format.NF4, Block: Block, Nested: &format.Nested{Block: format.DoubleBlock}}
+		return &format.Quant{Kind: format.NF4, Block: Block, Nested: &format.Nested{Block: format.DoubleBlock}, Round: roundOf(w, as)}
 	case Int8:
-		return &format.Quant{Kind: format.Int8, Block: k}
+		return &format.Quant{Kind: format.Int8, Block: w.K, Round: format.F32}
 	}
 	return nil
 }

@@ -183,8 +183,9 @@ func TestPolicies(t *testing.T) {
 		if err := kernels.CheckWeight(q); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := p.Outline(w.K).Bytes(int64(w.N*w.K)), q.Quant.Bytes(int64(w.N*w.K)); got != want {
-			t.Errorf("%s: %d bytes planned, %d taken", name, got, want)
+		o := p.Outline(w, format.BF16)
+		if got, want := o.Bytes(int64(w.N*w.K)), q.Quant.Bytes(int64(w.N*w.K)); got != want || o.Round != q.Quant.Round {
+			t.Errorf("%s: %d bytes of values rounded to %v planned, %d to %v taken", name, got, o.Round, want, q.Quant.Round)
 		}
 		y := make([]float32, len(x))
 		q.Decode(y, 0)
