@@ -184,13 +184,24 @@ type PairTrainer interface {
 	// TrainsPair tells whether the device does so for a pair of this shape, A and
 	// B being of PrepareTrained.
 	TrainsPair(l LowRank) bool
-	// PairForward, with x' = Dropout of x [T, K], stores low [T, rank] = x'·Aᵀ, which
-	// PairBack needs, and adds scale·low·Bᵀ to dst [T, N]. d with P 0 needs no Rows.
-	PairForward(dst, low, x Buffer, rows int, l LowRank, d Dropping)
-	// PairBack adds the gradients of both and, where dx is not nil, that of x:
+	// PairsForward is of the pairs beside layers of one input x [T, K]: with x' = Dropout
+	// of x it stores Low [T, rank] = x'·Aᵀ, which PairsBack needs, and adds scale·Low·Bᵀ
+	// to Y [T, N].
+	PairsForward(x Buffer, rows int, ps []TrainedPair)
+	// PairsBack takes in Y the gradient of Y, adds the gradients of A and B and, where
+	// dx is not nil, that of x, in the order of the pairs:
 	//
-	//	dB += s·dyᵀ·low    dA += (s·dy·B)ᵀ·x'    dx += mask ∘ (s·dy·B)·A / (1 - P)
-	PairBack(dx, da, db, dy, x, low Buffer, rows int, l LowRank, d Dropping)
+	//	dB += s·Yᵀ·Low    dA += (s·Y·B)ᵀ·x'    dx += mask ∘ (s·Y·B)·A / (1 - P)
+	PairsBack(dx, x Buffer, rows int, ps []TrainedPair)
+}
+
+// TrainedPair is a low-rank pair beside a layer. Pairs of one call have the Rows and
+// the Seed of the first; with P 0 there need be none.
+type TrainedPair struct {
+	LowRank
+	Dropping
+	Y, Low       Buffer
+	GradA, GradB Buffer
 }
 
 // A Keeper is a TrainDevice that multiplies faster with a frozen weight when it

@@ -42,34 +42,73 @@ func (d *Device) TrainsPair(l kernels.LowRank) bool {
 		a.n%4 == 0 && a.n <= narrow && a.k%4 == 0 && b.n%4 == 0
 }
 
-// PairForward is two kernels, shrink and expand.
-func (d *Device) PairForward(dst, low, x kernels.Buffer, rows int, l kernels.LowRank, o kernels.Dropping) {
-	a, b := l.A.(*weight), l.B.(*weight)
-	k, n, r := a.k, b.n, a.n
-	to := wholly(low, rows*r, "low")
-	d.launch("pairShrink", groupsOf(rows, pairTall), groupsOf(r, pairRank), 256, 0,
-		append([]uint64{to, wholly(x, rows*k, "x"), a.args[0], num(rows), num(k), num(r)}, d.dropping(o)...)...)
-	d.launch("pairExpand", groupsOf(n, pairColumn), groupsOf(rows, pairExpands), 256, 0,
-		on(dst, rows*n, "dst"), to, b.args[0], num(rows), num(n), num(r), real32(l.Scale))
-}
-
-// PairBack is two kernels, of what is summed of dy and of x, each with a gradient.
-func (d *Device) PairBack(dx, da, db, dy, x, low kernels.Buffer, rows int, l kernels.LowRank, o kernels.Dropping) {
-	a, b := l.A.(*weight), l.B.(*weight)
-	if rows == 0 {
+// PairsForward is two kernels, shrink and expand.
+func (d *Device) PairsForward(x kernels.Buffer, rows int, ps []kernels.TrainedPair) {
+	if rows == 0 || len(ps) == 0 {
 		return
 	}
-	k, n, r := a.k, b.n, a.n
-	dlow := d.scratch(rows * r)
-	d.launch("pairBack", groupsOf(rows, pairTall)+groupsOf(n, pairStripe), groupsOf(r, pairRank), 256, 0, dlow.at, on(db, n*r, "db"),
-		wholly(dy, rows*n, "dy"), wholly(low, rows*r, "low"), b.args[0], num(rows), num(n), num(r), real32(l.Scale))
-	blocks, to := groupsOf(k, pairStripe), uint64(0)
+	plan := planPairs(rows, ps, 0)
+	table, k := d.table(plan.table), plan.k
+	d.launch("pairShrink", len(ps)*groupsOf(rows, pairTall), groupsOf(plan.rank, pairRank), 256, 0,
+		append([]uint64{table, wholly(x, rows*k, "x"), num(rows), num(k)}, d.drawing(ps)...)...)
+	d.launch("pairExpand", plan.expands, groupsOf(rows, pairExpands), 256, 0, table, num(len(ps)), num(rows))
+}
+
+// PairsBack is two kernels, of what is summed of Y and of x, each with a gradient.
+func (d *Device) PairsBack(dx, x kernels.Buffer, rows int, ps []kernels.TrainedPair) {
+	if rows == 0 || len(ps) == 0 {
+		return
+	}
+	values := 0
+	for _, p := range ps {
+		values += rows * p.A.(*weight).n
+	}
+	dlow := d.scratch(values)
+	plan := planPairs(rows, ps, dlow.at)
+	table, k := d.table(plan.table), plan.k
+	d.launch("pairBack", plan.backs, groupsOf(plan.rank, pairRank), 256, 0, table, num(len(ps)), num(rows))
+	blocks, to := len(ps)*groupsOf(k, pairStripe), uint64(0)
 	if dx != nil {
 		blocks, to = blocks+groupsOf(k, pairAcross)*groupsOf(rows, pairTall), wholly(dx, rows*k, "dx")
 	}
-	d.launch("pairInput", blocks, groupsOf(r, pairRank), 256, 0,
-		append([]uint64{to, on(da, r*k, "da"), wholly(x, rows*k, "x"), dlow.at, a.args[0], num(rows), num(k), num(r)}, d.dropping(o)...)...)
+	d.launch("pairInput", blocks, groupsOf(plan.rank, pairRank), 256, 0,
+		append([]uint64{table, num(len(ps)), to, wholly(x, rows*k, "x"), num(rows), num(k)}, d.drawing(ps)...)...)
 	d.release(dlow)
+}
+
+// pairPlan is the table of src/pair.cu, with the most of the ranks and the blocks of
+// two of its kernels.
+type pairPlan struct {
+	table                   []int32
+	k, rank, expands, backs int
+}
+
+func planPairs(rows int, ps []kernels.TrainedPair, dlow uint64) pairPlan {
+	var plan pairPlan
+	words := make([]uint64, 0, 15*len(ps))
+	for _, p := range ps {
+		a, b := p.A.(*weight), p.B.(*weight)
+		var da, db uint64
+		if dlow != 0 {
+			da, db = on(p.GradA, a.n*a.k, "gradient of A"), on(p.GradB, b.n*b.k, "gradient of B")
+		}
+		words = append(words, a.args[0], b.args[0], wholly(p.Y, rows*b.n, "y"), wholly(p.Low, rows*a.n, "low"), dlow, da, db,
+			num(b.n), num(a.n), num(plan.expands), num(plan.backs),
+			uint64(p.Stream), uint64(float64(p.P)*(1<<32)), real32(1/(1-p.P)), real32(p.Scale))
+		if dlow != 0 {
+			dlow += 4 * uint64(rows*a.n)
+		}
+		plan.k, plan.rank = a.k, max(plan.rank, a.n)
+		plan.expands += groupsOf(b.n, pairColumn)
+		plan.backs += groupsOf(rows, pairTall) + groupsOf(b.n, pairStripe)
+	}
+	plan.table = unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(words))), 2*len(words))
+	return plan
+}
+
+// drawing are the rows' keys and the seed of pairs.
+func (d *Device) drawing(ps []kernels.TrainedPair) []uint64 {
+	return d.dropping(ps[0].Dropping)[:2]
 }
 
 // wholly is the address of values that a kernel reads 16 bytes at a time.

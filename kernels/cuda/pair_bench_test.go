@@ -59,13 +59,13 @@ func BenchmarkPair(b *testing.B) {
 			pair, gradB := p(n), grad.Slice(0, n*rank)
 			out := 4 * rows * n
 			run(fmt.Sprint("Forward of ", n), wide+2*out, func(x, y kernels.Buffer) {
-				d.PairForward(y, low, x, rows, pair, drop)
+				d.PairsForward(x, rows, []kernels.TrainedPair{{LowRank: pair, Dropping: drop, Y: y, Low: low}})
 			})
 			run(fmt.Sprint("Back of ", n), 3*wide+out, func(x, y kernels.Buffer) {
-				d.PairBack(wides[(next+1)%copies], grad, gradB, y, x, low, rows, pair, drop)
+				d.PairsBack(wides[(next+1)%copies], x, rows, []kernels.TrainedPair{{LowRank: pair, Dropping: drop, Y: y, Low: low, GradA: grad, GradB: gradB}})
 			})
 			run(fmt.Sprint("Back of ", n, " without dx"), wide+out, func(x, y kernels.Buffer) {
-				d.PairBack(nil, grad, gradB, y, x, low, rows, pair, drop)
+				d.PairsBack(nil, x, rows, []kernels.TrainedPair{{LowRank: pair, Dropping: drop, Y: y, Low: low, GradA: grad, GradB: gradB}})
 			})
 		}
 		run("Dropout", 2*wide, func(x, y kernels.Buffer) { d.Dropout(y, x, k, drop, kernels.Store) })

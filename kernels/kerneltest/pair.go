@@ -21,6 +21,11 @@ type training struct {
 	x, dy kernels.Buffer
 }
 
+// pass is the pair as a PairTrainer takes it.
+func (p training) pass(y, low, da, db kernels.Buffer) kernels.TrainedPair {
+	return kernels.TrainedPair{LowRank: p.LowRank, Dropping: p.Dropping, Y: y, Low: low, GradA: da, GradB: db}
+}
+
 // pairs compares a device that trains pairs in few operations with the formulas'
 // operations on ref.
 func pairs(b trainBench) {
@@ -56,6 +61,54 @@ func pairs(b trainBench) {
 	}
 }
 
+// pairsTogether: several beside layers of one input give the bits of one after another.
+func pairsTogether(b trainBench) {
+	dev, ok := b.dev.(kernels.PairTrainer)
+	if !ok {
+		return
+	}
+	d := b.dev.(kernels.TrainDevice)
+	const rows, k = 75, 136
+	x := on(b, d, b.normal(rows*k))
+	var given []training
+	for i, s := range []pairShape{{rows, 300, k, 8, 0.3}, {rows, 24, k, 16, 0}, {rows, 260, k, 4, 0.1}} {
+		p := training{pairShape: s, x: x, dy: on(b, d, b.normal(rows*s.n))}
+		p.LowRank = kernels.LowRank{A: b.trained(d, b.values(s.rank, k), s.rank, k), B: b.trained(d, b.values(s.n, s.rank), s.n, s.rank), Scale: float32(i) + 0.5}
+		p.Dropping = kernels.Dropping{P: s.drop, Seed: 9, Stream: uint32(i)}
+		for t := range rows {
+			p.Rows = append(p.Rows, uint64(t))
+		}
+		if given = append(given, p); !dev.TrainsPair(p.LowRank) {
+			return
+		}
+	}
+	run := func(each int) (all []float32) {
+		dx := on(b, d, make([]float32, rows*k))
+		outs := []kernels.Buffer{dx}
+		var forward, back []kernels.TrainedPair
+		for _, p := range given {
+			zero := func(n int) kernels.Buffer {
+				outs = append(outs, on(b, d, make([]float32, n)))
+				return outs[len(outs)-1]
+			}
+			forward = append(forward, p.pass(zero(rows*p.n), zero(rows*p.rank), zero(p.rank*k), zero(p.n*p.rank)))
+			f := forward[len(forward)-1]
+			back = append(back, p.pass(p.dy, f.Low, f.GradA, f.GradB))
+		}
+		for i := 0; i < len(given); i += each {
+			dev.PairsForward(x, rows, forward[i:i+each])
+			dev.PairsBack(dx, x, rows, back[i:i+each])
+		}
+		for _, o := range outs {
+			part := make([]float32, o.Len())
+			d.Read(part, o)
+			all = append(all, part...)
+		}
+		return all
+	}
+	same(b, "pairs together", run(len(given)), run(1))
+}
+
 func (b trainBench) trained(dev kernels.TrainDevice, values []float32, n, k int) kernels.Prepared {
 	p, err := dev.PrepareTrained(on(b, dev, values), n, k, kernels.ForMatMul)
 	if err != nil {
@@ -68,7 +121,7 @@ func (b trainBench) trained(dev kernels.TrainDevice, values []float32, n, k int)
 func (b trainBench) forward(dev kernels.TrainDevice, p training, y kernels.Buffer) (low kernels.Buffer) {
 	low = on(b, dev, make([]float32, p.rows*p.rank))
 	if fused, ok := dev.(kernels.PairTrainer); ok {
-		fused.PairForward(y, low, p.x, p.rows, p.LowRank, p.Dropping)
+		fused.PairsForward(p.x, p.rows, []kernels.TrainedPair{p.pass(y, low, nil, nil)})
 		return low
 	}
 	x := b.dropped(dev, p)
@@ -85,7 +138,7 @@ func (b trainBench) dropped(dev kernels.TrainDevice, p training) kernels.Buffer 
 
 func (b trainBench) back(dev kernels.TrainDevice, p training, low, dx, da, db kernels.Buffer) {
 	if fused, ok := dev.(kernels.PairTrainer); ok {
-		fused.PairBack(dx, da, db, p.dy, p.x, low, p.rows, p.LowRank, p.Dropping)
+		fused.PairsBack(dx, p.x, p.rows, []kernels.TrainedPair{p.pass(p.dy, low, da, db)})
 		return
 	}
 	dlow, through := on(b, dev, make([]float32, p.rows*p.rank)), on(b, dev, make([]float32, p.rows*p.k))
@@ -103,8 +156,7 @@ func (b trainBench) back(dev kernels.TrainDevice, p training, low, dx, da, db ke
 // pairAlone: a row's output and the gradient of its input have the same bits alone
 // and among others.
 func (b trainBench) pairAlone() {
-	dev, ok := b.dev.(kernels.PairTrainer)
-	if !ok {
+	if _, ok := b.dev.(kernels.PairTrainer); !ok {
 		return
 	}
 	const rows, n, k, rank, from, count = 37, 40, 1036, 8, 9, 11
@@ -123,7 +175,7 @@ func (b trainBench) pairAlone() {
 			b.Fatal(err)
 		}
 		in := on(b, d, make([]float32, count*k))
-		dev.PairBack(in, on(b, d, make([]float32, rank*k)), on(b, d, make([]float32, n*rank)), p.dy, p.x, b.forward(d, p, to), p.rows, p.LowRank, p.Dropping)
+		b.back(d, p, b.forward(d, p, to), in, on(b, d, make([]float32, rank*k)), on(b, d, make([]float32, n*rank)))
 		y, dx = make([]float32, count*n), make([]float32, count*k)
 		d.Read(y, to)
 		d.Read(dx, in)

@@ -21,7 +21,7 @@ func RunTrain(t *testing.T, dev kernels.TrainDevice) {
 	}{
 		{"MatMulBack", matmulBack}, {"WeightGrad", weightGrad}, {"Trained", trained}, {"ColumnDots", columnDots},
 		{"NormBack", normBack}, {"RopeBack", ropeBack}, {"ActivationBack", activationBack}, {"Moves", moves},
-		{"AttentionTrain", attentionTrain}, {"CrossEntropy", crossEntropy}, {"Adam", adam}, {"AdamAll", adamAll}, {"SumSquares", sumSquares}, {"Dropout", dropout}, {"Pairs", pairs},
+		{"AttentionTrain", attentionTrain}, {"CrossEntropy", crossEntropy}, {"Adam", adam}, {"AdamAll", adamAll}, {"SumSquares", sumSquares}, {"Dropout", dropout}, {"Pairs", pairs}, {"PairsTogether", pairsTogether},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.test(trainBench{bench{t, dev, ref.New64(), rand.New(rand.NewPCG(8, uint64(len(c.name))))}})

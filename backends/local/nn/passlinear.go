@@ -52,31 +52,47 @@ func (p *Pass) normsGiveBoth() bool {
 
 // linears computes layers of one input x; in is x, or x rounded.
 func (p *Pass) linears(ls []*Linear, ys []kernels.Buffer, x, in kernels.Buffer, r rowsOf) {
-	ws := make([]kernels.Prepared, len(ls))
+	ws, join := make([]kernels.Prepared, len(ls)), true
 	for i, l := range ls {
-		if !p.joins(l, r) {
+		if t := p.t.Linears[l]; t != nil && t.Magnitude != nil {
 			for i, l := range ls {
 				p.linear(l, ys[i], x, r)
 			}
 			return
 		}
-		ws[i] = l.Weight
+		ws[i], join = l.Weight, join && p.joins(l, r)
 	}
-	p.half.MatMulsRounded(ys, nil, in, r.n, ws)
+	if join {
+		p.half.MatMulsRounded(ys, nil, in, r.n, ws)
+	} else {
+		for i, l := range ls {
+			p.base(l, ys[i], x, r, true)
+		}
+	}
+	p.adapt(ls, ys, x, r)
+}
+
+// adapt adds the low-rank pairs of layers of one input, where they have any, to ys.
+func (p *Pass) adapt(ls []*Linear, ys []kernels.Buffer, x kernels.Buffer, r rowsOf) {
+	if ps := p.pairs(ls, ys, r); len(ps) > 0 {
+		p.dev.(kernels.PairTrainer).PairsForward(x, r.n, ps)
+	}
 	for i, l := range ls {
-		p.adapt(l, ys[i], x, r)
+		if t := p.t.Linears[l]; t != nil && t.Pair.A != nil && !p.together(t) {
+			p.dev.LoRA(ys[i], p.dropped(l, t, x, r), []kernels.Segment{{N: r.n, LowRank: t.Pair}})
+		}
 	}
 }
 
-// adapt adds a layer's low-rank pair, where it has one, to y.
-func (p *Pass) adapt(l *Linear, y, x kernels.Buffer, r rowsOf) {
-	switch t := p.t.Linears[l]; {
-	case t == nil || t.Pair.A == nil:
-	case p.together(t):
-		p.dev.(kernels.PairTrainer).PairForward(y, p.lows[l], x, r.n, t.Pair, p.dropping(t, r))
-	default:
-		p.dev.LoRA(y, p.dropped(l, t, x, r), []kernels.Segment{{N: r.n, LowRank: t.Pair}})
+// pairs are those that the device trains in few operations; ys are the layers' outputs
+// or their gradients.
+func (p *Pass) pairs(ls []*Linear, ys []kernels.Buffer, r rowsOf) (ps []kernels.TrainedPair) {
+	for i, l := range ls {
+		if t := p.t.Linears[l]; t != nil && p.together(t) {
+			ps = append(ps, kernels.TrainedPair{LowRank: t.Pair, Dropping: p.dropping(t, r), Y: ys[i], Low: p.lows[l], GradA: t.GradA, GradB: t.GradB})
+		}
 	}
+	return ps
 }
 
 // together tells whether the device trains a pair in few operations, dropout and all.
@@ -96,7 +112,7 @@ func (p *Pass) linear(l *Linear, y, x kernels.Buffer, r rowsOf) {
 	n, _ := l.Weight.Shape()
 	if t == nil || t.Pair.A == nil || t.Magnitude == nil {
 		p.base(l, y, x, r, true)
-		p.adapt(l, y, x, r)
+		p.adapt([]*Linear{l}, []kernels.Buffer{y}, x, r)
 		return
 	}
 	dropped := p.dropped(l, t, x, r)
@@ -118,7 +134,7 @@ func (p *Pass) linear(l *Linear, y, x kernels.Buffer, r rowsOf) {
 func (p *Pass) scaled(l *Linear, t *TrainedLinear, z, x, dropped kernels.Buffer, r rowsOf) {
 	p.base(l, z, dropped, r, false)
 	if p.together(t) {
-		p.adapt(l, z, x, r)
+		p.adapt([]*Linear{l}, []kernels.Buffer{z}, x, r)
 		return
 	}
 	p.dev.LoRA(z, dropped, []kernels.Segment{{N: r.n, LowRank: t.Pair}})
@@ -229,11 +245,7 @@ func (p *Pass) linearBacks(ls []*Linear, dx kernels.Buffer, dys []kernels.Buffer
 	if dx != nil {
 		p.baseBacks(ls, dx, dys, r, e)
 	}
-	for i, l := range ls {
-		if t := p.t.Linears[l]; t != nil && t.Pair.A != nil {
-			p.pairBack(l, t, dx, dys[i], x, r)
-		}
-	}
+	p.pairsBack(ls, dx, dys, x, r)
 }
 
 // ownBack adds the gradients of a layer's own weight and bias where they are trained.
@@ -269,7 +281,7 @@ func (p *Pass) linearBack(l *Linear, dx, dy, x kernels.Buffer, r rowsOf, e kerne
 	if t == nil || t.Pair.A == nil {
 		return
 	}
-	p.pairBack(l, t, dx, dz, x, r)
+	p.pairsBack([]*Linear{l}, dx, []kernels.Buffer{dz}, x, r)
 	if dx != nil && t.Magnitude != nil && t.Dropout != 0 {
 		dev.Scale(p.z, dy, r.n*n, -1)
 		dev.Add(p.z, dz, r.n*n)
@@ -296,15 +308,23 @@ func (p *Pass) magnitudeBack(l *Linear, t *TrainedLinear, dy, x kernels.Buffer, 
 	return p.dz
 }
 
+// pairsBack is pairBack of layers of one input.
+func (p *Pass) pairsBack(ls []*Linear, dx kernels.Buffer, dys []kernels.Buffer, x kernels.Buffer, r rowsOf) {
+	if ps := p.pairs(ls, dys, r); len(ps) > 0 {
+		p.dev.(kernels.PairTrainer).PairsBack(dx, x, r.n, ps)
+	}
+	for i, l := range ls {
+		if t := p.t.Linears[l]; t != nil && t.Pair.A != nil && !p.together(t) {
+			p.pairBack(l, t, dx, dys[i], x, r)
+		}
+	}
+}
+
 // pairBack adds the gradients of A and B, whose input was x', and of x to dx:
 //
 //	dB = s·dyᵀ·(x'·Aᵀ)    dA = (s·dy·B)ᵀ·x'    dx += mask ∘ (s·dy·B)·A / (1 - p)
 func (p *Pass) pairBack(l *Linear, t *TrainedLinear, dx, dy, x kernels.Buffer, r rowsOf) {
 	dev := p.dev
-	if p.together(t) {
-		dev.(kernels.PairTrainer).PairBack(dx, t.GradA, t.GradB, dy, x, p.lows[l], r.n, t.Pair, p.dropping(t, r))
-		return
-	}
 	x = p.dropped(l, t, x, r)
 	n, k := l.Weight.Shape()
 	rank, _ := t.Pair.A.Shape()

@@ -20,6 +20,16 @@
 
 const int lanes = 64, stripe = 16, most = 8, ahead = 4, tall = 8, high = 16, mostRank = 64;
 
+// Pair is one of those beside layers of the same input; see ../pair.go. y is what the
+// pair adds to, on the way back its gradient.
+struct Pair {
+	const float *a, *b;
+	float *y, *low, *dlow, *da, *db;
+	i64 n, r, expands, backs; // its first blocks in pairExpand and pairBack
+	i64 stream, limit, factor, scale;
+	METHOD Dropped dropped(const u32 *keys, i64 seed) const { return Dropped{keys, (u32)seed, (u32)((u64)seed >> 32), (u32)stream, (u32)limit, real(factor)}; }
+};
+
 // four reads values i to i+3 of n: WIDE says that all are there or none, at a
 // multiple of 16 bytes; of those that are not there it gives others.
 template <bool WIDE> DEVICE void four(float *v, const float *x, i64 i, i64 n) {
@@ -143,8 +153,8 @@ DEVICE void joinRows(float *low, float *acc, i64 row0, i64 rows, i64 r, float sc
 
 // shrinkBody: low [rows, r] = x' [rows, k] · Aᵀ, x' being x dropped; 8 rows by 8 of
 // the rank a block.
-template <bool DROP> DEVICE void shrinkBody(float *low, const float *x, const float *a, i64 rows, i64 k, i64 r, const Dropped &d) {
-	const i64 row0 = (i64)blockX() * tall, j0 = (i64)blockY() * most;
+template <bool DROP> DEVICE void shrinkBody(float *low, const float *x, const float *a, i64 block, i64 rows, i64 k, i64 r, const Dropped &d) {
+	const i64 row0 = block * tall, j0 = (i64)blockY() * most;
 	const int last = (int)lowest(rows - row0, (i64)tall) - 1;
 	x += row0 * k;
 	float acc[tall * most];
@@ -173,16 +183,24 @@ template <bool DROP> DEVICE void shrinkBody(float *low, const float *x, const fl
 	joinRows(low, acc, row0, rows, r, 1.0f);
 }
 
-GLOBAL_UPTO(256) pairShrink(float *low, const float *x, const float *a, i64 rows, i64 k, i64 r, DROPPED) {
-	const Dropped d = DROPPED_OF;
-	if (d.limit) shrinkBody<true>(low, x, a, rows, k, r, d);
-	else shrinkBody<false>(low, x, a, rows, k, r, d);
+GLOBAL_UPTO(256) pairShrink(const Pair *pairs, const float *x, i64 rows, i64 k, const u32 *keys, i64 seed) {
+	const i64 blocks = (rows + tall - 1) / tall, which = over(blockX(), blocks);
+	const Pair p = pairs[which];
+	if ((i64)blockY() * most >= p.r) return;
+	if (p.limit) shrinkBody<true>(p.low, x, p.a, blockX() - which * blocks, rows, k, p.r, p.dropped(keys, seed));
+	else shrinkBody<false>(p.low, x, p.a, blockX() - which * blocks, rows, k, p.r, p.dropped(keys, seed));
 }
 
 // pairExpand: y [rows, n] += scale · low · Bᵀ, 16 rows by 256 columns a block.
-GLOBAL_UPTO(256) pairExpand(float *y, const float *low, const float *b, i64 rows, i64 n, i64 r, i64 scale) {
+GLOBAL_UPTO(256) pairExpand(const Pair *pairs, i64 count, i64 rows) {
 	SHARED f32x4 lows[high][mostRank / 4];
-	const i64 row0 = (i64)blockY() * high, column = (i64)blockX() * 256 + threadX(), safe = lowest(column, n - 1);
+	i64 which = count - 1;
+	while (pairs[which].expands > blockX()) which--;
+	const Pair p = pairs[which];
+	float *y = p.y;
+	const float *low = p.low, *b = p.b;
+	const i64 n = p.n, r = p.r;
+	const i64 row0 = (i64)blockY() * high, column = (blockX() - p.expands) * 256 + threadX(), safe = lowest(column, n - 1);
 	float old[high], acc[high];
 #pragma unroll
 	for (int m = 0; m < high; m++) {
@@ -207,7 +225,7 @@ GLOBAL_UPTO(256) pairExpand(float *y, const float *low, const float *b, i64 rows
 	if (column >= n) return;
 #pragma unroll
 	for (int m = 0; m < high; m++)
-		if (row0 + m < rows) y[(row0 + m) * n + column] = old[m] + acc[m] * real(scale);
+		if (row0 + m < rows) y[(row0 + m) * n + column] = old[m] + acc[m] * real(p.scale);
 }
 
 // backBody: dlow [rows, r] = scale · dy [rows, n] · B, 8 rows by 8 of the rank a block.
@@ -239,65 +257,82 @@ DEVICE void backBody(float *dlow, const float *dy, const float *b, i64 block, i6
 	joinRows(dlow, acc, row0, rows, r, scale);
 }
 
-// pairBack reads dy: the first blocks give dlow = scale · dy · B, the others
+// pairBack reads dy: of each pair the first blocks give dlow = scale · dy · B, the others
 // dB += scale · dyᵀ · low.
-GLOBAL BOUNDS(256, 2) pairBack(float *dlow, float *db, const float *dy, const float *low, const float *b, i64 rows, i64 n, i64 r, i64 scale) {
-	const i64 blocks = (rows + tall - 1) / tall;
-	if (blockX() < blocks) backBody(dlow, dy, b, blockX(), rows, n, r, real(scale));
-	else gradBody<true, false>(db, dy, low, blockX() - blocks, rows, n, r, r, 1, real(scale), Dropped{});
+GLOBAL BOUNDS(256, 2) pairBack(const Pair *pairs, i64 count, i64 rows) {
+	i64 which = count - 1;
+	while (pairs[which].backs > blockX()) which--;
+	const Pair p = pairs[which];
+	if ((i64)blockY() * most >= p.r) return;
+	const i64 blocks = (rows + tall - 1) / tall, block = blockX() - p.backs;
+	if (block < blocks) backBody(p.dlow, p.y, p.b, block, rows, p.n, p.r, real(p.scale));
+	else gradBody<true, false>(p.db, p.y, p.low, block - blocks, rows, p.n, p.r, p.r, 1, real(p.scale), Dropped{});
 }
 
-// inputBody: dx [rows, k] += the gradient dlow · A of the dropped x, 8 rows by 1024
-// columns a block.
-template <bool DROP> DEVICE void inputBody(float *dx, const float *dlow, const float *a, i64 block, i64 rows, i64 k, i64 r, const Dropped &d) {
+// inputBody: dx [rows, k] += the gradients dlow · A of each pair's dropped x, 8 rows by
+// 1024 columns a block.
+DEVICE void inputBody(float *dx, const Pair *pairs, i64 count, i64 block, i64 rows, i64 k, const u32 *keys, i64 seed) {
 	SHARED f32x4 lows[tall][mostRank / 4];
 	const i64 across = (k + 1023) / 1024, row0 = over(block, across) * tall, column = ((block - over(block, across) * across) * 256 + threadX()) * 4;
 	const i64 safe = lowest(column, k - 4);
-	float old[tall][4], acc[tall][4];
+	float sum[tall][4];
 #pragma unroll
-	for (int m = 0; m < tall; m++) {
-		four<true>(old[m], dx + lowest(row0 + m, rows - 1) * k, safe, k);
+	for (int m = 0; m < tall; m++) four<true>(sum[m], dx + lowest(row0 + m, rows - 1) * k, safe, k);
+#pragma unroll 1
+	for (i64 which = 0; which < count; which++) {
+		const Pair p = pairs[which];
+		const Dropped d = p.dropped(keys, seed);
+		const int quarter = (int)p.r / 4;
+		barrier();
+		for (int i = threadX(); i < tall * quarter; i += 256)
+			lows[i / quarter][i % quarter] = *(const f32x4 *)(p.dlow + lowest(row0 + i / quarter, rows - 1) * p.r + i % quarter * 4);
+		barrier();
+		float acc[tall][4];
 #pragma unroll
-		for (int c = 0; c < 4; c++) acc[m][c] = 0;
-	}
-	const int quarter = (int)r / 4;
-	for (int i = threadX(); i < tall * quarter; i += 256)
-		lows[i / quarter][i % quarter] = *(const f32x4 *)(dlow + lowest(row0 + i / quarter, rows - 1) * r + i % quarter * 4);
-	barrier();
-	for (int j = 0; j < quarter; j++) {
-		float q[4][4];
+		for (int m = 0; m < tall; m++)
 #pragma unroll
-		for (int i = 0; i < 4; i++) four<true>(q[i], a + (4 * j + i) * k, safe, k);
+			for (int c = 0; c < 4; c++) acc[m][c] = 0;
+		for (int j = 0; j < quarter; j++) {
+			float q[4][4];
+#pragma unroll
+			for (int i = 0; i < 4; i++) four<true>(q[i], p.a + (4 * j + i) * k, safe, k);
+#pragma unroll
+			for (int m = 0; m < tall; m++) {
+				const f32x4 low = lows[m][j];
+				const float l[4] = {low.x, low.y, low.z, low.w};
+#pragma unroll
+				for (int i = 0; i < 4; i++)
+#pragma unroll
+					for (int c = 0; c < 4; c++) acc[m][c] = fma32(l[i], q[i][c], acc[m][c]);
+			}
+		}
+		u32 bits = 0xffffffffu;
+		if (d.limit)
+#pragma unroll 2
+			for (int m = tall - 1; m >= 0; m--) bits = bits << 4 | kept(d, keyOf(d, lowest(row0 + m, rows - 1)), (u32)column / 4);
 #pragma unroll
 		for (int m = 0; m < tall; m++) {
-			const f32x4 four = lows[m][j];
-			const float l[4] = {four.x, four.y, four.z, four.w};
+			drop(acc[m], bits >> 4 * m, d.factor);
 #pragma unroll
-			for (int i = 0; i < 4; i++)
-#pragma unroll
-				for (int c = 0; c < 4; c++) acc[m][c] = fma32(l[i], q[i][c], acc[m][c]);
+			for (int c = 0; c < 4; c++) sum[m][c] += acc[m][c];
 		}
 	}
 	if (column >= k) return;
 #pragma unroll
-	for (int m = 0; m < tall; m++) {
-		const i64 row = row0 + m;
-		if (row >= rows) return;
-		if (DROP) drop(acc[m], kept(d, keyOf(d, row), (u32)column / 4), d.factor);
-		*(f32x4 *)(dx + row * k + column) = f32x4{old[m][0] + acc[m][0], old[m][1] + acc[m][1], old[m][2] + acc[m][2], old[m][3] + acc[m][3]};
+	for (int m = 0; m < tall; m++)
+		if (row0 + m < rows) *(f32x4 *)(dx + (row0 + m) * k + column) = f32x4{sum[m][0], sum[m][1], sum[m][2], sum[m][3]};
+}
+
+// pairInput draws x' again: the first blocks give each pair's dA += dlowᵀ · x', the others
+// add to dx what came through x'.
+GLOBAL BOUNDS(256, 2) pairInput(const Pair *pairs, i64 count, float *dx, const float *x, i64 rows, i64 k, const u32 *keys, i64 seed) {
+	const i64 stripes = (k + stripe - 1) / stripe, which = over(blockX(), stripes), column = blockX() - which * stripes;
+	if (which >= count) {
+		if (blockY() == 0) inputBody(dx, pairs, count, blockX() - count * stripes, rows, k, keys, seed);
+		return;
 	}
-}
-
-// inputOrGrad: the first blocks give dA += dlowᵀ · x', the others add to dx what came
-// through x'.
-template <bool DROP> DEVICE void inputOrGrad(float *dx, float *da, const float *x, const float *dlow, const float *a, i64 rows, i64 k, i64 r, const Dropped &d) {
-	const i64 stripes = (k + stripe - 1) / stripe;
-	if (blockX() < stripes) gradBody<true, DROP>(da, x, dlow, blockX(), rows, k, r, 1, k, 1.0f, d);
-	else if (blockY() == 0) inputBody<DROP>(dx, dlow, a, blockX() - stripes, rows, k, r, d);
-}
-
-GLOBAL BOUNDS(256, 2) pairInput(float *dx, float *da, const float *x, const float *dlow, const float *a, i64 rows, i64 k, i64 r, DROPPED) {
-	const Dropped d = DROPPED_OF;
-	if (d.limit) inputOrGrad<true>(dx, da, x, dlow, a, rows, k, r, d);
-	else inputOrGrad<false>(dx, da, x, dlow, a, rows, k, r, d);
+	const Pair p = pairs[which];
+	if ((i64)blockY() * most >= p.r) return;
+	if (p.limit) gradBody<true, true>(p.da, x, p.dlow, column, rows, k, p.r, 1, k, 1.0f, p.dropped(keys, seed));
+	else gradBody<true, false>(p.da, x, p.dlow, column, rows, k, p.r, 1, k, 1.0f, Dropped{});
 }
