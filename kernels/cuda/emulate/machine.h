@@ -89,9 +89,6 @@ DEVICE u32 sharedWord(SharedAddress at) { return *(const u32 *)aligned(at, 4); }
 DEVICE u32 sharedHalf(SharedAddress at) { return *(const u16 *)aligned(at, 2); }
 DEVICE void sharedWords(u32 *w, SharedAddress at) { memcpy(w, aligned(at, 16), 16); }
 DEVICE void sharedFloats(float *v, SharedAddress at) { memcpy(v, aligned(at, 16), 16); }
-DEVICE void copyAhead(SharedAddress to, const u8 *from) { memcpy((void *)aligned(to, 16), aligned((u64)from, 16), 16); }
-DEVICE void endGroup() {}
-template <int UNDER_WAY> DEVICE void awaitGroups() {}
 DEVICE u32 permute(u32 low, u32 high, u32 choice) {
 	const u64 both = (u64)high << 32 | low;
 	u32 word = 0;
@@ -101,9 +98,9 @@ DEVICE u32 permute(u32 low, u32 high, u32 choice) {
 DEVICE float asBrain(float x) { return bitsFloat(toBfloat(x) << 16); }
 DEVICE void copy16(SharedAddress to, const void *from, bool there) {
 	if (there)
-		memcpy((void *)to, from, 16);
+		memcpy((void *)aligned(to, 16), aligned((u64)from, 16), 16);
 	else
-		memset((void *)to, 0, 16);
+		memset((void *)aligned(to, 16), 0, 16);
 }
 DEVICE void copy4(SharedAddress to, const void *from, bool there) { *(u32 *)to = there ? *(const u32 *)from : 0; }
 DEVICE void awaitCopies() {}

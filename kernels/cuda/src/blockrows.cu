@@ -48,8 +48,8 @@ template <int F, int ROWS> DEVICE void blockRows(float *dst, const float *x, u32
 		const u32 units = (lead + (rest < runBytes ? rest : runBytes) + 15) / 16;
 #pragma unroll
 		for (u32 i = 0; i < room / 16; i += 16)
-			if (unit + i < units) copyAhead(blocksAt + output * room + (unit + i) * 16, data + (at - lead) + (unit + i) * 16);
-		endGroup();
+			if (unit + i < units) copy16(blocksAt + output * room + (unit + i) * 16, data + (at - lead) + (unit + i) * 16);
+		closeCopies();
 	};
 
 	float acc[R][4], total[sums];
@@ -64,7 +64,7 @@ template <int F, int ROWS> DEVICE void blockRows(float *dst, const float *x, u32
 #pragma unroll 1
 		for (u32 base = c0 * piece; base < k; base += classes * piece) {
 			const bool more = base + group * piece < k;
-			awaitGroups<0>();
+			awaitBatches<0>();
 			barrier();
 			if (more) {
 #pragma unroll

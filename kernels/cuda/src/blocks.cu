@@ -57,8 +57,8 @@ DEVICE void gemvBlocks(const float *x, u32 rows, u32 k, i64 addTo, float by, u32
 		const u32 width = k - from < chunk ? k - from : chunk;
 		for (u32 m = 0; m < M; m++)
 			for (u32 i = threadX() * 4; i < width; i += threads() * 4)
-				copyAhead(xs + (m * (chunk / piece * 36) + i / piece * 36 + i % piece) * 4, (const u8 *)(x + (i64)(m < rows ? m : rows - 1) * k + from + i));
-		endGroup();
+				copy16(xs + (m * (chunk / piece * 36) + i / piece * 36 + i % piece) * 4, (const u8 *)(x + (i64)(m < rows ? m : rows - 1) * k + from + i));
+		closeCopies();
 	};
 	bring(0);
 
@@ -96,15 +96,15 @@ DEVICE void gemvBlocks(const float *x, u32 rows, u32 k, i64 addTo, float by, u32
 			const SharedAddress to = ring + (nextSlot * outs + half) * room + lane % 16 * 16;
 #pragma unroll
 			for (u32 i = 0; i < room / 16; i += 16)
-				if (lane % 16 + i < units) copyAhead(to + i * 16, from + i * 16);
+				if (lane % 16 + i < units) copy16(to + i * 16, from + i * 16);
 			if (++nextStep == steps) nextStep = 0, nextGroup += blocks() * warps;
 			if (++nextSlot == stages) nextSlot = 0;
 		}
-		endGroup();
+		closeCopies();
 	};
 #pragma unroll 1
 	for (int i = 0; i < stages - 1; i++) ask();
-	awaitGroups<stages - 1>();
+	awaitBatches<stages - 1>();
 	barrier();
 
 	float acc[M][outs];
@@ -149,12 +149,12 @@ DEVICE void gemvBlocks(const float *x, u32 rows, u32 k, i64 addTo, float by, u32
 			if (chunk < k && (from > 0 || first > blockX() * warps)) {
 				barrier();
 				bring(from);
-				awaitGroups<0>();
+				awaitBatches<0>();
 				barrier();
 			}
 			if (group >= groups) continue;
 			for (u32 step = from / stride; step < steps && step * stride < from + chunk; step++) {
-				awaitGroups<stages - 2>();
+				awaitBatches<stages - 2>();
 				warpBarrier(); // all lanes' copies are here, and nobody reads what the next ones go over
 				ask();
 				use(step, mine + (step * stride - from) / piece * 36 * 4);

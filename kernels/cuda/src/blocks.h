@@ -14,7 +14,7 @@
 // scale·code of at most 22 bits is exact as well, so that the value is rounded once, as it
 // is where product and minimum are taken one by one.
 #pragma once
-#include "device.h"
+#include "copies.h"
 
 // Formats as the host counts them; see blockTypes in ../blocks.go.
 enum { Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K };

@@ -86,12 +86,6 @@ DEVICE void sharedWords(u32 *w, SharedAddress at) {
 DEVICE void sharedFloats(float *v, SharedAddress at) {
 	asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3]) : "r"(at));
 }
-// copyAhead starts the copy of 16 bytes to shared memory. Copies that a thread
-// has started since it last did so make a group with endGroup; awaitGroups waits
-// until at most so many of its groups are under way.
-DEVICE void copyAhead(SharedAddress to, const u8 *from) { asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory"); }
-DEVICE void endGroup() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int UNDER_WAY> DEVICE void awaitGroups() { asm volatile("cp.async.wait_group %0;" ::"n"(UNDER_WAY) : "memory"); }
 // permute makes a word of four bytes of two words, by their numbers in the digits of
 // choice: 0 to 3 those of low, 4 to 7 those of high.
 DEVICE u32 permute(u32 low, u32 high, u32 choice) { return __nvvm_prmt(low, high, choice); }

@@ -1,4 +1,5 @@
 // Products of several rows with weights of 16-bit values; see thirds.h.
+#include "copies.h"
 #include "thirds.h"
 
 const int warps = 8, warpOuts = 32, stageSteps = 8;
@@ -93,9 +94,9 @@ template <bool CODES, bool HALF, int TILES, int ROWS> DEVICE void thirdsBody(flo
 		for (int r = 0; r < ROWS; r++) {
 			const u8 *from = (const u8 *)(parts + ((block0 + r) * allSteps + step) * 3 * each);
 			const SharedAddress to = stage + (slot * ROWS + r) * stageBytes;
-			for (int b = 16 * threadX(); b < bytes && (block0 + r) * 8 * TILES < rows; b += 16 * threads()) copyAhead(to + b, from + b);
+			for (int b = 16 * threadX(); b < bytes && (block0 + r) * 8 * TILES < rows; b += 16 * threads()) copy16(to + b, from + b);
 		}
-		endGroup();
+		closeCopies();
 	};
 
 	float total[2][TILES][4], acc[3][2][TILES][4];
@@ -108,7 +109,7 @@ template <bool CODES, bool HALF, int TILES, int ROWS> DEVICE void thirdsBody(flo
 	ask(next, begin);
 #pragma unroll 1
 	for (int step0 = begin, slot = 0; step0 < end; step0 += stageSteps, slot ^= 1) {
-		awaitGroups<0>();
+		awaitBatches<0>();
 		barrier(); // this stage has arrived for all, and all are done with the one before
 		if (step0 + stageSteps < end) bring(step0 + stageSteps, slot ^ 1);
 		if (idle) continue;
