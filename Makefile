@@ -43,7 +43,7 @@ ptx:
 # C++ compiler. Minutes. (go build does not see that files in src changed; a flag
 # made of them does.)
 emulate:
-	CGO_CXXFLAGS="-O2 -DSOURCES=$$(cat kernels/cuda/src/* kernels/cuda/emulate/* | sha256sum | cut -c1-12)" \
+	CGO_CXXFLAGS="-O2 -fsanitize=alignment -fsanitize-undefined-trap-on-error -DSOURCES=$$(cat kernels/cuda/src/* kernels/cuda/emulate/* | sha256sum | cut -c1-12)" \
 		go test -tags emulate -run Emulated -timeout 30m ./kernels/cuda ./backends/local/train ./backends/local/engine
 
 # What a GPU that is lent for minutes is checked with, built where there is none:
