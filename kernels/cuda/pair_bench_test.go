@@ -68,6 +68,14 @@ func BenchmarkPair(b *testing.B) {
 				d.PairsBack(nil, x, rows, []kernels.TrainedPair{{LowRank: pair, Dropping: drop, Y: y, Low: low, GradA: grad, GradB: gradB}})
 			})
 		}
+		q, v := p(k), p(1024)
+		low2, grad2, gradQ, gradV := buf(rows*rank), buf(rank*k), buf(k*rank), buf(1024*rank)
+		both := func(y kernels.Buffer) []kernels.TrainedPair {
+			return []kernels.TrainedPair{{LowRank: q, Dropping: drop, Y: y, Low: low, GradA: grad, GradB: gradQ},
+				{LowRank: v, Dropping: drop, Y: wides[(next+2)%copies], Low: low2, GradA: grad2, GradB: gradV}}
+		}
+		run("Forward of q and v", wide+2*(wide+wide/4), func(x, y kernels.Buffer) { d.PairsForward(x, rows, both(y)) })
+		run("Back of q and v", 3*wide+wide+wide/4, func(x, y kernels.Buffer) { d.PairsBack(wides[(next+1)%copies], x, rows, both(y)) })
 		run("Dropout", 2*wide, func(x, y kernels.Buffer) { d.Dropout(y, x, k, drop, kernels.Store) })
 		run("GradA", wide, func(x, _ kernels.Buffer) { d.WeightGrad(grad, low, x, rows, rank, k) })
 		run("GradB", wide, func(x, _ kernels.Buffer) { d.WeightGrad(grad, x, low, rows, k, rank) })
