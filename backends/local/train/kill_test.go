@@ -153,7 +153,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		t.Skip("takes some seconds")
 	}
 	torn, kills := 0, 0
-	for _, c := range []childJob{{Preset: "paper"}, {Preset: "modern", Patience: 9}} {
+	for _, c := range []childJob{{Preset: "paper"}, {Preset: "modern", Patience: 6}} {
 		c.Dir, c.Keep, c.Threads = t.TempDir(), true, 1
 		took := c.finish(t)
 		want := c.made(t)
