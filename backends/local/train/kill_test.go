@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -170,24 +171,30 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			} else {
 				moment = whenWriting(c.Dir, rng.IntN(6), took)
 			}
+			var err error
+			killed := false
 			select {
-			case err := <-ended:
-				if err != nil {
-					t.Fatalf("%+v: %v\n%s", c, err, stderr)
-				}
-				// It was through before it could be killed: from the start.
-				sameTraining(t, c.Preset, c.made(t), want)
-				c.Dir = t.TempDir()
+			case err = <-ended:
 			case <-moment:
-				if err := cmd.Process.Kill(); err != nil {
-					t.Fatal(err)
+				kill := cmd.Process.Kill()
+				if kill != nil && !errors.Is(kill, os.ErrProcessDone) {
+					t.Fatal(kill)
 				}
-				<-ended
+				killed, err = kill == nil, <-ended
+			}
+			if killed {
 				kills++
 				if len(halfWritten(c.Dir)) > 0 {
 					torn++
 				}
+				continue
 			}
+			if err != nil {
+				t.Fatalf("%+v: %v\n%s", c, err, stderr)
+			}
+			// It was through before it could be killed: from the start.
+			sameTraining(t, c.Preset, c.made(t), want)
+			c.Dir = t.TempDir()
 		}
 		c.finish(t)
 		sameTraining(t, c.Preset, c.made(t), want)
