@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdlib.h>
 #include <ucontext.h>
+#include <vector>
 
 namespace machine {
 int thread, block, blockY, threads, blocks;
@@ -28,6 +29,26 @@ const int parameters = 32; // a kernel takes those that it declares
 void (*kernel)(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
 i64 arguments[parameters];
 
+// EMULATE_BACKWARDS turns about what a GPU may do in any order: threads run from the last
+// to the first, and so do blocks, and copies to shared memory come when they are
+// waited for, not when they are asked for. What gives other values then lacks a
+// barrier or waits for too little.
+const bool backwards = getenv("EMULATE_BACKWARDS");
+
+struct Copy {
+	u64 to, from;
+	int bytes;
+	bool there;
+	void make() const {
+		if (there)
+			memcpy((void *)to, (const void *)from, bytes);
+		else
+			memset((void *)to, 0, bytes);
+	}
+};
+std::vector<Copy> copies[most];   // of each thread, not made yet
+std::vector<size_t> batches[most]; // where its closed batches end in them
+
 // enter goes on with fibre t.
 void enter(int t) {
 	thread = t;
@@ -41,7 +62,7 @@ void enter(int t) {
 void next() {
 	if (alive == 0) _longjmp(host, 1);
 	int t = thread;
-	do t = (t + 1) % threads;
+	do t = (t + (backwards ? threads - 1 : 1)) % threads;
 	while (fibres[t].ended);
 	enter(t);
 }
@@ -95,6 +116,26 @@ void warpBarrier() {
 	while (warpGeneration[w] == g) yield();
 }
 
+void copy(u64 to, u64 from, int bytes, bool there) {
+	const Copy c = {to, from, bytes, there};
+	if (backwards)
+		copies[thread].push_back(c);
+	else
+		c.make();
+}
+void closeCopies() { batches[thread].push_back(copies[thread].size()); }
+// awaitCopies makes the copies of all batches but the last so many; -1: all copies.
+void awaitCopies(int left) {
+	auto &mine = copies[thread];
+	auto &ends = batches[thread];
+	const size_t keep = left < 0 ? 0 : left < (int)ends.size() ? left : ends.size();
+	const size_t n = left < 0 ? mine.size() : ends.size() > keep ? ends[ends.size() - keep - 1] : 0;
+	for (size_t i = 0; i < n; i++) mine[i].make();
+	mine.erase(mine.begin(), mine.begin() + n);
+	ends.erase(ends.begin(), ends.end() - keep);
+	for (size_t &e : ends) e -= n;
+}
+
 // emulateLaunch runs a kernel.
 extern "C" void emulateLaunch(void *k, const i64 *args, int n, int gridX, int gridY, int count) {
 	if (!stacks) stacks = (u8 *)malloc((size_t)stackBytes * most);
@@ -105,8 +146,8 @@ extern "C" void emulateLaunch(void *k, const i64 *args, int n, int gridX, int gr
 	blocks = gridX;
 	for (volatile int y = 0; y < gridY; y++)
 		for (volatile int x = 0; x < gridX; x++) {
-			block = x;
-			blockY = y;
+			block = backwards ? gridX - 1 - x : x;
+			blockY = backwards ? gridY - 1 - y : y;
 			alive = count;
 			waiting = 0;
 			for (int w = 0; w < 32; w++) {
@@ -116,13 +157,15 @@ extern "C" void emulateLaunch(void *k, const i64 *args, int n, int gridX, int gr
 			for (int t = 0; t < count; t++) {
 				Fibre &f = fibres[t];
 				f.begun = f.ended = false;
+				copies[t].clear();
+				batches[t].clear();
 				getcontext(&f.start);
 				f.start.uc_stack.ss_sp = stacks + (size_t)t * stackBytes;
 				f.start.uc_stack.ss_size = stackBytes;
 				f.start.uc_link = 0;
 				makecontext(&f.start, run, 0);
 			}
-			if (_setjmp(host) == 0) enter(0);
+			if (_setjmp(host) == 0) enter(backwards ? count - 1 : 0);
 		}
 }
 

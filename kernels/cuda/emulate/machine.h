@@ -21,6 +21,9 @@ extern u32 exchange[1024], operands[1024][6];
 void barrier();
 void warpBarrier();
 void groupBarrier();
+void copy(u64 to, u64 from, int bytes, bool there);
+void closeCopies();
+void awaitCopies(int left);
 } // namespace machine
 
 DEVICE int threadX() { return machine::thread; }
@@ -97,13 +100,11 @@ DEVICE u32 permute(u32 low, u32 high, u32 choice) {
 }
 DEVICE float asBrain(float x) { return bitsFloat(toBfloat(x) << 16); }
 DEVICE void copy16(SharedAddress to, const void *from, bool there) {
-	if (there)
-		memcpy((void *)aligned(to, 16), aligned((u64)from, 16), 16);
-	else
-		memset((void *)aligned(to, 16), 0, 16);
+	if (there) aligned((u64)from, 16);
+	machine::copy((u64)aligned(to, 16), (u64)from, 16, there);
 }
-DEVICE void copy4(SharedAddress to, const void *from, bool there) { *(u32 *)to = there ? *(const u32 *)from : 0; }
-DEVICE void awaitCopies() {}
+DEVICE void copy4(SharedAddress to, const void *from, bool there) { machine::copy((u64)aligned(to, 4), (u64)from, 4, there); }
+DEVICE void awaitCopies() { machine::awaitCopies(-1); }
 DEVICE void groupBarrier() { machine::groupBarrier(); }
 template <typename T> DEVICE void storeShared(SharedAddress to, T v) { memcpy((void *)to, &v, sizeof v); }
 // loadMatrices: every lane of the warp comes here and names a row; then each takes

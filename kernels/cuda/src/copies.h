@@ -21,6 +21,6 @@ DEVICE void closeCopies() { asm volatile("cp.async.commit_group;" ::: "memory");
 template <int LEFT> DEVICE void awaitBatches() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); }
 #else
 DEVICE void copy16(SharedAddress to, const void *from) { copy16(to, from, true); }
-DEVICE void closeCopies() {}
-template <int LEFT> DEVICE void awaitBatches() {}
+DEVICE void closeCopies() { machine::closeCopies(); }
+template <int LEFT> DEVICE void awaitBatches() { machine::awaitCopies(LEFT); }
 #endif
