@@ -377,6 +377,12 @@ func failureFromPB(f *pb.Failure) error {
 	case *pb.Failure_Error:
 		kind = errorFromPB(k.Error)
 	default:
+		// A caller's deadline holds on the far side too, where it may end first.
+		for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
+			if f.GetText() == end.Error() {
+				return end
+			}
+		}
 		return errors.New(f.GetText())
 	}
 	if kind.Error() == f.GetText() {

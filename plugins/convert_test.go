@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -286,6 +287,11 @@ func TestFailures(t *testing.T) {
 		var e *core.Error
 		if errors.As(in, &e) && (!errors.As(out, &e) || *e != *own) {
 			t.Errorf("%q lost its kind: %#v", in, out)
+		}
+	}
+	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
+		if out := failureFromPB(overWire(t, failureToPB(end))); !errors.Is(out, end) {
+			t.Errorf("%v came as %#v", end, out)
 		}
 	}
 	if failureToPB(nil) != nil || failureFromPB(nil) != nil {
