@@ -149,7 +149,11 @@ func (d *Device) launchThirds(dst, parts uint64, rows int, w *weight, e kernels.
 		outs /= 2
 	}
 	x, y, pieces := (rows+side-1)/side, (w.n+outs-1)/outs, w.pieces()
-	splits := min(pieces, max(1, d.driver.Processors()/(x*y)))
+	blocks := d.driver.Processors()
+	if side == 8 {
+		blocks *= 2 // a processor holds two
+	}
+	splits := min(pieces, max(1, blocks/(x*y)))
 	if each := (pieces + splits - 1) / splits; splits > 1 {
 		splits = (pieces + each - 1) / each // none without a piece
 	}
