@@ -152,11 +152,5 @@ func (d *Device) blockValues(dst uint64, w *weight, ids []int32) {
 	if ids != nil {
 		n, table = len(ids)*w.k, d.table(ids)
 	}
-	d.eights(w.kernel("blockValues"), n, dst, table, num(n), num(w.k), w.args[0])
-}
-
-// eights starts a kernel whose threads take eight values at a time.
-func (d *Device) eights(name string, n int, args ...uint64) {
-	const threads, most = 256, 132 * 16
-	d.launch(name, min((n/8+threads-1)/threads, most), 1, threads, 0, args...)
+	d.each(w.kernel("blockValues"), n/8, dst, table, num(n), num(w.k), w.args[0])
 }

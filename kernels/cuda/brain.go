@@ -88,20 +88,21 @@ func (d *Device) rounded(x kernels.Buffer, n int, what string) (at uint64, hold 
 
 // multiplyBrain brings both operands to bfloat16 first.
 func (d *Device) multiplyBrain(to target, x kernels.Buffer, rows int, w *weight) {
-	in, hold := d.rounded(x, rows*w.k, "x")
-	at, held := d.brainValues(w)
-	to.n = w.n
-	d.gemmBrain(in, rows, w.k, product{at, to})
-	d.release(hold)
-	d.release(held)
+	d.brainProduct(to, x, rows, w.n, w.k, w, d.brainValues, "x")
 }
 
 // multiplyBackBrain multiplies with the transposed weight.
 func (d *Device) multiplyBackBrain(to target, dy kernels.Buffer, rows int, w *weight) {
-	in, hold := d.rounded(dy, rows*w.n, "dy")
-	at, held := d.turnedValues(w)
-	to.n = w.k
-	d.gemmBrain(in, rows, w.n, product{at, to})
+	d.brainProduct(to, dy, rows, w.k, w.n, w, d.turnedValues, "dy")
+}
+
+// brainProduct is that of x [rows, k], called what, and what values gives of the
+// weight, [n, k].
+func (d *Device) brainProduct(to target, x kernels.Buffer, rows, n, k int, w *weight, values func(*weight) (uint64, *block), what string) {
+	in, hold := d.rounded(x, rows*k, what)
+	at, held := values(w)
+	to.n = n
+	d.gemmBrain(in, rows, k, product{at, to})
 	d.release(hold)
 	d.release(held)
 }
@@ -230,7 +231,7 @@ func (d *Device) MatMulBacksRounded(dx, plus kernels.Buffer, dys []kernels.Buffe
 func (d *Device) dequantise(at uint64, w *weight) {
 	n := w.n * w.k
 	if w.isBlocks() {
-		d.eights(w.kernel("blockBrain"), n, at, num(n), w.args[0])
+		d.each(w.kernel("blockBrain"), n/8, at, num(n), w.args[0])
 		return
 	}
 	if w.words {

@@ -335,6 +335,11 @@ type tables struct {
 
 const mostTables, leastTables, tableBytes = 1024, 16, 8 << 20
 
+// halvesOf are words as a table has them, each with its low half first.
+func halvesOf(words []uint64) []int32 {
+	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(words))), 2*len(words))
+}
+
 func (d *Device) table(values []int32) uint64 {
 	if at, ok := d.stepTable(values); ok {
 		return at

@@ -23,7 +23,7 @@ func (d *Device) parameters(ps []kernels.AdamParameter) (table uint64, chunks in
 		chunks += chunksOf(p.N)
 	}
 	if chunks > 0 {
-		table = d.table(unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(words))), 2*len(words)))
+		table = d.table(halvesOf(words))
 	}
 	return table, chunks
 }

@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"fmt"
-	"unsafe"
 
 	"github.com/evalrun/evalrun/kernels"
 )
@@ -87,6 +86,7 @@ func planPairs(rows int, ps []kernels.TrainedPair, dlow uint64) pairPlan {
 	var plan pairPlan
 	words := make([]uint64, 0, 15*len(ps))
 	for _, p := range ps {
+		below, scale := keeping(p.Dropping)
 		a, b := p.A.(*weight), p.B.(*weight)
 		var da, db uint64
 		if dlow != 0 {
@@ -94,7 +94,7 @@ func planPairs(rows int, ps []kernels.TrainedPair, dlow uint64) pairPlan {
 		}
 		words = append(words, a.args[0], b.args[0], wholly(p.Y, rows*b.n, "y"), wholly(p.Low, rows*a.n, "low"), dlow, da, db,
 			num(b.n), num(a.n), num(plan.expands), num(plan.backs),
-			uint64(p.Stream), uint64(float64(p.P)*(1<<32)), real32(1/(1-p.P)), real32(p.Scale))
+			uint64(p.Stream), below, scale, real32(p.Scale))
 		if dlow != 0 {
 			dlow += 4 * uint64(rows*a.n)
 		}
@@ -102,7 +102,7 @@ func planPairs(rows int, ps []kernels.TrainedPair, dlow uint64) pairPlan {
 		plan.expands += groupsOf(b.n, pairColumn)
 		plan.backs += groupsOf(rows, pairTall) + groupsOf(b.n, pairStripe)
 	}
-	plan.table = unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(words))), 2*len(words))
+	plan.table = halvesOf(words)
 	return plan
 }
 
@@ -124,8 +124,15 @@ func wholly(b kernels.Buffer, n int, what string) uint64 {
 // says which values are kept.
 func (d *Device) dropping(o kernels.Dropping) []uint64 {
 	var keys uint64
-	if n := len(o.Rows); n > 0 {
-		keys = d.table(unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(o.Rows))), 2*n))
+	if len(o.Rows) > 0 {
+		keys = d.table(halvesOf(o.Rows))
 	}
-	return []uint64{keys, o.Seed, uint64(o.Stream), uint64(float64(o.P) * (1 << 32)), real32(1 / (1 - o.P))}
+	below, scale := keeping(o)
+	return []uint64{keys, o.Seed, uint64(o.Stream), below, scale}
+}
+
+// keeping is the word below which what is drawn drops a value, and what the others
+// are multiplied with.
+func keeping(o kernels.Dropping) (below, scale uint64) {
+	return uint64(float64(o.P) * (1 << 32)), real32(1 / (1 - o.P))
 }

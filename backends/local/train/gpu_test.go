@@ -27,6 +27,24 @@ func mistral(t *testing.T) string {
 	return dir
 }
 
+// openGPU opens the GPU, for products of bfloat16 if brain; nil where it has none.
+func openGPU(t *testing.T, brain bool) *cuda.Device {
+	t.Helper()
+	dev, err := cuda.Open(0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !brain {
+		return dev
+	}
+	if err := dev.Brain(); err != nil {
+		t.Log(err)
+		dev.Close()
+		return nil
+	}
+	return dev
+}
+
 // A training of Mistral-7B's shape on the GPU: tokens a second, memory within 5 %
 // of the plan, the same bits twice; float32 beside bfloat16.
 func TestGPUTraining(t *testing.T) {
@@ -40,16 +58,9 @@ func TestGPUTraining(t *testing.T) {
 	} {
 		var first reached
 		for round := 0; round == 0 || c.twice && round == 1; round++ {
-			dev, err := cuda.Open(0, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if c.brain {
-				if err := dev.Brain(); err != nil {
-					t.Log(err)
-					dev.Close()
-					break
-				}
+			dev := openGPU(t, c.brain)
+			if dev == nil {
+				break
 			}
 			before, _ := dev.Memory()
 			got := c.run(t, dev, dir)
@@ -78,16 +89,9 @@ func TestGPUAgrees(t *testing.T) {
 		brain   bool
 		bars
 	}{{"f32", false, exactly}, {"bf16", true, roughly}} {
-		dev, err := cuda.Open(0, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c.brain {
-			if err := dev.Brain(); err != nil {
-				t.Log(err)
-				dev.Close()
-				continue
-			}
+		dev := openGPU(t, c.brain)
+		if dev == nil {
+			continue
 		}
 		got := curveOn(t, dev, c.compute)
 		if again := curveOn(t, dev, c.compute); !sameValues(got.values, again.values) {

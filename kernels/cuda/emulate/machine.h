@@ -48,7 +48,6 @@ DEVICE float shuffleXor(float x, int lane) { return exchangeWith(x, machine::thr
 DEVICE float shuffle(float x, int lane) { return exchangeWith(x, lane); }
 DEVICE float fma32(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 DEVICE float sqrt32(float x) { return sqrtf(x); }
-DEVICE double sqrt64(double x) { return sqrt(x); }
 DEVICE float max32(float a, float b) { return a > b ? a : b; }
 DEVICE float halfFloat(u16 h) { return (float)__builtin_bit_cast(_Float16, h); }
 DEVICE float roundHalf(float x) { return (float)(_Float16)x; }

@@ -49,7 +49,6 @@ DEVICE float shuffleXor(float x, int lane) { return __nvvm_shfl_sync_bfly_f32(0x
 DEVICE float shuffle(float x, int lane) { return __nvvm_shfl_sync_idx_f32(0xffffffffu, x, lane, 0x1f); }
 DEVICE float fma32(float a, float b, float c) { return __nvvm_fma_rn_f(a, b, c); }
 DEVICE float sqrt32(float x) { return __nvvm_sqrt_rn_f(x); }
-DEVICE double sqrt64(double x) { return __nvvm_sqrt_rn_d(x); }
 DEVICE float bitsFloat(u32 b) { return __builtin_bit_cast(float, b); }
 DEVICE u32 floatBits(float x) { return __builtin_bit_cast(u32, x); }
 DEVICE float max32(float a, float b) { return a > b ? a : b; }

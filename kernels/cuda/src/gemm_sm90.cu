@@ -5,7 +5,7 @@
 // registers. Tiles of 64 columns of a and b go through shared memory in a ring
 // of four, copied asynchronously two tiles ahead, in the layout that wgmma calls
 // 128-byte swizzle: the 16-byte chunk c of row r lies at place c ^ (r mod 8).
-#include "device.h"
+#include "copies.h"
 
 // How a product is stored: with howRound it is rounded to bfloat16 before it is stored or
 // added; with howBrain dst is of bfloat16 itself, and nothing is added.
@@ -62,13 +62,6 @@ DEVICE int depthOf(i64 depths, int link) { return (int)(depths >> 16 * link & 0x
 
 const int rowsA = 128, rowsB = 256, depth = 64, stages = 4, ahead = 2;
 const int bytesA = rowsA * depth * 2, bytesB = rowsB * depth * 2, bytesStage = bytesA + bytesB;
-
-// copy16 starts the copy of 16 bytes, zeros where there are none.
-DEVICE void copy16(u32 to, const void *from, bool there) {
-	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0) : "memory");
-}
-DEVICE void commitCopies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-DEVICE void awaitCopies() { asm volatile("cp.async.wait_group 1;" ::: "memory"); }
 
 // tileOf describes rows of 128 bytes in shared memory to wgmma: the address,
 // 1024 bytes from 8 rows to the next 8, swizzle of 128 bytes.
@@ -139,13 +132,13 @@ GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(void *dst, const float *
 	for (int i = 0; i < 128; i++) d[i] = 0;
 	for (int t = 0; t < ahead; t++) {
 		if (t < tiles) fetch(base + t * bytesStage, a, b, row0, col0, m, n, k, t);
-		commitCopies();
+		closeCopies();
 	}
 #pragma unroll 1
 	for (i64 t = 0; t < tiles; t++) {
 		// This tile has arrived for all, and all have finished the tile before the
 		// last, whose place the next copy takes.
-		awaitCopies();
+		awaitBatches<1>();
 		asm volatile("fence.proxy.async;" ::: "memory");
 		barrier();
 		const u32 stage = base + (u32)(t % stages) * bytesStage;
@@ -155,7 +148,7 @@ GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(void *dst, const float *
 		for (int i = 0; i < depth / 16; i++) multiply<rowsB>(d, da + 2 * i, db + 2 * i);
 		asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 		if (t + ahead < tiles) fetch(base + (u32)((t + ahead) % stages) * bytesStage, a, b, row0, col0, m, n, k, t + ahead);
-		commitCopies();
+		closeCopies();
 		asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
 	}
 	asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
