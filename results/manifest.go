@@ -126,12 +126,12 @@ type Version struct {
 type Machine struct {
 	OS    string `json:"os"`
 	Arch  string `json:"arch"`
-	Cores int    `json:"cores"`
+	Cores int    `json:"cores"` // that compute at once
 }
 
 // ThisMachine describes where the program runs.
 func ThisMachine() Machine {
-	return Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, Cores: runtime.NumCPU()}
+	return Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, Cores: runtime.GOMAXPROCS(0)}
 }
 
 // Hash of the configuration, in hexadecimal.

@@ -422,7 +422,7 @@ func (t *training) explain(err error) error {
 		user.Hint = "find out what removed it; the same command goes on from the checkpoint that is there, or begins anew"
 	case errors.As(err, &small):
 		user.Where, user.Message = "memory", fmt.Sprintf("%v; the plan is of %s: weights %s, activations %s, logits %s", err, mib(t.memory.Total()), mib(t.memory.Weights), mib(t.memory.Activations), mib(t.memory.Logits))
-		user.Hint = t.smaller(t.memory, 0)
+		user.Hint = t.smaller(t.memory, 0, "")
 		if _, found := os.Stat(filepath.Join(work, "checkpoint.safetensors")); found == nil {
 			user.Hint += "; the last checkpoint, in " + work + ", stays"
 		}

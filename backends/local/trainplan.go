@@ -77,14 +77,15 @@ func (t *training) plan() (*core.TrainPlan, error) {
 	p.Batch = t.batch(job)
 	if b.limit > 0 && total > b.limit {
 		err := &core.UserError{Where: "memory", Message: fmt.Sprintf("the plan needs %s, and %s %s: weights %s, activations %s, logits %s", mib(total), mib(b.limit), b.where, mib(m.Weights), mib(m.Activations), mib(m.Logits)),
-			Hint: t.smaller(m, total-b.limit)}
+			Hint: t.smaller(m, total-b.limit, b.group)}
 		return p, err
 	}
 	return p, nil
 }
 
-// smaller tells what would take less.
-func (t *training) smaller(m *train.Plan, over int64) string {
+// smaller tells what would take less. group is the file of the limit, where a
+// group's counts.
+func (t *training) smaller(m *train.Plan, over int64, group string) string {
 	var ways []string
 	if r := &t.recipe; m.Weights > over && r.Quant == "none" {
 		ways = append(ways, "quantise the base with quant=nf4")
@@ -96,6 +97,9 @@ func (t *training) smaller(m *train.Plan, over int64) string {
 	if _, gpu := t.dev.(interface{ Memory() (free, total int64) }); gpu && t.job.Memory == 0 {
 		return strings.Join(append(ways, "take a smaller model, or free the GPU's memory: nvidia-smi says who has it"), "; ")
 	}
+	if group != "" {
+		return strings.Join(append(ways, "take a smaller model", "give the container more memory (`evalrun doctor` says which limit counts)"), "; ")
+	}
 	ways = append(ways, "take a smaller model or a larger --memory")
 	return strings.Join(ways, "; ")
 }
@@ -106,7 +110,8 @@ type budget struct {
 	program, rows int64
 	limit         int64 // 0 is not known
 	where, prefix string
-	apart         bool // the device has memory of its own, which the plan is of
+	group         string // the file that limits this process's group, where that counts
+	apart         bool   // the device has memory of its own, which the plan is of
 }
 
 // budget looks at the process as it is before anything is loaded: its own
@@ -122,7 +127,7 @@ func (t *training) budget() budget {
 	debug.FreeOSMemory() // the text of the rows is not needed any more
 	b := budget{limit: t.job.Memory, where: "may be used"}
 	if b.limit == 0 {
-		b.limit = memory.Total() * 9 / 10
+		b.share(memory.Here())
 	}
 	for _, e := range []*train.Encoded{t.data, t.held} {
 		if e != nil {
@@ -131,6 +136,16 @@ func (t *training) budget() budget {
 	}
 	b.program = max(0, memory.Resident()+growth-b.rows)
 	return b
+}
+
+// share bounds a training by nine tenths of what there is: of the machine, or
+// of what a container's limit leaves of it, above which the kernel ends the
+// process.
+func (b *budget) share(m memory.Sizes) {
+	b.limit, b.group = m.Usable()*9/10, m.File
+	if b.where = "may be used"; m.Limit > 0 {
+		b.where = fmt.Sprintf("may be used, nine tenths of the %s of %s", mib(m.Limit), m.File)
+	}
 }
 
 // growth is the code and the stacks that come in once a training runs.

@@ -6,7 +6,9 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/evalrun/evalrun/backends/local/train"
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/memory"
 	"github.com/evalrun/evalrun/kernels/cuda"
 )
 
@@ -67,5 +69,22 @@ func TestPlanOnSmallGPU(t *testing.T) {
 		if err := tr.close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A container's limit counts where it is smaller than the machine, and the
+// refusal names it.
+func TestPlanInAGroup(t *testing.T) {
+	machine, group := memory.Sizes{Total: 24 << 30}, memory.Sizes{Total: 24 << 30, Limit: 2 << 30, File: "/sys/fs/cgroup/memory.max"}
+	b := &budget{}
+	if b.share(machine); b.limit != 24<<30*9/10 || b.where != "may be used" || b.group != "" {
+		t.Errorf("of the machine: %+v", b)
+	}
+	if b.share(group); b.limit != 2<<30*9/10 || b.where != "may be used, nine tenths of the 2048 MiB of /sys/fs/cgroup/memory.max" {
+		t.Errorf("of the group: %+v", b)
+	}
+	tr := &training{extent: &train.Extent{Longest: 9}}
+	if hint := tr.smaller(&train.Plan{}, 1, b.group); !strings.Contains(hint, "give the container more memory") || strings.Contains(hint, "--memory") {
+		t.Error(hint)
 	}
 }

@@ -129,7 +129,7 @@ func benchRunner(ctx context.Context, out io.Writer, requests, inFlight int, asJ
 	if asJSON {
 		return json.NewEncoder(out).Encode(map[string]any{"machine": results.ThisMachine(), "requests": requests, "figures": figures})
 	}
-	fmt.Fprintf(out, "%d cores, %s/%s, %d requests\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, requests)
+	fmt.Fprintf(out, "%d cores, %s/%s, %d requests\n", runtime.GOMAXPROCS(0), runtime.GOOS, runtime.GOARCH, requests)
 	for _, f := range figures {
 		line := fmt.Sprintf("%-52s %12.1f %s", f.Name, f.Value, f.Unit)
 		if f.Beside != "" {

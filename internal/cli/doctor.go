@@ -16,6 +16,7 @@ import (
 
 	"github.com/evalrun/evalrun/backends/local/device"
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/memory"
 	"github.com/evalrun/evalrun/internal/probe"
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/cpu"
@@ -29,7 +30,7 @@ type diagnosis struct {
 	Go      string       `json:"go"`
 	System  string       `json:"system"`
 	CPU     probe.CPU    `json:"cpu"`
-	Memory  probe.Memory `json:"memory"`
+	Memory  memory.Sizes `json:"memory"`
 	GPU     probe.GPU    `json:"gpu"`
 	CUDA    string       `json:"cuda"`   // whether a GPU that is there computes, or why it does not
 	Device  string       `json:"device"` // what is measured
@@ -186,7 +187,7 @@ func (d *diagnosis) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	line := func(what, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", what, fmt.Sprintf(format, args...)) }
 	line("program", "evalrun %s, %s, %s", d.Program, d.Go, d.System)
-	line("processor", "%s, %d cores", d.CPU.Model, d.CPU.Cores)
+	line("processor", "%s, %s", d.CPU.Model, coresText(d.CPU))
 	line("", "has %s; lacks %s", words(d.CPU.Features), words(d.CPU.Missing))
 	line("memory", "%s", memoryText(d.Memory))
 	if d.GPU.Why != "" {
@@ -226,13 +227,26 @@ func words(list []string) string {
 	return strings.Join(list, ", ")
 }
 
-func memoryText(m probe.Memory) string {
-	if m.Total == 0 {
+// coresText says how many compute, and what says so where it is not all.
+func coresText(c probe.CPU) string {
+	s := fmt.Sprintf("%d cores", c.Cores)
+	if c.AtOnce == c.Cores {
+		return s
+	}
+	by := "by this process's group, whose cpu.max (cpu.cfs_quota_us) gives no more time"
+	if os.Getenv("GOMAXPROCS") != "" {
+		by = "by GOMAXPROCS"
+	}
+	return fmt.Sprintf("%s, %d at once %s", s, c.AtOnce, by)
+}
+
+func memoryText(m memory.Sizes) string {
+	if m.Total == 0 && m.Limit == 0 {
 		return "unknown"
 	}
 	s := fmt.Sprintf("%.1f GiB, %.1f GiB available", float64(m.Total)/(1<<30), float64(m.Available)/(1<<30))
 	if m.Limit > 0 {
-		s += fmt.Sprintf(", this process's group may use %.1f GiB", float64(m.Limit)/(1<<30))
+		s += fmt.Sprintf("; %.1f GiB count, which %s allows this process's group", float64(m.Limit)/(1<<30), m.File)
 	}
 	return s
 }

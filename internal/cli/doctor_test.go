@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evalrun/evalrun/internal/memory"
 	"github.com/evalrun/evalrun/internal/probe"
 	"github.com/evalrun/evalrun/kernels/cpu"
 )
@@ -53,6 +54,26 @@ func TestDoctorWrongPath(t *testing.T) {
 	cmd.SetArgs([]string{"--quick"})
 	if err := cmd.Execute(); err == nil || !strings.Contains(err.Error(), "EVALRUN_CPU=mmx") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// What counts is told where it is less than the machine has.
+func TestDoctorInAContainer(t *testing.T) {
+	d := diagnosis{
+		CPU:    probe.CPU{Model: "A Fine CPU", Cores: 8, AtOnce: 2},
+		Memory: memory.Sizes{Total: 24 << 30, Available: 20 << 30, Limit: 4 << 30, File: "/sys/fs/cgroup/memory.max"},
+	}
+	for variable, want := range map[string]string{"": "8 cores, 2 at once by this process's group", "2": "8 cores, 2 at once by GOMAXPROCS"} {
+		t.Setenv("GOMAXPROCS", variable)
+		var out strings.Builder
+		if err := d.print(&out); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{want, "24.0 GiB, 20.0 GiB available; 4.0 GiB count, which /sys/fs/cgroup/memory.max allows"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("no %q in\n%s", want, out.String())
+			}
+		}
 	}
 }
 

@@ -1,4 +1,5 @@
-// Package memory tells how much memory processes took at most.
+// Package memory tells how much memory there is, and how much processes took at
+// most.
 package memory
 
 import (

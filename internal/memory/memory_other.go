@@ -1,6 +1,7 @@
 //go:build !linux
 
-// Package memory tells how much memory processes took at most.
+// Package memory tells how much memory there is, and how much processes took at
+// most.
 package memory
 
 import "runtime"

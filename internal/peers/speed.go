@@ -59,7 +59,7 @@ func (p *peers) speed() error {
 	}
 	threads := p.threads
 	if threads == 0 {
-		threads = runtime.NumCPU()
+		threads = runtime.GOMAXPROCS(0)
 	}
 	p.quant = "none"
 	small, err := p.base()

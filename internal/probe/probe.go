@@ -8,10 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/cpu"
+
+	"github.com/evalrun/evalrun/internal/memory"
 )
 
 // CPU describes the processor.
@@ -19,16 +20,9 @@ type CPU struct {
 	Model    string   `json:"model"`
 	Arch     string   `json:"arch"`
 	Cores    int      `json:"cores"`    // that this process may use
+	AtOnce   int      `json:"at_once"`  // and how many at a time: GOMAXPROCS, which a group's share of time bounds
 	Features []string `json:"features"` // of those that kernels care for
 	Missing  []string `json:"missing"`
-}
-
-// Memory is in bytes; 0 is not known.
-type Memory struct {
-	Total     int64 `json:"total"`
-	Available int64 `json:"available"`
-	// Limit is what the process's group may use, where it has a limit.
-	Limit int64 `json:"limit"`
 }
 
 // Machine reads the files below root, which is "/" but for tests.
@@ -49,7 +43,7 @@ func (m Machine) read(name string) string {
 
 // CPU asks the processor itself for its features, the system for the rest.
 func (m Machine) CPU() CPU {
-	c := CPU{Arch: runtime.GOARCH, Cores: runtime.NumCPU(), Model: m.field("proc/cpuinfo", "model name")}
+	c := CPU{Arch: runtime.GOARCH, Cores: runtime.NumCPU(), AtOnce: runtime.GOMAXPROCS(0), Model: m.field("proc/cpuinfo", "model name")}
 	if c.Model == "" {
 		c.Model = "unknown processor"
 	}
@@ -94,19 +88,5 @@ func (m Machine) field(file, name string) string {
 	return ""
 }
 
-// Memory reads what the system has, what is left, and the group's limit.
-func (m Machine) Memory() Memory {
-	kb := func(name string) int64 {
-		n, _ := strconv.ParseInt(strings.TrimSuffix(m.field("proc/meminfo", name), " kB"), 10, 64)
-		return n << 10
-	}
-	mem := Memory{Total: kb("MemTotal"), Available: kb("MemAvailable")}
-	for _, file := range []string{"sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"} {
-		n, err := strconv.ParseInt(strings.TrimSpace(m.read(file)), 10, 64)
-		if err == nil && n < 1<<60 && (mem.Total == 0 || n < mem.Total) {
-			mem.Limit = n
-			break
-		}
-	}
-	return mem
-}
+// Memory is what the system has, what is left, and the group's limit.
+func (m Machine) Memory() memory.Sizes { return memory.Under(m.Root) }

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/evalrun/evalrun/internal/memory"
 )
 
 // machine makes a folder that looks like a machine.
@@ -63,18 +65,17 @@ func TestGPU(t *testing.T) {
 
 func TestMemory(t *testing.T) {
 	m := machine(t, map[string]string{
-		"proc/meminfo":             "MemTotal:       25165824 kB\nMemFree:  1 kB\nMemAvailable:   20971520 kB\n",
-		"sys/fs/cgroup/memory.max": "4294967296\n",
-		"proc/cpuinfo":             "processor\t: 0\nmodel name\t: A Fine CPU\n",
+		"proc/meminfo": "MemTotal:       25165824 kB\nMemFree:  1 kB\nMemAvailable:   20971520 kB\n",
+		"proc/cpuinfo": "processor\t: 0\nmodel name\t: A Fine CPU\n",
 	})
-	if got, want := m.Memory(), (Memory{24 << 30, 20 << 30, 4 << 30}); got != want {
+	if got, want := m.Memory(), (memory.Sizes{Total: 24 << 30, Available: 20 << 30}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if c := m.CPU(); c.Model != "A Fine CPU" || c.Cores != runtime.NumCPU() {
+	if c := m.CPU(); c.Model != "A Fine CPU" || c.Cores != runtime.NumCPU() || c.AtOnce != runtime.GOMAXPROCS(0) {
 		t.Errorf("%+v", c)
 	}
 	none := machine(t, map[string]string{"sys/fs/cgroup/memory.max": "max\n"})
-	if got := none.Memory(); got != (Memory{}) {
+	if got := none.Memory(); got != (memory.Sizes{}) {
 		t.Errorf("%+v from nothing", got)
 	}
 	if c := none.CPU(); c.Model == "" {

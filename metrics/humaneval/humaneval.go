@@ -23,7 +23,7 @@ import (
 )
 
 // Params names the parameters: timeout in seconds (3), memory_mb (2048),
-// workers (the number of processors), python (python3), answer (one of Rules),
+// workers (GOMAXPROCS), python (python3), answer (one of Rules),
 // stops (one of Stops, or a list).
 func Params() []string {
 	return []string{"timeout", "memory_mb", "workers", "python", "answer", "stops"}
@@ -58,7 +58,7 @@ func New(params map[string]any, profile core.Profile) (*Metric, error) {
 	if err != nil {
 		return nil, err
 	}
-	workers, err := number(params, "workers", float64(runtime.NumCPU()), 1, 256)
+	workers, err := number(params, "workers", float64(runtime.GOMAXPROCS(0)), 1, 256)
 	if err != nil {
 		return nil, err
 	}

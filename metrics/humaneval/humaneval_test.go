@@ -192,6 +192,20 @@ func item(answer string) core.Item {
 		"prompt": "def double(x):\n    \"\"\"Twice x.\"\"\"\n", "test": doubleTest, "entry_point": "double"}}
 }
 
+// As many workers as may compute at once, which in a container can be less than
+// the machine has.
+func TestWorkersFollowGOMAXPROCS(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	m, err := New(nil, core.Strict)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if m.workers != 1 {
+		t.Errorf("%d workers", m.workers)
+	}
+}
+
 func TestMetric(t *testing.T) {
 	newRunner(t)
 	judges := map[core.Profile]*Metric{}

@@ -51,7 +51,7 @@ func newHumaneval() *cobra.Command {
 	cmd.Flags().Int64Var(&memory, "memory-mb", 2048, "limit of a program's address space")
 	cmd.Flags().BoolVar(&unsafeCode, "unsafe-code", false, "run them even where this machine cannot isolate them")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		runner, err := humaneval.NewRunner(humaneval.Options{Python: python, Workers: runtime.NumCPU(), Unsafe: unsafeCode})
+		runner, err := humaneval.NewRunner(humaneval.Options{Python: python, Workers: runtime.GOMAXPROCS(0), Unsafe: unsafeCode})
 		if errors.Is(err, humaneval.ErrNoPython) {
 			return &core.UserError{Where: "--python " + python, Message: "skipped: no " + python, Hint: "install Python 3, or name it with --python", Err: err}
 		}
@@ -70,7 +70,7 @@ func newHumaneval() *cobra.Command {
 		if missing := about.Missing(); len(missing) > 0 {
 			fmt.Fprintln(cmd.ErrOrStderr(), "warning: without "+strings.Join(missing, ", "))
 		}
-		return eachLineAhead(cmd, *in, runtime.NumCPU(), func(l programLine) (any, error) {
+		return eachLineAhead(cmd, *in, runtime.GOMAXPROCS(0), func(l programLine) (any, error) {
 			p := l.problem
 			if l.Problem != nil {
 				p = *l.Problem
