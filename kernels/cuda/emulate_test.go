@@ -4,10 +4,8 @@ package cuda
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
-	"regexp"
-	"strings"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/evalrun/evalrun/kernels"
@@ -16,61 +14,31 @@ import (
 	"github.com/evalrun/evalrun/kernels/kerneltest"
 )
 
-// counted is the emulation that holds each start to the number of parameters that
-// the PTX declares: a GPU refuses another, the emulation would not see it.
-type counted struct {
-	*emulate.Machine
-	t          testing.TB
-	parameters map[string]int
-	names      map[uintptr]string
-}
-
-func newCounted(t testing.TB) *counted {
-	c := &counted{emulate.New(), t, map[string]int{}, map[uintptr]string{}}
-	files, err := filepath.Glob("ptx/*.ptx")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no PTX: ", err)
-	}
-	entry := regexp.MustCompile(`(?s)\.entry (\w+)\((.*?)\)`)
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range entry.FindAllStringSubmatch(string(text), -1) {
-			c.parameters[m[1]] = strings.Count(m[2], ".param")
-		}
-	}
-	return c
-}
-
-func (c *counted) Function(name string) (uintptr, error) {
-	f, err := c.Machine.Function(name)
-	c.names[f] = name
-	return f, err
-}
-
-func (c *counted) Launch(f uintptr, gridX, gridY, threads, shared int, args []uint64) error {
-	if name := c.names[f]; len(args) != c.parameters[name] {
-		c.t.Errorf("kernel %s is started with %d parameters and declares %d", name, len(args), c.parameters[name])
-	}
-	return c.Machine.Launch(f, gridX, gridY, threads, shared, args)
-}
-
 // The kernels on the processor: their logic, not their speed.
 func TestEmulated(t *testing.T) {
-	d := Over(newCounted(t), nil)
+	d := Over(emulate.New(), nil)
+	defer d.Close()
+	kerneltest.Run(t, d)
+	kerneltest.RunTrain(t, d)
+}
+
+// The same with the shared memory of GPUs for games, capability 8.6, 8.9 and 12.0, the
+// least that there is.
+func TestEmulatedInLittle(t *testing.T) {
+	m := emulate.New()
+	m.Together = 99 << 10
+	d := Over(m, nil)
 	defer d.Close()
 	kerneltest.Run(t, d)
 	kerneltest.RunTrain(t, d)
 }
 
 func TestEmulatedRounded(t *testing.T) {
-	eachTile(t, func(t testing.TB) *Device { return Over(newCounted(t), nil) })
+	eachTile(t, func(t testing.TB) *Device { return Over(emulate.New(), nil) })
 }
 
 func TestEmulatedTiles(t *testing.T) {
-	d := Over(newCounted(t), nil)
+	d := Over(emulate.New(), nil)
 	defer d.Close()
 	for _, m := range []int{300, 340} {
 		tilesAgree(t, d, m, []int{520, 136, 200}, 64)
@@ -157,7 +125,7 @@ func TestEmulatedFlash(t *testing.T) {
 }
 
 func TestEmulatedThirds(t *testing.T) {
-	d := Over(newCounted(t), nil)
+	d := Over(emulate.New(), nil)
 	defer d.Close()
 	thirdsOn(t, d)
 }
@@ -169,19 +137,21 @@ func TestEmulatedNarrow(t *testing.T) {
 }
 
 func TestEmulatedBlocks(t *testing.T) {
-	d := Over(newCounted(t), nil)
+	d := Over(emulate.New(), nil)
 	defer d.Close()
 	blocksOn(t, d, blockTypes)
 }
 
 // little is the emulation with less shared memory than a row of x, or a tile of 64 rows,
 // takes.
-type little struct{ *counted }
-
-func (little) Shared() int { return 64 << 10 }
+func little() *emulate.Machine {
+	m := emulate.New()
+	m.Together = 64 << 10
+	return m
+}
 
 func TestEmulatedBlocksInLittle(t *testing.T) {
-	d := Over(little{newCounted(t)}, nil)
+	d := Over(little(), nil)
 	defer d.Close()
 	blocksOn(t, d, []format.Type{format.Q8_0, format.Q4_K})
 }
@@ -202,7 +172,7 @@ func TestEmulatedWindow(t *testing.T) {
 }
 
 func TestEmulatedWindowsAgree(t *testing.T) {
-	d := Over(newCounted(t), nil)
+	d := Over(emulate.New(), nil)
 	defer d.Close()
 	if err := d.Brain(); err != nil {
 		t.Fatal(err)
@@ -214,7 +184,7 @@ func TestEmulatedWindowsAgree(t *testing.T) {
 // kerneltest compares there is not twice the same.
 func TestEmulatedFused(t *testing.T) {
 	for _, round := range []format.Type{format.BF16, format.F16} {
-		t.Run(round.String(), func(t *testing.T) { fusedOn(t, Over(newCounted(t), nil), round) })
+		t.Run(round.String(), func(t *testing.T) { fusedOn(t, Over(emulate.New(), nil), round) })
 	}
 }
 
@@ -269,4 +239,54 @@ func TestEmulatedAttention(t *testing.T) {
 	d := Over(manyProcessors{emulate.New()}, nil)
 	defer d.Close()
 	longAttention(t, d, []int{1, 560, 33, 833, 256, 30, 40, 50}, attentionShapes()...)
+}
+
+// The way back through attention gives the same bits in tiles of 32, 16 and 8 rows, which
+// are those that the shared memory of different GPUs has room for.
+func TestEmulatedAttentionBackTiles(t *testing.T) {
+	const heads, kvHeads, dim, rows = 4, 2, 80, 50
+	s := kernels.AttentionShape{Heads: heads, KVHeads: kvHeads, Dim: dim, AttentionOptions: kernels.AttentionOptions{Scale: 0.1, Window: 29, SoftCap: 3}}
+	rng := rand.New(rand.NewPCG(9, 9))
+	random := func(n int) []float32 {
+		x := make([]float32, n)
+		for i := range x {
+			x[i] = float32(rng.NormFloat64())
+		}
+		return x
+	}
+	wide, narrow := rows*heads*dim, rows*kvHeads*dim
+	inputs := [][]float32{random(wide), random(wide), random(rows * heads), random(wide), random(narrow), random(narrow)} // dy, y, lse, q, k, v
+	var want []float32
+	for _, room := range []int{227 << 10, 48 << 10, 20 << 10} {
+		m := emulate.New()
+		m.Together = room
+		d := Over(m, nil)
+		var in, out []kernels.Buffer
+		for _, x := range inputs {
+			b, _ := d.Alloc(format.F32, len(x))
+			d.Write(b, x)
+			in = append(in, b)
+		}
+		for _, n := range []int{wide, narrow, narrow} {
+			b, _ := d.Alloc(format.F32, n)
+			d.Fill(b, n, 7)
+			out = append(out, b)
+		}
+		d.AttentionBack(out[0], out[1], out[2], in[0], in[1], in[2], in[3], in[4], in[5], []kernels.Run{{Row: 0, N: 9}, {Row: 10, N: 40}}, s)
+		var got []float32
+		for i, n := range []int{wide, narrow, narrow} {
+			part := make([]float32, n)
+			d.Read(part, out[i])
+			got = append(got, part...)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if want == nil {
+			want = got
+		}
+		if got[9*heads*dim] != 7 || got[0] == 7 || !slices.Equal(got, want) {
+			t.Fatalf("with %d bytes of shared memory the gradients are others than with %d, or a row of no run was written", room, 227<<10)
+		}
+	}
 }

@@ -91,21 +91,18 @@ static const char *text(CUresult r) {
 import "C"
 
 import (
-	"embed"
 	"fmt"
-	"regexp"
 	"runtime"
 	"strings"
 	"unsafe"
 
 	"gorgonia.org/cu"
+
+	"github.com/evalrun/evalrun/kernels/cuda/ptx"
 )
 
 // Built says whether this build can use a GPU.
 const Built = true
-
-//go:embed ptx/*.ptx
-var ptx embed.FS
 
 // oldest is the version of CUDA that a driver must know: that of the PTX.
 const oldest = 11080
@@ -117,7 +114,7 @@ type gpu struct {
 	stream  C.CUstream
 	beside  *beside // made with the first copy
 	name    string
-	sources map[string]string // the PTX file of each kernel
+	kernels map[string]ptx.Kernel
 	modules map[string]cu.Module
 	allowed map[uintptr]int // shared memory that a kernel may take beside its own
 	graphs  map[uintptr]*graphOf
@@ -164,7 +161,7 @@ func Open(ordinal int, failed func(*Fault)) (*Device, error) {
 	if count, err := cu.NumDevices(); err != nil || ordinal < 0 || ordinal >= count {
 		return nil, fmt.Errorf("there is no GPU %d, there are %d", ordinal, count)
 	}
-	g := &gpu{device: cu.Device(ordinal), sources: map[string]string{}, modules: map[string]cu.Module{}, allowed: map[uintptr]int{}, graphs: map[uintptr]*graphOf{}}
+	g := &gpu{device: cu.Device(ordinal), modules: map[string]cu.Module{}, allowed: map[uintptr]int{}, graphs: map[uintptr]*graphOf{}}
 	name, err := g.device.Name()
 	if err != nil {
 		return nil, fmt.Errorf("name of GPU %d: %w", ordinal, err)
@@ -177,6 +174,7 @@ func Open(ordinal int, failed func(*Fault)) (*Device, error) {
 	if major < 8 {
 		return nil, fmt.Errorf("%s has compute capability %d, the kernels need 8.0 (Ampere) or later", g.name, major)
 	}
+	g.kernels = ptx.Kernels(major)
 	if g.processors, err = g.device.Attribute(cu.MultiprocessorCount); err != nil {
 		return nil, fmt.Errorf("processors of GPU %d: %w", ordinal, err)
 	}
@@ -191,34 +189,7 @@ func Open(ordinal int, failed func(*Fault)) (*Device, error) {
 	if err := result(C.streamCreate(g.context(), &g.stream)); err != nil {
 		return nil, fmt.Errorf("start %s: %w", g.name, err)
 	}
-	if err := g.index(major); err != nil {
-		return nil, err
-	}
 	return Over(g, failed), nil
-}
-
-var entry = regexp.MustCompile(`\.entry (\w+)`)
-
-// index finds which file holds which kernel. Files for one capability alone,
-// as wgmma's, end in _sm and its number.
-func (g *gpu) index(major int) error {
-	files, err := ptx.ReadDir("ptx")
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if strings.HasSuffix(f.Name(), "_sm90.ptx") && major != 9 {
-			continue
-		}
-		text, err := ptx.ReadFile("ptx/" + f.Name())
-		if err != nil {
-			return err
-		}
-		for _, m := range entry.FindAllSubmatch(text, -1) {
-			g.sources[string(m[1])] = f.Name()
-		}
-	}
-	return nil
 }
 
 // context gives the handle, which cu keeps to itself: a struct of one pointer.
@@ -274,22 +245,22 @@ func (g *gpu) Clear(dst uint64, bytes int64) error {
 // Function loads the module of the kernel when it is first asked for: the
 // driver translates PTX then, and keeps the result in its own cache.
 func (g *gpu) Function(name string) (uintptr, error) {
-	file, ok := g.sources[name]
+	kernel, ok := g.kernels[name]
 	if !ok {
 		return 0, fmt.Errorf("there is no kernel %s for %s", name, g.name)
 	}
 	var f cu.Function
 	err := g.with(func() error {
-		module, ok := g.modules[file]
+		module, ok := g.modules[kernel.File]
 		if !ok {
-			text, err := ptx.ReadFile("ptx/" + file)
+			text, err := ptx.Text(kernel.File)
 			if err != nil {
 				return err
 			}
-			if module, err = cu.LoadData(string(text)); err != nil {
-				return fmt.Errorf("the driver (CUDA %d.%d) does not take %s: %w; a newer NVIDIA driver may", cu.Version()/1000, cu.Version()%1000/10, file, err)
+			if module, err = cu.LoadData(text); err != nil {
+				return fmt.Errorf("the driver (CUDA %d.%d) does not take %s: %w; a newer NVIDIA driver may", cu.Version()/1000, cu.Version()%1000/10, kernel.File, err)
 			}
-			g.modules[file] = module
+			g.modules[kernel.File] = module
 		}
 		var err error
 		f, err = module.Function(name)

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"fmt"
 	"unsafe"
 
 	"github.com/evalrun/evalrun/kernels"
@@ -99,7 +100,12 @@ func (d *Device) AttentionBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, r
 		return
 	}
 	wide, narrow := rows*s.Heads*s.Dim, rows*s.KVHeads*s.Dim
-	const side = 32
+	// Tiles of all sizes give the same bits; the largest is the fastest.
+	side := 32
+	shared := func() int { return 4 * (4*side*(s.Dim+1) + 2*side*(side+1)) }
+	for side > 8 && shared() > d.driver.Shared() {
+		side /= 2
+	}
 	var tiles []int32
 	for _, r := range runs {
 		for own := 0; own < r.N; own += side {
@@ -111,9 +117,8 @@ func (d *Device) AttentionBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, r
 	common := []uint64{on(dy, wide, "dy"), on(lse, rows*s.Heads, "lse"), dots.at, on(q, wide, "q"), on(k, narrow, "k"), on(v, narrow, "v"), d.table(tiles),
 		num(s.Heads), num(s.KVHeads), num(s.Dim), real32(s.Scale), num(s.Window), real32(s.SoftCap)}
 	defer d.release(dots)
-	shared := 4 * (4*side*(s.Dim+1) + 2*side*(side+1) + side*s.Dim)
-	d.launch("attentionBackQ", len(tiles)/4, s.Heads, 256, shared, append([]uint64{on(dq, wide, "dq")}, common...)...)
-	d.launch("attentionBackKV", len(tiles)/4, s.KVHeads, 256, shared+4*side*s.Dim, append([]uint64{on(dk, narrow, "dk"), on(dv, narrow, "dv")}, common...)...)
+	d.launch(fmt.Sprintf("attentionBackQ_%d", side), len(tiles)/4, s.Heads, 256, shared(), append([]uint64{on(dq, wide, "dq")}, common...)...)
+	d.launch(fmt.Sprintf("attentionBackKV_%d", side), len(tiles)/4, s.KVHeads, 256, shared(), append([]uint64{on(dk, narrow, "dk"), on(dv, narrow, "dv")}, common...)...)
 }
 
 func (d *Device) CrossEntropy(loss, dlogits, logits kernels.Buffer, vocab int, labels []int32, weights []float32) {

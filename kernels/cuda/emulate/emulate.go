@@ -20,11 +20,18 @@ import (
 	"fmt"
 	"slices"
 	"unsafe"
+
+	"github.com/evalrun/evalrun/kernels/cuda/ptx"
 )
 
-// Machine is a cuda.Driver whose device memory is the C heap.
+// Machine is a cuda.Driver whose device memory is the C heap. It refuses to start a
+// kernel as a GPU would refuse it.
 type Machine struct {
-	held map[uint64]int64
+	held    map[uint64]int64
+	kernels map[string]ptx.Kernel
+	found   map[uintptr]ptx.Kernel
+	// Together is the shared memory in bytes that a block may have.
+	Together int
 	// Limit is the memory that it has, 0 for no end.
 	Limit int64
 	used  int64
@@ -55,12 +62,13 @@ type graph struct {
 }
 
 func New() *Machine {
-	return &Machine{held: map[uint64]int64{}, graphs: map[uintptr]*graph{}, copies: map[uintptr]*transfer{}}
+	const hopper = 9
+	return &Machine{held: map[uint64]int64{}, kernels: ptx.Kernels(hopper), found: map[uintptr]ptx.Kernel{}, Together: 227 << 10, graphs: map[uintptr]*graph{}, copies: map[uintptr]*transfer{}}
 }
 
 func (*Machine) Name() string             { return "emulation" }
 func (*Machine) Processors() int          { return 2 }
-func (*Machine) Shared() int              { return 227 << 10 }
+func (m *Machine) Shared() int            { return m.Together }
 func (*Machine) Sync() error              { return nil }
 func (m *Machine) Close() error           { return nil }
 func (m *Machine) Memory() (int64, int64) { return m.Limit - m.used, m.Limit }
@@ -99,17 +107,25 @@ func (*Machine) Clear(dst uint64, bytes int64) error {
 	return nil
 }
 
-func (*Machine) Function(name string) (uintptr, error) {
+func (m *Machine) Function(name string) (uintptr, error) {
 	c := C.CString(name)
 	defer C.free(unsafe.Pointer(c))
 	f := C.emulateFind(c)
 	if f == nil {
 		return 0, fmt.Errorf("no kernel %s", name)
 	}
+	kernel, ok := m.kernels[name]
+	if !ok {
+		return 0, fmt.Errorf("no PTX of kernel %s: run make ptx", name)
+	}
+	m.found[uintptr(f)] = kernel
 	return uintptr(f), nil
 }
 
-func (*Machine) Launch(f uintptr, gridX, gridY, threads, _ int, args []uint64) error {
+func (m *Machine) Launch(f uintptr, gridX, gridY, threads, shared int, args []uint64) error {
+	if err := m.found[f].Fits(gridX, gridY, threads, shared, m.Together, len(args)); err != nil {
+		return err
+	}
 	C.emulateLaunch(*(*unsafe.Pointer)(unsafe.Pointer(&f)), (*C.longlong)(unsafe.Pointer(unsafe.SliceData(args))), C.int(len(args)), C.int(gridX), C.int(gridY), C.int(threads))
 	return nil
 }

@@ -155,13 +155,13 @@ GLOBAL putColumns(float *dst, const float *x, i64 total, i64 width, i64 from, i6
 	}
 EACH_KIND(EMBED)
 
-// decode_KIND: dst[i] = value from+i of a weight.
+// decode_KIND: dst[i] = value from+i of a weight. Float32 is as it is.
 #define DECODE(KIND) \
 	GLOBAL decode_##KIND(float *dst, i64 from, i64 n, WEIGHT) { \
 		Weight w = WEIGHT_OF; \
 		EACH(i, n) dst[i] = value<KIND>(w, from + i); \
 	}
-EACH_KIND(DECODE)
+DECODE(1) DECODE(2) DECODE(3) DECODE(4)
 
 // rope: a thread turns one pair, or four of RopeHalves where 16 bytes may be read at
 // once; sign is 1, or -1 for the gradient. rounded, which may be null, becomes what is

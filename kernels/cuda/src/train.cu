@@ -68,18 +68,18 @@ GLOBAL attentionDots(float *dots, const float *dy, const float *y, i64 n, i64 di
 	if (threadX() % warp == 0) dots[i] = sum;
 }
 
-// Backward attention goes in tiles of 32 rows t by 32 rows u of one run, of 256
+// Backward attention goes in tiles of TILE rows t by TILE rows u of one run, of 256
 // threads. tiles has four numbers a block: the run's first row, its length, and
-// the first of the 32 rows within it that the block owns.
-const int tile = 32;
+// the first of the TILE rows within it that the block owns. Sums go row by row, so that
+// they are the same whatever TILE is: it is the largest that shared memory has room for.
 
-// gradients fills ps and ds, [32][33], with P and dS of query head h for the
+// gradients fills ps and ds, [TILE][TILE+1], with P and dS of query head h for the
 // rows t0+i and u0+j of a run that begins at row: the formulas of
 // kernels.TrainDevice. q, k, v, dy of the tile lie in shared memory, rows dim+1
 // apart.
-DEVICE void gradients(float *ps, float *ds, const float *qs, const float *ks, const float *vs, const float *dys, const float *lse, const float *dots, i64 row, i64 t0, i64 u0, i64 n, i64 h, i64 heads, int dim, float scale, i64 window, float cap) {
-	for (int e = threadX(); e < tile * tile; e += threads()) {
-		int i = e / tile, j = e % tile;
+template <int TILE> DEVICE void gradients(float *ps, float *ds, const float *qs, const float *ks, const float *vs, const float *dys, const float *lse, const float *dots, i64 row, i64 t0, i64 u0, i64 n, i64 h, i64 heads, int dim, float scale, i64 window, float cap) {
+	for (int e = threadX(); e < TILE * TILE; e += threads()) {
+		int i = e / TILE, j = e % TILE;
 		i64 t = t0 + i, u = u0 + j;
 		float p = 0, d = 0;
 		if (t < n && u <= t && (window <= 0 || u > t - window)) {
@@ -99,90 +99,93 @@ DEVICE void gradients(float *ps, float *ds, const float *qs, const float *ks, co
 			p = exp32(score - lse[at]);
 			d = scale * p * (dp - dots[at]) * bend;
 		}
-		ps[i * (tile + 1) + j] = p;
-		ds[i * (tile + 1) + j] = d;
+		ps[i * (TILE + 1) + j] = p;
+		ds[i * (TILE + 1) + j] = d;
 	}
 }
 
-// fetch brings 32 rows of one head to shared memory, zeros beyond the run.
-DEVICE void fetch(float *to, const float *from, i64 row, i64 first, i64 n, i64 h, i64 heads, int dim) {
-	for (int e = threadX(); e < tile * dim; e += threads()) {
+// fetch brings TILE rows of one head to shared memory, zeros beyond the run.
+template <int TILE> DEVICE void fetch(float *to, const float *from, i64 row, i64 first, i64 n, i64 h, i64 heads, int dim) {
+	for (int e = threadX(); e < TILE * dim; e += threads()) {
 		int i = e / dim, d = e % dim;
 		to[i * (dim + 1) + d] = first + i < n ? from[((row + first + i) * heads + h) * dim + d] : 0.0f;
 	}
 }
 
 #define BACK_PARAMETERS const float *dy, const float *lse, const float *dots, const float *q, const float *k, const float *v, const int *tiles, i64 heads, i64 kvHeads, i64 width, i64 scaleBits, i64 window, i64 capBits
+#define BACK_ARGUMENTS dy, lse, dots, q, k, v, tiles, heads, kvHeads, width, scaleBits, window, capBits
 #define BACK_SHARED \
 	DYNAMIC(float, mem); \
-	const int dim = (int)width, lines = tile * (dim + 1); \
-	float *qs = mem, *ks = qs + lines, *vs = ks + lines, *dys = vs + lines, *ps = dys + lines, *ds = ps + tile * (tile + 1); \
+	const int dim = (int)width, lines = TILE * (dim + 1); \
+	float *qs = mem, *ks = qs + lines, *vs = ks + lines, *dys = vs + lines, *ps = dys + lines, *ds = ps + TILE * (TILE + 1); \
 	const int *entry = tiles + 4 * blockX(); \
 	const i64 row = entry[0], n = entry[1], own = entry[2]; \
-	const float scale = real(scaleBits), cap = real(capBits)
+	const float scale = real(scaleBits), cap = real(capBits); \
+	const int values = (own + TILE < n ? TILE : (int)(n - own)) * dim
 
-// attentionBackQ: dq of 32 rows and a query head, over the rows u in order.
-GLOBAL attentionBackQ(float *dq, BACK_PARAMETERS) {
+// attentionBackQ: dq of TILE rows and a query head, over the rows u in order. Sums stay
+// where they are wanted, a thread's own, between one tile and the next.
+template <int TILE> DEVICE void backQ(float *dq, BACK_PARAMETERS) {
 	BACK_SHARED;
 	const i64 h = blockY(), kvHead = h / (heads / kvHeads);
-	float *acc = ds + tile * (tile + 1);
-	for (int e = threadX(); e < tile * dim; e += threads()) acc[e] = 0;
-	fetch(qs, q, row, own, n, h, heads, dim);
-	fetch(dys, dy, row, own, n, h, heads, dim);
-	i64 u0 = window > 0 && own - window + 1 > 0 ? (own - window + 1) / tile * tile : 0;
-	for (; u0 < own + tile && u0 < n; u0 += tile) {
+	float *acc = dq + ((row + own) * heads + h) * dim;
+	const i64 step = heads * dim;
+	for (int e = threadX(); e < values; e += threads()) acc[e / dim * step + e % dim] = 0;
+	fetch<TILE>(qs, q, row, own, n, h, heads, dim);
+	fetch<TILE>(dys, dy, row, own, n, h, heads, dim);
+	i64 u0 = window > 0 && own - window + 1 > 0 ? (own - window + 1) / TILE * TILE : 0;
+	for (; u0 < own + TILE && u0 < n; u0 += TILE) {
 		barrier();
-		fetch(ks, k, row, u0, n, kvHead, kvHeads, dim);
-		fetch(vs, v, row, u0, n, kvHead, kvHeads, dim);
+		fetch<TILE>(ks, k, row, u0, n, kvHead, kvHeads, dim);
+		fetch<TILE>(vs, v, row, u0, n, kvHead, kvHeads, dim);
 		barrier();
-		gradients(ps, ds, qs, ks, vs, dys, lse, dots, row, own, u0, n, h, heads, dim, scale, window, cap);
+		gradients<TILE>(ps, ds, qs, ks, vs, dys, lse, dots, row, own, u0, n, h, heads, dim, scale, window, cap);
 		barrier();
-		for (int e = threadX(); e < tile * dim; e += threads()) {
+		for (int e = threadX(); e < values; e += threads()) {
 			int i = e / dim, d = e % dim;
-			float sum = acc[e];
-			for (int j = 0; j < tile; j++) sum = fma32(ds[i * (tile + 1) + j], ks[j * (dim + 1) + d], sum);
-			acc[e] = sum;
+			float sum = acc[i * step + d];
+			for (int j = 0; j < TILE; j++) sum = fma32(ds[i * (TILE + 1) + j], ks[j * (dim + 1) + d], sum);
+			acc[i * step + d] = sum;
 		}
 	}
-	barrier();
-	for (int e = threadX(); e < tile * dim; e += threads())
-		if (own + e / dim < n) dq[((row + own + e / dim) * heads + h) * dim + e % dim] = acc[e];
 }
+GLOBAL attentionBackQ_32(float *dq, BACK_PARAMETERS) { backQ<32>(dq, BACK_ARGUMENTS); }
+GLOBAL attentionBackQ_16(float *dq, BACK_PARAMETERS) { backQ<16>(dq, BACK_ARGUMENTS); }
+GLOBAL attentionBackQ_8(float *dq, BACK_PARAMETERS) { backQ<8>(dq, BACK_ARGUMENTS); }
 
-// attentionBackKV: dk and dv of 32 rows and a head of k and v, over the query
+// attentionBackKV: dk and dv of TILE rows and a head of k and v, over the query
 // heads that share it in order, and for each over the rows t in order.
-GLOBAL attentionBackKV(float *dk, float *dv, BACK_PARAMETERS) {
+template <int TILE> DEVICE void backKV(float *dk, float *dv, BACK_PARAMETERS) {
 	BACK_SHARED;
-	const i64 kvHead = blockY(), group = heads / kvHeads;
-	float *accK = ds + tile * (tile + 1), *accV = accK + tile * dim;
-	for (int e = threadX(); e < tile * dim; e += threads()) accK[e] = accV[e] = 0;
-	fetch(ks, k, row, own, n, kvHead, kvHeads, dim);
-	fetch(vs, v, row, own, n, kvHead, kvHeads, dim);
+	const i64 kvHead = blockY(), group = heads / kvHeads, first = ((row + own) * kvHeads + kvHead) * dim, step = kvHeads * dim;
+	for (int e = threadX(); e < values; e += threads()) {
+		const i64 at = first + e / dim * step + e % dim;
+		dk[at] = dv[at] = 0;
+	}
+	fetch<TILE>(ks, k, row, own, n, kvHead, kvHeads, dim);
+	fetch<TILE>(vs, v, row, own, n, kvHead, kvHeads, dim);
 	for (i64 h = kvHead * group; h < (kvHead + 1) * group; h++) {
-		for (i64 t0 = own; t0 < n && (window <= 0 || t0 < own + tile + window); t0 += tile) {
+		for (i64 t0 = own; t0 < n && (window <= 0 || t0 < own + TILE + window); t0 += TILE) {
 			barrier();
-			fetch(qs, q, row, t0, n, h, heads, dim);
-			fetch(dys, dy, row, t0, n, h, heads, dim);
+			fetch<TILE>(qs, q, row, t0, n, h, heads, dim);
+			fetch<TILE>(dys, dy, row, t0, n, h, heads, dim);
 			barrier();
-			gradients(ps, ds, qs, ks, vs, dys, lse, dots, row, t0, own, n, h, heads, dim, scale, window, cap);
+			gradients<TILE>(ps, ds, qs, ks, vs, dys, lse, dots, row, t0, own, n, h, heads, dim, scale, window, cap);
 			barrier();
-			for (int e = threadX(); e < tile * dim; e += threads()) {
+			for (int e = threadX(); e < values; e += threads()) {
 				int j = e / dim, d = e % dim;
-				float sumK = accK[e], sumV = accV[e];
-				for (int i = 0; i < tile; i++) {
-					sumK = fma32(ds[i * (tile + 1) + j], qs[i * (dim + 1) + d], sumK);
-					sumV = fma32(ps[i * (tile + 1) + j], dys[i * (dim + 1) + d], sumV);
+				const i64 at = first + j * step + d;
+				float sumK = dk[at], sumV = dv[at];
+				for (int i = 0; i < TILE; i++) {
+					sumK = fma32(ds[i * (TILE + 1) + j], qs[i * (dim + 1) + d], sumK);
+					sumV = fma32(ps[i * (TILE + 1) + j], dys[i * (dim + 1) + d], sumV);
 				}
-				accK[e] = sumK;
-				accV[e] = sumV;
+				dk[at] = sumK;
+				dv[at] = sumV;
 			}
 		}
 	}
-	barrier();
-	for (int e = threadX(); e < tile * dim; e += threads()) {
-		if (own + e / dim >= n) continue;
-		i64 at = ((row + own + e / dim) * kvHeads + kvHead) * dim + e % dim;
-		dk[at] = accK[e];
-		dv[at] = accV[e];
-	}
 }
+GLOBAL attentionBackKV_32(float *dk, float *dv, BACK_PARAMETERS) { backKV<32>(dk, dv, BACK_ARGUMENTS); }
+GLOBAL attentionBackKV_16(float *dk, float *dv, BACK_PARAMETERS) { backKV<16>(dk, dv, BACK_ARGUMENTS); }
+GLOBAL attentionBackKV_8(float *dk, float *dv, BACK_PARAMETERS) { backKV<8>(dk, dv, BACK_ARGUMENTS); }
