@@ -298,6 +298,9 @@ func (t *training) train(ctx context.Context, plan *core.TrainPlan) (err error) 
 			return errors.Join(t.explain(err), t.dev.Close(), t.close())
 		}
 		defer j.Close()
+		if skipped := j.Skipped(); skipped != nil {
+			slog.Warn(fmt.Sprintf("%v; the training goes on from the checkpoint before, of step %d", skipped, st.Step))
+		}
 		if err := os.RemoveAll(t.scoredFolder()); err != nil { // of a process that was killed
 			return errors.Join(t.explain(err), t.dev.Close(), t.close())
 		}
@@ -417,7 +420,7 @@ func (t *training) explain(err error) error {
 	case errors.Is(err, train.ErrOtherVersion):
 		user.Hint = "finish it with the version that began it, or begin anew in another folder: --out"
 	case errors.Is(err, train.ErrDamaged):
-		user.Hint = "it cannot be gone on with: remove " + work + " and give the command again, which begins anew"
+		user.Hint = "no whole checkpoint is left to go on from: to begin anew, remove " + work + " and give the command again"
 	case errors.Is(err, train.ErrLost):
 		user.Hint = "find out what removed it; the same command goes on from the checkpoint that is there, or begins anew"
 	case errors.As(err, &small):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -160,7 +161,7 @@ func TestFullDiskEndsTraining(t *testing.T) {
 	}
 	checkpoint, adapter := size("training/checkpoint.safetensors"), size("adapter_model.safetensors")
 	const small = 64 << 10 // lock, log, events
-	for _, room := range []int64{4 << 10, 12 << 10, checkpoint, checkpoint + adapter + small, 2*checkpoint + 2*adapter + small - adapter/2} {
+	for _, room := range []int64{4 << 10, 12 << 10, checkpoint, checkpoint + adapter + small, 2*checkpoint + 2*adapter + small - adapter/2, 3*checkpoint + 2*adapter + small - adapter/2} {
 		remount(0, room)
 		k.refused(t, ExitInfra, []string{"no space left on device", "one", "free space", "same command"})
 		if t.Failed() {
@@ -170,6 +171,46 @@ func TestFullDiskEndsTraining(t *testing.T) {
 	remount(0, 100<<20)
 	k.finish(t)
 	sameFiles(t, k.made(t), want)
+}
+
+// A damaged checkpoint costs the windows since the one before it: the command
+// says in a line which is damaged and why, and ends in the same files.
+func TestDamagedCheckpointIsGoneAround(t *testing.T) {
+	args := []string{"--train", "rows.jsonl", "--validation", "held.jsonl", "--preset", "paper", "--set", "recipe.accumulate=4", "--set", "recipe.checkpoint_every=8",
+		"--set", "recipe.eval_every=8", "--set", "recipe.compute=f32", "--steps", "400"}
+	twin := newKilledTraining(t, args...)
+	twin.finish(t)
+	k := newKilledTraining(t, args...)
+	cmd, _ := k.start(t)
+	k.wait(t, "training/checkpoint-previous.safetensors")
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	path := filepath.Join(k.dir, "one", "training", "checkpoint.safetensors")
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, info.Size()-7); err != nil {
+		t.Fatal(err)
+	}
+	k.args = slices.DeleteFunc(k.args, func(arg string) bool { return arg == "--quiet" })
+	cmd, stderr := k.start(t)
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v\n%s", err, stderr)
+	}
+	told := 0
+	for line := range strings.Lines(stderr.String()) {
+		if strings.Contains(line, "one/training/checkpoint.safetensors") && strings.Contains(line, "damaged") && strings.Contains(line, "the training goes on from the checkpoint before, of step ") {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times:\n%s", told, stderr)
+	}
+	sameFiles(t, k.made(t), twin.made(t))
+	waitNoneLeft(t, k.dir)
 }
 
 // What a training ends with that has come apart, and what its folder may be
@@ -195,7 +236,10 @@ func TestTrainingRefusals(t *testing.T) {
 	if err := os.WriteFile(checkpoint, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	k.refused(t, ExitUsage, []string{checkpoint[len(k.dir)+1:], "damaged", "begins anew"}, "--set", "recipe.lr=1e30")
+	if err := os.RemoveAll(strings.TrimSuffix(checkpoint, ".safetensors") + "-previous.safetensors"); err != nil {
+		t.Fatal(err)
+	}
+	k.refused(t, ExitUsage, []string{checkpoint[len(k.dir)+1:], "damaged", "to begin anew, remove one/training"}, "--set", "recipe.lr=1e30")
 	if err := os.RemoveAll(filepath.Join(k.dir, "one")); err != nil {
 		t.Fatal(err)
 	}

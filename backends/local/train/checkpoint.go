@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/evalrun/evalrun/backends/local/weights"
@@ -43,6 +44,8 @@ type State struct {
 
 const (
 	checkpointFile = "checkpoint.safetensors"
+	previousFile   = "checkpoint-previous.safetensors" // the one before, for when the last is found damaged
+	nextFile       = "checkpoint-next.safetensors"     // written, and not yet the last
 	// checkpointVersion rises when older checkpoints mean something else.
 	checkpointVersion = "2"
 )
@@ -58,9 +61,11 @@ var (
 	ErrDamaged = errors.New("the checkpoint is damaged")
 )
 
-// save writes a checkpoint: whole, or the last one stays. Values that are no
-// finite numbers are not saved: nothing could go on from them.
-func (s *Stepper) save(dir string, st State) error {
+// save writes a checkpoint: whole, or the last one stays. The last one becomes
+// the previous, unless that is what the training went on from because the last
+// is damaged. Values that are no finite numbers are not saved: nothing could go
+// on from them.
+func (s *Stepper) save(dir string, st State, lastIsWhole bool) error {
 	text, err := json.Marshal(st)
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
@@ -76,7 +81,17 @@ func (s *Stepper) save(dir string, st State) error {
 			all = append(all, x)
 		}
 	}
-	return writeSealed(filepath.Join(dir, checkpointFile), string(text), all)
+	last, next := filepath.Join(dir, checkpointFile), filepath.Join(dir, nextFile)
+	if err := writeSealed(next, string(text), all); err != nil {
+		return err
+	}
+	// A process that is killed between the two leaves the previous alone, whole.
+	if lastIsWhole {
+		if err := os.Rename(last, filepath.Join(dir, previousFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return weights.Rename(next, last)
 }
 
 // buffers are what a checkpoint holds of a parameter.
@@ -84,9 +99,10 @@ func (s *Stepper) buffers(p *Parameter) map[string]kernels.Buffer {
 	return map[string]kernels.Buffer{"value.": p.Value, "m.": p.M, "v.": p.V}
 }
 
-// load brings values and optimiser to the checkpoint whose state st is.
-func (s *Stepper) load(dir string, st State) error {
-	f, _, err := openSealed(filepath.Join(dir, checkpointFile))
+// load brings values and optimiser to the checkpoint in a file, whose state st
+// is.
+func (s *Stepper) load(path string, st State) error {
+	f, _, err := openSealed(path)
 	if err != nil {
 		return err
 	}
@@ -116,10 +132,9 @@ func (t *Tuned) restore(f *weights.File, name string, to kernels.Buffer, n int) 
 	return nil
 }
 
-// readState gives a folder's checkpoint without its values; false where there
+// readState gives the checkpoint in a file without its values; false where there
 // is none.
-func readState(dir, identity string) (st State, found bool, err error) {
-	path := filepath.Join(dir, checkpointFile)
+func readState(path, identity string) (st State, found bool, err error) {
 	f, text, err := openSealed(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return st, false, nil
@@ -137,8 +152,8 @@ func readState(dir, identity string) (st State, found bool, err error) {
 }
 
 // bestFile holds the values at the step with the best validation. Its name has
-// the step, so that the one that a checkpoint counts on stays until a later
-// checkpoint counts on another.
+// the step, so that those that the last two checkpoints count on stay until later
+// ones count on others.
 func bestFile(step int) string { return fmt.Sprintf("best-%d.safetensors", step) }
 
 func (j *Job) keepBest(step int) error {
@@ -148,15 +163,32 @@ func (j *Job) keepBest(step int) error {
 	return writeSealed(filepath.Join(j.Dir, bestFile(step)), "", j.Tuned.stored())
 }
 
-// dropBest removes the best values but those of a step.
-func (j *Job) dropBest(except int) error {
+// dropBest removes the best values but those of some steps.
+func (j *Job) dropBest(except ...int) error {
 	found, err := filepath.Glob(filepath.Join(globbed(j.Dir), "best-*.safetensors"))
 	for _, path := range found {
-		if filepath.Base(path) != bestFile(except) {
+		if !slices.ContainsFunc(except, func(step int) bool { return filepath.Base(path) == bestFile(step) }) {
 			err = errors.Join(err, os.Remove(path))
 		}
 	}
 	return err
+}
+
+// checkBest finds out before anything is trained whether the best values that a
+// checkpoint counts on are there.
+func (j *Job) checkBest(st *State) error {
+	if st.BestStep == 0 || j.Recipe.Patience == 0 {
+		return nil
+	}
+	path := filepath.Join(j.Dir, bestFile(st.BestStep))
+	f, _, err := openSealed(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w: the values that it counts on are gone", path, ErrDamaged)
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // restoreBest goes back to the values of the best validation.

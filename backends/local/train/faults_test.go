@@ -41,8 +41,8 @@ func TestEndedTrainingEndsAgain(t *testing.T) {
 		if !reflect.DeepEqual(second, res) || !bytes.Equal(outcome(t, again), want) {
 			t.Errorf("patience %d: %+v and other values, want %+v", patience, second, res)
 		}
-		if found, _ := filepath.Glob(filepath.Join(dir, "best-*")); len(found) > 1 {
-			t.Errorf("several best values: %v", found)
+		if found, _ := filepath.Glob(filepath.Join(dir, "best-*")); len(found) > 2 {
+			t.Errorf("more best values than two checkpoints count on: %v", found)
 		}
 	}
 }
@@ -61,6 +61,133 @@ func TestBestValuesAreGone(t *testing.T) {
 	if _, err := job(t, "modern", dir).Open(); !errors.Is(err, ErrDamaged) {
 		t.Errorf("best values removed: %v", err)
 	}
+}
+
+// harm changes a byte of a file, or cuts or removes it.
+func harm(t *testing.T, path, how string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch how {
+	case "a bit":
+		b[len(b)-5] ^= 2
+	case "cut":
+		b = b[:len(b)/2]
+	case "emptied":
+		b = nil
+	case "removed":
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Where the last checkpoint is damaged, or the best values that it counts on
+// are, the training goes on from the one before, to the same bits; the damaged
+// one does not take its place.
+func TestGoesOnFromTheCheckpointBefore(t *testing.T) {
+	for _, preset := range Presets() {
+		whole := job(t, preset, t.TempDir())
+		if _, err := whole.Run(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		want := outcome(t, whole)
+		for _, how := range []string{"a bit", "cut", "emptied", "removed", "best"} {
+			dir := t.TempDir()
+			stopped := func(steps int) *Job { // stopped there, as by an interrupt
+				j := job(t, preset, dir)
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				j.Tell = func(n News) {
+					if n.Step >= steps {
+						cancel()
+					}
+				}
+				if _, err := j.Run(ctx); err != nil {
+					t.Fatal(err)
+				}
+				return j
+			}
+			stopped(70) // best values are those of 60, checkpoints those of 60 and 70 or so
+			last, previous := filepath.Join(dir, checkpointFile), filepath.Join(dir, previousFile)
+			first, found, err := readState(previous, "one")
+			if err != nil || !found {
+				t.Fatalf("%s: no checkpoint before the last: %v", preset, err)
+			}
+			damaged := last
+			if how == "best" {
+				now, _, err := readState(last, "one")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if now.BestStep == first.BestStep { // both count on it: see below
+					continue
+				}
+				damaged = filepath.Join(dir, bestFile(now.BestStep))
+				harm(t, damaged, "a bit")
+			} else {
+				harm(t, last, how)
+			}
+			again := job(t, preset, dir)
+			st, err := again.Open()
+			if err != nil || st.Step != first.Step {
+				t.Fatalf("%s, %s: step %d, want %d (%v)", preset, how, st.Step, first.Step, err)
+			}
+			if skipped := again.Skipped(); (skipped == nil) != (how == "removed") || skipped != nil && (!errors.Is(skipped, ErrDamaged) || !strings.Contains(skipped.Error(), damaged)) {
+				t.Errorf("%s, %s: told as %v", preset, how, skipped)
+			}
+			again.Close()
+			// One more checkpoint: what lies before it is the whole one.
+			stopped(first.Step + 4)
+			if st, found, err := readState(previous, "one"); err != nil || !found || st.Step != first.Step {
+				t.Errorf("%s, %s: the one before is that of step %d, want %d (%v)", preset, how, st.Step, first.Step, err)
+			}
+			end := job(t, preset, dir)
+			if res, err := end.Run(context.Background()); err != nil || !res.Finished || end.Skipped() != nil {
+				t.Fatalf("%s, %s: %+v, %v, %v", preset, how, res, err, end.Skipped())
+			}
+			if !bytes.Equal(outcome(t, end), want) {
+				t.Errorf("%s, %s: other values or another log than the uninterrupted training's", preset, how)
+			}
+			if left, _ := filepath.Glob(filepath.Join(dir, "checkpoint*")); len(left) != 2 {
+				t.Errorf("%s, %s: checkpoints %v", preset, how, left)
+			}
+			// None is whole: both are named, and nothing is changed.
+			harm(t, last, "a bit")
+			harm(t, previous, "cut")
+			before := folderBytes(t, dir)
+			if _, err := job(t, preset, dir).Open(); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), last) || !strings.Contains(err.Error(), previous) {
+				t.Errorf("%s, %s: none is whole: %v", preset, how, err)
+			}
+			if !reflect.DeepEqual(folderBytes(t, dir), before) {
+				t.Errorf("%s, %s: a refused folder was changed", preset, how)
+			}
+		}
+	}
+}
+
+// folderBytes are the files of a folder but for the lock.
+func folderBytes(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if b, err2 := os.ReadFile(filepath.Join(dir, e.Name())); err2 != nil {
+			err = err2
+		} else if e.Name() != lockFile {
+			out[e.Name()] = string(b)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // checkpointed gives a folder with a checkpoint, and its bytes.
@@ -89,7 +216,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, _, err := readState(dir, "one")
+		_, _, err := readState(filepath.Join(dir, checkpointFile), "one")
 		if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrOtherVersion) || !strings.Contains(err.Error(), path) {
 			t.Fatalf("%s: %v", what, err)
 		}
@@ -97,7 +224,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 			t.Fatalf("%s: the file was changed (%v)", what, err)
 		}
 	}
-	state, _, err := readState(dir, "one")
+	state, _, err := readState(filepath.Join(dir, checkpointFile), "one")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,14 +246,14 @@ func TestDamagedCheckpoint(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if st, _, err := readState(dir, "one"); err == nil && !reflect.DeepEqual(st, state) {
+		if st, _, err := readState(filepath.Join(dir, checkpointFile), "one"); err == nil && !reflect.DeepEqual(st, state) {
 			t.Fatalf("byte %d of %d: read as %+v", at, len(good), st)
 		}
 	}
 	if err := os.WriteFile(path, good, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if st, found, err := readState(dir, "one"); !found || err != nil || st.Step != 20 {
+	if st, found, err := readState(filepath.Join(dir, checkpointFile), "one"); !found || err != nil || st.Step != 20 {
 		t.Errorf("the whole one: %+v, %v", st, err)
 	}
 }
@@ -135,6 +262,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 // right, and one that cannot be read.
 func TestForeignCheckpoint(t *testing.T) {
 	dir, _ := checkpointed(t)
+	harm(t, filepath.Join(dir, previousFile), "removed")
 	path := filepath.Join(dir, checkpointFile)
 	f, text, err := openSealed(path)
 	if err != nil {
@@ -307,7 +435,7 @@ func TestValuesNotFiniteAreNotSaved(t *testing.T) {
 	spoilt[p.N-1] = float32(math.NaN())
 	j.Tuned.dev.Write(p.M, spoilt)
 	var bad *NotFiniteError
-	if err := s.save(dir, State{Step: 24}); !errors.As(err, &bad) || bad.Step != 23 {
+	if err := s.save(dir, State{Step: 24}, true); !errors.As(err, &bad) || bad.Step != 23 {
 		t.Errorf("%v", err)
 	}
 	if b, err := os.ReadFile(filepath.Join(dir, checkpointFile)); err != nil || !bytes.Equal(b, good) {
@@ -422,7 +550,7 @@ func FuzzCheckpoint(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, checkpointFile), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		st, found, err := readState(dir, "one")
+		st, found, err := readState(filepath.Join(dir, checkpointFile), "one")
 		if err == nil && (!found || st.Identity != "one") {
 			t.Errorf("taken: %+v", st)
 		}

@@ -29,14 +29,12 @@ func (j *Job) Open() (State, error) {
 	if err != nil {
 		return State{}, err
 	}
-	j.state, j.found, err = readState(j.Dir, j.Identity)
-	if err == nil && j.state.BestStep > 0 && j.Recipe.Patience > 0 {
-		if best := filepath.Join(j.Dir, bestFile(j.state.BestStep)); !exists(best) {
-			err = fmt.Errorf("%s: %w: the values that it counts on are gone", best, ErrDamaged)
-		}
-	}
+	err = j.newest()
 	if err == nil { // what a killed process has left half-written
-		err = errors.Join(weights.RemoveUnfinished(filepath.Join(j.Dir, checkpointFile)), weights.RemoveUnfinished(filepath.Join(j.Dir, "best-*.safetensors")))
+		err = errors.Join(weights.RemoveUnfinished(filepath.Join(j.Dir, "checkpoint*.safetensors")), weights.RemoveUnfinished(filepath.Join(j.Dir, "best-*.safetensors")))
+		if next := os.Remove(filepath.Join(j.Dir, nextFile)); !errors.Is(next, fs.ErrNotExist) {
+			err = errors.Join(err, next)
+		}
 	}
 	if err != nil {
 		lock.Release()
@@ -46,10 +44,34 @@ func (j *Job) Open() (State, error) {
 	return j.state, nil
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+// newest takes the last checkpoint, or the one before where that is damaged or
+// its best values are. Where none is whole, the error tells of each.
+func (j *Job) newest() error {
+	j.state, j.from, j.skipped = State{}, "", nil
+	for _, name := range []string{checkpointFile, previousFile} {
+		path := filepath.Join(j.Dir, name)
+		st, found, err := readState(path, j.Identity)
+		if err == nil && found {
+			err = j.checkBest(&st)
+		}
+		switch {
+		case errors.Is(err, ErrDamaged) && j.skipped != nil:
+			return fmt.Errorf("%w; %w", j.skipped, err)
+		case errors.Is(err, ErrDamaged):
+			j.skipped = err
+		case err != nil:
+			return err
+		case found:
+			j.state, j.from = st, path
+			return nil
+		}
+	}
+	return j.skipped
 }
+
+// Skipped says why the checkpoint that Open gave is not the last that was
+// written: nil where it is.
+func (j *Job) Skipped() error { return j.skipped }
 
 // Close gives the folder back.
 func (j *Job) Close() {

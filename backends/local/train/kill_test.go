@@ -252,11 +252,11 @@ func TestFullDisk(t *testing.T) {
 		if left := halfWritten(c.Dir); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
-		if st, _, err := readState(c.Dir, "one"); err != nil {
+		if st, _, err := readState(filepath.Join(c.Dir, checkpointFile), "one"); err != nil {
 			t.Errorf("the checkpoint behind a full disk, step %d: %v", st.Step, err)
 		}
 	}
-	if st, found, err := readState(c.Dir, "one"); !found || err != nil || st.Step == 0 {
+	if st, found, err := readState(filepath.Join(c.Dir, checkpointFile), "one"); !found || err != nil || st.Step == 0 {
 		t.Errorf("no checkpoint has stayed: %+v, %v", st, err)
 	}
 	c.Largest = 0
@@ -265,7 +265,7 @@ func TestFullDisk(t *testing.T) {
 
 	// A disk of its own, where this machine lets us have one.
 	disk := t.TempDir()
-	size := checkpoint.Size() * 5 / 2 // the next checkpoint beside the last, and a little
+	size := checkpoint.Size() * 5 / 2 // the last two checkpoints, and half of the next
 	if err := mountDisk(disk, size); err != nil {
 		t.Logf("no disk of %d bytes: %v", size, err)
 		return

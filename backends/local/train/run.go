@@ -61,9 +61,10 @@ type Job struct {
 	// Tell is called after each window.
 	Tell func(News)
 
-	lock  *filelock.Lock
-	state State // of the checkpoint, while the folder is open
-	found bool  // there is one
+	lock    *filelock.Lock
+	state   State  // of the checkpoint, while the folder is open
+	from    string // its file; "" where there is none
+	skipped error  // what is wrong with a later one
 }
 
 // Result is how a training ended.
@@ -96,9 +97,9 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 		return res, err
 	}
 	st := State{Identity: j.Identity}
-	if j.found {
+	if j.from != "" {
 		st = j.state
-		if err := s.load(j.Dir, st); err != nil {
+		if err := s.load(j.from, st); err != nil {
 			return res, err
 		}
 	}
@@ -112,17 +113,18 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	o := newOrder(len(j.Examples), j.Recipe)
-	before, began, saved := st.Seconds, time.Now(), st.Step
+	before, began, saved, best, whole := st.Seconds, time.Now(), st.Step, st.BestStep, j.skipped == nil
 	checkpoint := func() error {
 		st.Seconds = before + time.Since(began).Seconds()
 		if err := errors.Join(j.Ours(), log.Sync()); err != nil {
 			return err
 		}
-		if err := s.save(j.Dir, st); err != nil {
+		if err := s.save(j.Dir, st, whole); err != nil {
 			return err
 		}
-		saved = st.Step
-		return j.dropBest(st.BestStep)
+		err := j.dropBest(st.BestStep, best) // and what the one before counts on
+		saved, best, whole = st.Step, st.BestStep, true
+		return err
 	}
 	for st.Step < j.Recipe.Steps && !j.enough(&st) {
 		if ctx.Err() != nil {

@@ -165,7 +165,7 @@ func TestRunRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, b[:len(b)-9], 0o600); err != nil {
+	if err := errors.Join(os.WriteFile(path, b[:len(b)-9], 0o600), os.RemoveAll(filepath.Join(dir, previousFile))); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := job(t, "paper", dir).Run(context.Background()); err == nil || !strings.Contains(err.Error(), checkpointFile) {

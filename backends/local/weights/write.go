@@ -339,11 +339,16 @@ func WriteFile(path string, write func(io.Writer) error) (err error) {
 	if err := tmp.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
+	return Rename(tmp.Name(), path)
+}
+
+// Rename gives a file another name, and sees to it that the name is on the disk.
+func Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
 		return err
 	}
 	// The name is on the disk when the folder is. Not every system can sync one.
-	if dir, err := os.Open(filepath.Dir(path)); err == nil {
+	if dir, err := os.Open(filepath.Dir(to)); err == nil {
 		_ = dir.Sync()
 		_ = dir.Close()
 	}
