@@ -23,7 +23,9 @@ import (
 type Entry struct {
 	Name        string
 	Description string
-	New         func(core.Config) (core.Backend, error)
+	// New looks at the configuration and the environment alone: what is wrong
+	// with them is told before anything is read, sent or loaded.
+	New func(core.Config) (core.Backend, error)
 	// Env names the environment variables that hold its secrets and settings:
 	// only a process that serves this backend is given them.
 	Env []string

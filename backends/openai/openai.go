@@ -88,7 +88,8 @@ type model struct {
 	kinds   []core.Kind
 }
 
-// New makes the backend; nothing is sent yet.
+// New makes the backend; nothing is sent yet. So a command can call it to learn
+// of a missing key before it does anything else.
 func New(cfg core.Config) (core.Backend, error) {
 	o := option.Read(Name, cfg.Options)
 	b := &backend{
@@ -126,7 +127,7 @@ func New(cfg core.Config) (core.Backend, error) {
 	key := strings.TrimSpace(os.Getenv(keyVariable))
 	if key == "" && b.official {
 		return nil, &core.UserError{Where: "backend openai", Message: keyVariable + " is not set",
-			Hint: "export " + keyVariable + ", or name a server that needs no key with --base-url"}
+			Hint: "set it to your key, as export " + keyVariable + "=…, or name a server that needs none with --base-url"}
 	}
 	if strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return nil, &core.UserError{Where: "backend openai", Message: keyVariable + " holds a blank or a character that no key has",

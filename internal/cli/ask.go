@@ -92,6 +92,9 @@ func runAsk(cmd *cobra.Command, args []string, f *askFlags) error {
 	if err := knownBackend(f.backend, backendNames(host)); err != nil {
 		return err
 	}
+	if err := checkConfigs(models); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM) // nothing is to be saved
 	defer stop()
 	for _, spec := range models {

@@ -235,6 +235,9 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 		}
 		e.judge = &m
 	}
+	if err := e.checkConfigs(); err != nil {
+		return err
+	}
 	e.hub = hubClient(e.err, f.quiet)
 	for i := range e.models {
 		if err := localModel(cmd.Context(), e.hub, &e.models[i]); err != nil {
@@ -250,6 +253,17 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 		return err
 	}
 	return e.run(cmd.Context(), host)
+}
+
+// checkConfigs is that of the columns and of the judge.
+func (e *evaluation) checkConfigs() error {
+	if err := checkConfigs(e.models); err != nil || e.judge == nil {
+		return err
+	}
+	if err := checkConfigs([]modelSpec{*e.judge}); err != nil {
+		return fmt.Errorf("judge %s: %w", e.judge.Label, err)
+	}
+	return nil
 }
 
 // judgeFlag names --judge where a mistake in its value speaks of --against.

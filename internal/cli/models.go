@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/evalrun/evalrun/backends"
 	"github.com/evalrun/evalrun/backends/local/quant"
 	"github.com/evalrun/evalrun/backends/replay"
 	"github.com/evalrun/evalrun/core"
@@ -117,6 +118,30 @@ func adapterFolders(models []modelSpec) error {
 			if info, err := os.Stat(a.Path); err != nil || !info.IsDir() {
 				return &core.UserError{Where: "--adapter " + a.Path, Message: "no such adapter folder", Hint: "give a folder with adapter_config.json and adapter_model.safetensors, as DIR or DIR=name"}
 			}
+		}
+	}
+	return nil
+}
+
+// checkConfigs makes the backends of the house as their processes will, which
+// neither sends nor loads anything: settings that one refuses and a key that it
+// lacks are told before a row is read or a file is fetched. What other people's
+// backends need, they say when they are started.
+func checkConfigs(models []modelSpec) error {
+	for _, m := range models {
+		entry, builtin := backends.Find(m.Backend)
+		if !builtin {
+			continue
+		}
+		b, err := entry.New(m.Config)
+		if err == nil {
+			err = b.Close()
+		}
+		if err != nil && len(models) > 1 {
+			return fmt.Errorf("model %s: %w", m.Label, err)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

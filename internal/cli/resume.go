@@ -95,6 +95,11 @@ func runResume(cmd *cobra.Command, name string, flags *evalFlags) error {
 		if err := knownBackend(e.models[i].Backend, known); err != nil {
 			return fmt.Errorf("model %s of run %s: %w", e.models[i].Label, m.ID, err)
 		}
+	}
+	if err := e.checkConfigs(); err != nil {
+		return err
+	}
+	for i := range e.models {
 		if err := localModel(cmd.Context(), e.hub, &e.models[i]); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/evalrun/evalrun/core/record"
@@ -264,6 +265,46 @@ func TestAgainstIsCheckedFirst(t *testing.T) {
 	}
 	if service.total() != 0 {
 		t.Errorf("%d requests were asked before", service.total())
+	}
+	if _, err := os.Stat(filepath.Join(dir, "runs")); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a runs folder was made")
+	}
+}
+
+// A missing key is told before a row is fetched and before the first model is
+// asked, whichever column, the judge or a stored run wants it, and so is a
+// setting that a backend refuses. What is set of other secrets is not shown.
+func TestMissingKeyIsToldFirst(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 5)
+	var asked atomic.Int64
+	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer hub.Close()
+	const key = "evalrun: %sbackend openai: OPENAI_API_KEY is not set"
+	for _, tt := range []struct{ args, want string }{
+		{"glue_sst2 boolq --data hub --backend openai --model gpt-4-0613", fmt.Sprintf(key, "")},
+		{"glue_sst2 boolq --data hub --against openai:gpt-4-0613", fmt.Sprintf(key, "model openai:gpt-4-0613: ")},
+		{"glue_sst2 boolq --data hub --judge openai:gpt-4-0613", fmt.Sprintf(key, "judge openai:gpt-4-0613: ")},
+		{"glue_sst2 --data hub --model nobody/nothing --against openai:gpt-4-0613", fmt.Sprintf(key, "model openai:gpt-4-0613: ")},
+		{"ask --backend openai hello", fmt.Sprintf(key, "")},
+		{"glue_sst2 --data hub --backend echo --opt mood=1", `evalrun: backend echo: unknown option "mood"`},
+		{"glue_sst2 --data hub --opt treads=1", "treads"},
+	} {
+		cmd := evalrunCommand(t, dir, strings.Fields(tt.args)...)
+		cmd.Env = append(cmd.Env, "OPENAI_API_KEY=", "OPENAI_BASE_URL=", "HF_ENDPOINT="+hub.URL, "HF_TOKEN=hf_secretOfTheTest", "HF_HOME="+filepath.Join(dir, "hub"))
+		b, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != ExitUsage || !strings.Contains(string(b), tt.want) || strings.Count(string(b), "\n") != 2 {
+			t.Errorf("%s: exit code %d\n%s", tt.args, code, b)
+		}
+		if strings.Contains(tt.want, "KEY") && !bytes.Contains(b, []byte("export OPENAI_API_KEY=…")) || bytes.Contains(b, []byte("secretOfTheTest")) {
+			t.Errorf("%s:\n%s", tt.args, b)
+		}
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("the hub was asked %d times before", n)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "runs")); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a runs folder was made")
