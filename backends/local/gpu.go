@@ -7,6 +7,7 @@ import (
 	"github.com/evalrun/evalrun/backends/local/device"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/kernels/cuda"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 )
 
 // gpuError puts into the user's words that a device cannot be had, or that its
@@ -26,7 +27,7 @@ func (b *backend) gpuError(err error) error {
 // deviceHint is what to do where a device cannot be had. The plain program has
 // been told why the one with CUDA in it did not take its place.
 func deviceHint(err error) string {
-	if why := os.Getenv(device.WhyVariable); why != "" && errors.Is(err, cuda.ErrNotBuilt) {
+	if why := os.Getenv(device.WhyVariable); why != "" && errors.Is(err, driver.ErrNotBuilt) {
 		return why + "; --device cpu computes without a GPU"
 	}
 	return device.OpenHint

@@ -12,7 +12,7 @@ import (
 	"github.com/evalrun/evalrun/backends/local/engine"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/extract"
-	"github.com/evalrun/evalrun/kernels/cuda"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 )
 
 // ShapeOnly is the option of who asks for Info alone and will send nothing: the
@@ -33,7 +33,7 @@ func settingsOf(c core.Config) (settings, error) {
 	o := settings{patterns: &patterns{held: map[core.Pattern]*extract.Pattern{}}}
 	if err := device.Check(c.Device); err != nil {
 		hint := "this build computes on: " + strings.Join(device.Names(), ", ")
-		if errors.Is(err, cuda.ErrNotBuilt) {
+		if errors.Is(err, driver.ErrNotBuilt) {
 			hint = deviceHint(err)
 		}
 		return o, &core.UserError{Where: "--device " + c.Device, Message: err.Error(), Hint: hint}

@@ -21,6 +21,7 @@ import (
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/cpu"
 	"github.com/evalrun/evalrun/kernels/cuda"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
@@ -103,7 +104,7 @@ func diagnose(quick bool) (*diagnosis, error) {
 		CPU: m.CPU(), Memory: m.Memory(), GPU: m.GPU(),
 		Device: dev.Name(), Path: dev.Path(), Paths: cpu.Paths(), Threads: dev.Threads(),
 	}
-	if d.GPU.Why == "" || cuda.Starts() == nil { // the driver knows better
+	if d.GPU.Why == "" || driver.Starts() == nil { // the driver knows better
 		d.GPU.Why, d.CUDA = "", cudaState()
 	}
 	if !quick {
@@ -117,7 +118,7 @@ func diagnose(quick bool) (*diagnosis, error) {
 // cudaState says in a sentence whether the GPU computes.
 func cudaState() string {
 	g, err := cuda.Open(0, nil)
-	if why := os.Getenv(device.WhyVariable); why != "" && errors.Is(err, cuda.ErrNotBuilt) {
+	if why := os.Getenv(device.WhyVariable); why != "" && errors.Is(err, driver.ErrNotBuilt) {
 		return "it does not compute: " + why
 	}
 	if err != nil {

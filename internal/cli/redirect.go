@@ -10,7 +10,7 @@ import (
 
 	"github.com/evalrun/evalrun/backends/local/device"
 	"github.com/evalrun/evalrun/internal/probe"
-	"github.com/evalrun/evalrun/kernels/cuda"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 )
 
 // cudaVariable keeps the program as it is when it is "off".
@@ -24,7 +24,7 @@ const cudaProbe = "cuda-probe"
 // that build lies beside it, so that every command runs there. It returns when
 // this program is to do the work.
 func redirect() {
-	if cuda.Built || os.Getenv(cudaVariable) == "off" {
+	if driver.Built || os.Getenv(cudaVariable) == "off" {
 		return
 	}
 	self, err := os.Executable()
@@ -48,7 +48,7 @@ func redirect() {
 
 // probeCUDA answers cudaProbe: nothing where CUDA starts, else a sentence.
 func probeCUDA() int {
-	if err := cuda.Starts(); err != nil {
+	if err := driver.Starts(); err != nil {
 		fmt.Println(err)
 		return ExitUsage
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/cli/debug"
 	"github.com/evalrun/evalrun/internal/nearest"
-	"github.com/evalrun/evalrun/kernels/cuda"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 	"github.com/evalrun/evalrun/tasks"
 )
 
@@ -29,7 +29,7 @@ second stops).`
 
 // Main runs the program and gives its exit code.
 func Main(args []string) int {
-	if cuda.Built && len(args) == 1 && args[0] == cudaProbe {
+	if driver.Built && len(args) == 1 && args[0] == cudaProbe {
 		return probeCUDA()
 	}
 	redirect()

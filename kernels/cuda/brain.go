@@ -254,12 +254,6 @@ func (d *Device) Dequantise(p kernels.Prepared) error {
 	return nil
 }
 
-// tensorMapper is a Driver with a tensor memory unit: TensorMap describes a
-// matrix of bfloat16 [rows, cols] at an address to it, box rows at a time.
-type tensorMapper interface {
-	TensorMap(at uint64, rows, cols, box int) ([32]int32, error)
-}
-
 // link is a product of a [m, k] with a weight [n, k], among those that are added up.
 type link struct {
 	a, weight uint64

@@ -4,7 +4,7 @@
 //
 // The kernels are the CUDA C++ files in src; make ptx translates them to ptx
 // with plain clang, and the program carries the results. What is here is the
-// host's side of each operation, over a Driver: the real one exists with the
+// host's side of each operation, over a driver.Driver: the real one exists with the
 // build tag cuda (cgo), package emulate plays one on the processor for tests.
 //
 // The order in which a product's sum is taken stands in src/matmul.cu.
@@ -15,14 +15,15 @@ import (
 	"math"
 
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 )
 
 // Device computes on one GPU. All its work goes through one stream.
 type Device struct {
-	driver Driver // steps
+	driver driver.Driver // steps
 	steps  *steps
-	unit   tensorMapper // nil where there is none
-	copier copier       // nil where there is none
+	unit   driver.Mapper // nil where there is none
+	copier driver.Copier // nil where there is none
 	pinned pinned
 	heap   heap
 	found  map[string]uintptr
@@ -37,19 +38,28 @@ type Device struct {
 
 var _ kernels.TrainDevice = (*Device)(nil)
 
+// Open starts the device on a GPU; failed is as for Over.
+func Open(ordinal int, failed func(*Fault)) (*Device, error) {
+	gpu, err := driver.Open(ordinal)
+	if err != nil {
+		return nil, err
+	}
+	return Over(gpu, failed), nil
+}
+
 // Over is the device on a driver. Operations have no way to return an error:
 // failed is called where the GPU fails in one, and must not return; nil panics
 // with the *Fault.
-func Over(driver Driver, failed func(*Fault)) *Device {
+func Over(drv driver.Driver, failed func(*Fault)) *Device {
 	if failed == nil {
 		failed = func(f *Fault) { panic(f) }
 	}
-	s := &steps{Driver: driver}
+	s := &steps{Driver: drv}
 	d := &Device{driver: s, steps: s, heap: heap{driver: s, free: map[int64][]uint64{}}, found: map[string]uintptr{}, failed: failed}
 	d.heap.broken = d.fault
-	s.graphs, _ = driver.(grapher)
-	d.unit, _ = driver.(tensorMapper)
-	d.copier, _ = driver.(copier)
+	s.graphs, _ = drv.(driver.Grapher)
+	d.unit, _ = drv.(driver.Mapper)
+	d.copier, _ = drv.(driver.Copier)
 	return d
 }
 
@@ -67,17 +77,12 @@ func (d *Device) Description() string { return fmt.Sprintf("%s (%s)", d.Name(), 
 // Memory tells the GPU's free and whole memory in bytes.
 func (d *Device) Memory() (free, total int64) { return d.driver.Memory() }
 
-// Peak is what a GPU gives at most in a second, by its clocks, its bus and the
-// number of its processors: bytes from and to memory, float32 operations, and
-// operations on bfloat16 of its matrix units.
-type Peak struct{ Bytes, FLOPS, Matrix float64 }
-
 // Peak asks the driver.
-func (d *Device) Peak() (Peak, error) {
-	if g, ok := d.steps.Driver.(interface{ Peak() (Peak, error) }); ok {
+func (d *Device) Peak() (driver.Peak, error) {
+	if g, ok := d.steps.Driver.(interface{ Peak() (driver.Peak, error) }); ok {
 		return g.Peak()
 	}
-	return Peak{}, fmt.Errorf("%s: the driver does not tell its limits", d.driver.Name())
+	return driver.Peak{}, fmt.Errorf("%s: the driver does not tell its limits", d.driver.Name())
 }
 
 // Held is the GPU's memory that the device has taken, in bytes.

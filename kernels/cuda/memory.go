@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
@@ -29,7 +30,7 @@ type block struct {
 // kept; large ones come from the driver one by one and are kept until memory
 // is short.
 type heap struct {
-	driver Driver
+	driver driver.Driver
 	broken func(what string, err error) // does not return
 	mu     sync.Mutex
 	free   map[int64][]uint64 // by size
@@ -73,7 +74,7 @@ func (h *heap) take(bytes int64) (*block, error) {
 			runtime.Gosched()
 		}
 	}
-	if err != nil && !errors.Is(err, ErrMemory) {
+	if err != nil && !errors.Is(err, driver.ErrMemory) {
 		h.broken("take memory", err) // a kernel's failure, told here
 	}
 	if err != nil {

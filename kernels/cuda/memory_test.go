@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
@@ -25,7 +26,7 @@ func (f *fake) Launch(uintptr, int, int, int, int, []uint64) error { return f.la
 
 func (f *fake) Alloc(bytes int64) (uint64, error) {
 	if f.used+bytes > f.free {
-		return 0, fmt.Errorf("%w (error 2)", ErrMemory)
+		return 0, fmt.Errorf("%w (error 2)", driver.ErrMemory)
 	}
 	if f.launched != nil {
 		return 0, f.launched

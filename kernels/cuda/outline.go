@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 )
 
 // outline is the device itself on a driver that only counts: memory is handed
@@ -22,11 +23,11 @@ func (d *Device) Outline() kernels.Outline {
 	free, total := d.driver.Memory()
 	c := &counter{name: d.driver.Name(), processors: d.driver.Processors(), shared: d.driver.Shared(),
 		next: slabBytes, free: free, total: total, sizes: map[uint64]int64{}}
-	var driver Driver = c
+	var drv driver.Driver = c
 	if d.unit != nil {
-		driver = mappingCounter{c}
+		drv = mappingCounter{c}
 	}
-	o := outline{Over(driver, d.failed)}
+	o := outline{Over(drv, d.failed)}
 	o.brain, o.copies = d.brain, d.copies
 	return o
 }

@@ -8,24 +8,6 @@ import (
 	"github.com/evalrun/evalrun/kernels"
 )
 
-// A copier is a Driver with a second stream, for copies beside the work, and host
-// memory from which they run without the processor's help.
-type copier interface {
-	// Pin gives page-locked memory of the host, Unpin takes it back. Any goroutine
-	// may call them.
-	Pin(bytes int64) (unsafe.Pointer, error)
-	Unpin(at unsafe.Pointer)
-	// Copy begins a copy in the second stream, behind everything that the first has
-	// been asked so far: what memory was used for before is over then. The handle
-	// stands for the end of the copy.
-	Copy(dst uint64, src unsafe.Pointer, bytes int64) (handle uintptr, err error)
-	// Copied tells whether the copy is over.
-	Copied(handle uintptr) (bool, error)
-	// Follow has the first stream wait for the copy from here on.
-	Follow(handle uintptr) error
-	Forget(handle uintptr)
-}
-
 var _ kernels.Stager = (*Device)(nil)
 
 // pinned is host memory that the driver has locked, kept by size for the next

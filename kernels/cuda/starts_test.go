@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 	"github.com/evalrun/evalrun/kernels/cuda/ptx"
 	"github.com/evalrun/evalrun/kernels/format"
 )
@@ -286,15 +287,15 @@ func TestStarts(t *testing.T) {
 					for i, weights := range formats {
 						c := &counter{name: gpu.name, processors: gpu.processors, shared: gpu.shared << 10, next: slabBytes, free: 1 << 50, total: 1 << 50, sizes: map[uint64]int64{}}
 						r := &refusing{c, ptx.Kernels(gpu.major), nil, started}
-						var driver Driver = r
+						var drv driver.Driver = r
 						if gpu.major == 9 {
-							driver = mappingRefusing{r}
+							drv = mappingRefusing{r}
 						}
 						fault := func(f *Fault) { t.Fatalf("weights %s: %v", weights, f) }
 						if i >= plain && s.hidden%256 != 0 {
 							continue // rows of K-quants are of whole blocks
 						}
-						d := trial{t, Over(driver, fault), s, weights}
+						d := trial{t, Over(drv, fault), s, weights}
 						for _, rows := range []int{1, 2, 4, 5, 8, 9, 16, 17, 24, 33, 48, 50, 64, 65, 300, 3280} {
 							d.decode(rows, 5000)
 						}
@@ -306,7 +307,7 @@ func TestStarts(t *testing.T) {
 						d.train(4, 820)
 						d.train(70, 9)
 						if gpu.major == 9 {
-							d = trial{t, Over(driver, fault), s, weights}
+							d = trial{t, Over(drv, fault), s, weights}
 							if err := d.Brain(); err != nil {
 								t.Fatal(err)
 							}

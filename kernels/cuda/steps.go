@@ -7,19 +7,9 @@ import (
 	"unsafe"
 
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 	"github.com/evalrun/evalrun/kernels/format"
 )
-
-// A grapher is a Driver that keeps kernels which run one after another, a graph,
-// and starts them with one call.
-type grapher interface {
-	// Graph keeps kernels; a shape is gridX, gridY, threads, shared as in Launch.
-	Graph(functions []uintptr, shapes [][4]int, args [][]uint64) (uintptr, error)
-	// GraphArgs changes the parameters of a graph's kernel from the next start on.
-	GraphArgs(graph uintptr, kernel int, args []uint64) error
-	GraphLaunch(graph uintptr) error
-	GraphFree(graph uintptr)
-}
 
 // steps is the Driver that a Device uses: within Together it holds kernels
 // back, and starts them as a graph if the same kernels came before.
@@ -31,9 +21,9 @@ type grapher interface {
 // between tokens is the work of the shelf, where each table of integers of a
 // step has a fixed place.
 type steps struct {
-	Driver
-	graphs grapher // nil: there are none, or they failed
-	why    error   // why they failed
+	driver.Driver
+	graphs driver.Grapher // nil: there are none, or they failed
+	why    error          // why they failed
 
 	open    bool // within Together
 	loose   bool // and something came between: start one by one
@@ -331,7 +321,7 @@ func (s *shelf) put(values []int32) (at uint64, ok bool) {
 	return s.mem.at + 4*uint64(p.at), true
 }
 
-func (s *shelf) send(d Driver) error {
+func (s *shelf) send(d driver.Driver) error {
 	if s.end == 0 {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/evalrun/evalrun/backends/local/nn"
 	"github.com/evalrun/evalrun/kernels"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
@@ -188,7 +189,7 @@ func windowsAgree(t *testing.T, d *Device) {
 
 // profiled is a Driver that waits after each kernel and adds up their times.
 type profiled struct {
-	Driver
+	driver.Driver
 	names map[uintptr]string
 	spent map[string]time.Duration
 	count map[string]int

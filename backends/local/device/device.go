@@ -12,13 +12,14 @@ import (
 	"github.com/evalrun/evalrun/kernels"
 	"github.com/evalrun/evalrun/kernels/cpu"
 	"github.com/evalrun/evalrun/kernels/cuda"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 	"github.com/evalrun/evalrun/kernels/ref"
 )
 
 // Names are the devices of this build.
 func Names() []string {
 	names := []string{"cpu", "ref"}
-	if cuda.Built {
+	if driver.Built {
 		names = append(names, "cuda", "cuda-bf16")
 	}
 	return names
@@ -30,7 +31,7 @@ func Check(name string) error {
 	case name == "" || slices.Contains(Names(), name):
 		return nil
 	case name == "cuda" || name == "cuda-bf16":
-		return cuda.ErrNotBuilt
+		return driver.ErrNotBuilt
 	}
 	return errors.New("there is no such device here")
 }
@@ -60,7 +61,7 @@ func Open(name string, threads int) (kernels.Device, error) {
 	switch {
 	case name == "ref":
 		return ref.New(), nil
-	case name == "cuda" || name == "cuda-bf16" || name == "" && cuda.Built:
+	case name == "cuda" || name == "cuda-bf16" || name == "" && driver.Built:
 		d, err := cuda.Open(0, Failed)
 		if err == nil && name == "cuda-bf16" {
 			err = d.Brain()

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/evalrun/evalrun/kernels/cuda"
+	"github.com/evalrun/evalrun/kernels/cuda/driver"
 )
 
 func TestOpen(t *testing.T) {
@@ -27,11 +27,11 @@ func TestOpen(t *testing.T) {
 }
 
 func TestWithoutCUDA(t *testing.T) {
-	if cuda.Built {
+	if driver.Built {
 		t.Skip("this build has CUDA")
 	}
 	for _, name := range []string{"cuda", "cuda-bf16"} {
-		if err := Check(name); !errors.Is(err, cuda.ErrNotBuilt) {
+		if err := Check(name); !errors.Is(err, driver.ErrNotBuilt) {
 			t.Errorf("%s: %v, want what build is needed", name, err)
 		}
 	}

@@ -24,7 +24,7 @@ import (
 	"github.com/evalrun/evalrun/kernels/cuda/ptx"
 )
 
-// Machine is a cuda.Driver whose device memory is the C heap. It refuses to start a
+// Machine is a driver.Driver whose device memory is the C heap. It refuses to start a
 // kernel as a GPU would refuse it.
 type Machine struct {
 	held    map[uint64]int64

@@ -1,11 +1,12 @@
 //go:build cuda
 
-package cuda
+package driver
 
 /*
 #define _GNU_SOURCE
 #include <cuda.h>
 #include <dlfcn.h>
+#include "context.h"
 
 // A kernel in a graph as the calls without a version know it. Younger headers
 // mean a longer one by CUDA_KERNEL_NODE_PARAMS, which the oldest driver that the
@@ -23,17 +24,11 @@ static void fill(kernelNode *k, void **params, CUfunction f, const int *shape, u
 
 enum { mostArgs = 64 };
 
-static CUresult inside(CUcontext ctx) { // as enter in open_cuda.go
-	CUcontext current = 0;
-	if (!cuCtxGetCurrent(&current) && current == ctx) return CUDA_SUCCESS;
-	return cuCtxSetCurrent(ctx);
-}
-
 static CUresult graphMake(CUcontext ctx, int n, const size_t *functions, const int *shapes, unsigned long long *args, const int *counts, CUgraph *graph, CUgraphNode *nodes, CUgraphExec *exec) {
 	CUresult (*add)(CUgraphNode *, CUgraph, const CUgraphNode *, size_t, const kernelNode *) = dlsym(RTLD_DEFAULT, "cuGraphAddKernelNode");
 	CUresult (*ready)(CUgraphExec *, CUgraph, unsigned long long) = dlsym(RTLD_DEFAULT, "cuGraphInstantiateWithFlags");
 	if (!add || !ready) return CUDA_ERROR_NOT_FOUND;
-	CUresult r = inside(ctx);
+	CUresult r = enter(ctx);
 	if (!r) r = cuGraphCreate(graph, 0);
 	if (r) return r;
 	for (int i = 0; i < n && !r; args += counts[i], i++) {
@@ -57,11 +52,11 @@ static CUresult graphArgs(CUcontext ctx, CUgraphExec exec, CUgraphNode node, siz
 	if (!set) return CUDA_ERROR_NOT_FOUND;
 	if (n > mostArgs) return CUDA_ERROR_INVALID_VALUE;
 	fill(&k, params, (CUfunction)f, shape, args, n);
-	CUresult r = inside(ctx);
+	CUresult r = enter(ctx);
 	return r ? r : set(exec, node, &k);
 }
 static CUresult graphLaunch(CUcontext ctx, CUgraphExec exec, CUstream s) {
-	CUresult r = inside(ctx);
+	CUresult r = enter(ctx);
 	return r ? r : cuGraphLaunch(exec, s);
 }
 static void graphFree(CUgraph graph, CUgraphExec exec) {
@@ -82,7 +77,7 @@ type graphOf struct {
 	shapes    []C.int
 }
 
-var _ grapher = (*gpu)(nil)
+var _ Grapher = (*gpu)(nil)
 
 func (g *gpu) Graph(functions []uintptr, shapes [][4]int, args [][]uint64) (uintptr, error) {
 	n := len(functions)

@@ -1,6 +1,6 @@
 //go:build cuda
 
-package cuda
+package driver
 
 /*
 #cgo LDFLAGS: -ldl
@@ -9,6 +9,7 @@ package cuda
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
+#include "context.h"
 
 // gorgonia.org/cu starts the driver before main, and ends the process where that
 // fails. This function stands in front of the library's: it keeps the driver's
@@ -24,12 +25,6 @@ static CUresult started(void) { return startResult; }
 // What gorgonia.org/cu has no words for: asynchronous copies from any thread,
 // more than 48 KiB of shared memory, parameters as they lie, graphs.
 
-// A context belongs to a thread; goroutines wander between them.
-static CUresult enter(CUcontext ctx) {
-	CUcontext current = 0;
-	if (!cuCtxGetCurrent(&current) && current == ctx) return CUDA_SUCCESS;
-	return cuCtxSetCurrent(ctx);
-}
 static CUresult streamCreate(CUcontext ctx, CUstream *s) {
 	CUresult r = enter(ctx);
 	return r ? r : cuStreamCreate(s, CU_STREAM_NON_BLOCKING);
@@ -153,8 +148,8 @@ func Starts() error {
 	return nil
 }
 
-// Open starts the device on a GPU; failed is as for Over.
-func Open(ordinal int, failed func(*Fault)) (*Device, error) {
+// Open starts a GPU.
+func Open(ordinal int) (Driver, error) {
 	if err := Starts(); err != nil {
 		return nil, err
 	}
@@ -189,7 +184,7 @@ func Open(ordinal int, failed func(*Fault)) (*Device, error) {
 	if err := result(C.streamCreate(g.context(), &g.stream)); err != nil {
 		return nil, fmt.Errorf("start %s: %w", g.name, err)
 	}
-	return Over(g, failed), nil
+	return g, nil
 }
 
 // context gives the handle, which cu keeps to itself: a struct of one pointer.
@@ -287,6 +282,8 @@ func (g *gpu) Launch(f uintptr, gridX, gridY, threads, shared int, args []uint64
 	return result(C.launch(g.context(), g.stream, *(*C.CUfunction)(unsafe.Pointer(&f)), C.uint(gridX), C.uint(gridY), C.uint(threads), C.uint(shared),
 		unsafe.Pointer(unsafe.SliceData(args)), C.size_t(8*len(args))))
 }
+
+var _ Mapper = (*gpu)(nil)
 
 func (g *gpu) TensorMap(at uint64, rows, cols, box int) (m [32]int32, err error) {
 	aligned := (*[32]int32)(C.aligned_alloc(64, 128))

@@ -1,34 +1,30 @@
 //go:build cuda
 
-package cuda
+package driver
 
 /*
 #include <cuda.h>
+#include "context.h"
 
 // A second stream for copies, events by which the streams wait for each other, and
 // memory that the system may not move. Here, since cu keeps its handles to itself.
 
-static CUresult at(CUcontext ctx) { // as enter in open_cuda.go
-	CUcontext current = 0;
-	if (!cuCtxGetCurrent(&current) && current == ctx) return CUDA_SUCCESS;
-	return cuCtxSetCurrent(ctx);
-}
 static CUresult besideCreate(CUcontext ctx, CUstream *s, CUevent *before) {
-	CUresult r = at(ctx);
+	CUresult r = enter(ctx);
 	if (!r) r = cuStreamCreate(s, CU_STREAM_NON_BLOCKING);
 	return r ? r : cuEventCreate(before, CU_EVENT_DISABLE_TIMING);
 }
 static CUresult pin(CUcontext ctx, void **p, size_t n) {
-	CUresult r = at(ctx);
+	CUresult r = enter(ctx);
 	return r ? r : cuMemHostAlloc(p, n, 0);
 }
 static CUresult unpin(CUcontext ctx, void *p) {
-	CUresult r = at(ctx);
+	CUresult r = enter(ctx);
 	return r ? r : cuMemFreeHost(p);
 }
 // copyBeside begins behind what the work was asked so far.
 static CUresult copyBeside(CUcontext ctx, CUstream work, CUstream beside, CUevent before, unsigned long long dst, const void *src, size_t n, CUevent *after) {
-	CUresult r = at(ctx);
+	CUresult r = enter(ctx);
 	if (r) return r;
 	if ((r = cuEventCreate(after, CU_EVENT_DISABLE_TIMING))) return r;
 	r = cuEventRecord(before, work);
@@ -39,15 +35,15 @@ static CUresult copyBeside(CUcontext ctx, CUstream work, CUstream beside, CUeven
 	return r;
 }
 static CUresult copied(CUcontext ctx, CUevent after) {
-	CUresult r = at(ctx);
+	CUresult r = enter(ctx);
 	return r ? r : cuEventQuery(after);
 }
 static CUresult follow(CUcontext ctx, CUstream work, CUevent after) {
-	CUresult r = at(ctx);
+	CUresult r = enter(ctx);
 	return r ? r : cuStreamWaitEvent(work, after, 0);
 }
 static CUresult forget(CUcontext ctx, CUevent after) { // a stream that waits for it still does
-	CUresult r = at(ctx);
+	CUresult r = enter(ctx);
 	return r ? r : cuEventDestroy(after);
 }
 */
@@ -61,7 +57,7 @@ type beside struct {
 	before C.CUevent // what the work was asked when a copy began
 }
 
-var _ copier = (*gpu)(nil)
+var _ Copier = (*gpu)(nil)
 
 func (g *gpu) Pin(bytes int64) (p unsafe.Pointer, err error) {
 	err = result(C.pin(g.context(), &p, C.size_t(bytes)))
