@@ -323,7 +323,7 @@ func TestRefusals(t *testing.T) {
 		{"layer types", map[string]any{"model_type": "qwen2", "use_sliding_window": true, "layer_types": []string{"full_attention"}}, []string{"layer_types lists 1 layers"}},
 		{"layer type", map[string]any{"model_type": "qwen2", "layer_types": []string{"full_attention", "mamba"}}, []string{"layer 1", `"mamba"`}},
 		{"window", map[string]any{"model_type": "mistral", "sliding_window": 0}, []string{"sliding_window is 0"}},
-		{"odd rotary part", map[string]any{"partial_rotary_factor": 0.4}, []string{"3 values of a head of 8"}},
+		{"odd rotary part", map[string]any{"model_type": "phi3", "partial_rotary_factor": 0.4}, []string{"3 values of a head of 8"}},
 		{"longrope", map[string]any{"rope_scaling": map[string]any{"type": "longrope", "short_factor": []float64{1}}}, []string{"short_factor has 1 values, want 4"}},
 		{"both directions", map[string]any{"model_type": "gemma", "use_bidirectional_attention": true}, []string{"use_bidirectional_attention"}},
 		{"shape", map[string]any{"intermediate_size": 73}, []string{"model.layers.0.mlp.gate_proj.weight", "[72 40]", "[73 40]"}},

@@ -18,6 +18,9 @@ type family struct {
 	also  []string // further model types of the same shape
 	gguf  string   // general.architecture, "" where GGUF files are not read
 	class string   // architectures[0] in config.json, for files without model_type
+	// partial says that partial_rotary_factor counts. The other families rotate
+	// whole heads whatever their files say, as transformers does.
+	partial bool
 
 	defaults defaults
 	// hf adds what config.json says, meta what GGUF metadata say.
@@ -86,7 +89,7 @@ type Config struct {
 	// Biases that the projections have.
 	QKVBias, OutBias, MLPBias, HeadBias bool
 	QKNorm                              bool // norms on the heads of q and k
-	Tied                                bool // the head is the embedding
+	Tied                                bool // the head is the embedding, in the file too
 
 	EmbedScale     float32 // factor of the embeddings, 0 is 1
 	AttentionScale float32 // factor of q·k, 0 is 1/sqrt(HeadDim)

@@ -10,9 +10,6 @@ var gemma = family{
 	defaults: defaults{kvHeads: 16, headDim: 256, context: 8192, eps: 1e-6, theta: 1e4, act: "gelu_pytorch_tanh", tied: true, bos: 2, eos: []int32{1}},
 	hf: func(h *hfConfig, c *Config) error {
 		h.gemma(c)
-		if h.Act == nil && h.Activation != nil {
-			c.Act = *h.Activation
-		}
 		if c.Act == "gelu" {
 			c.Act = "gelu_pytorch_tanh"
 		}

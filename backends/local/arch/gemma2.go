@@ -19,6 +19,9 @@ var gemma2 = family{
 			return err
 		}
 		w, err := h.window(c.family.defaults.window)
+		if err == nil && w == 0 {
+			err = fmt.Errorf("sliding_window is null, and %s models have layers with a window", c.Family)
+		}
 		if err != nil {
 			return err
 		}

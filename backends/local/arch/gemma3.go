@@ -17,20 +17,22 @@ var gemma3 = family{
 		if h.Activation != nil {
 			c.Act = *h.Activation
 		}
-		c.AttentionCap, c.LogitCap = float32(h.AttentionCap.or(0)), float32(h.LogitCap.or(0))
+		// attn_logit_softcapping is a key of the class that its attention does not read.
+		c.LogitCap = float32(h.LogitCap.or(0))
 		if err := h.scale(c, 256); err != nil {
 			return err
 		}
 		pattern := 6
-		for _, p := range []*int{h.WindowPattern5, h.WindowPattern} {
-			if p != nil {
-				pattern = *p
-			}
+		if h.WindowPattern != nil {
+			pattern = *h.WindowPattern
 		}
 		if pattern < 1 {
 			return fmt.Errorf("sliding_window_pattern is %d, want at least 1", pattern)
 		}
 		w, err := h.window(c.family.defaults.window)
+		if err == nil && w == 0 {
+			err = fmt.Errorf("sliding_window is null, and %s models have layers with a window", c.Family)
+		}
 		if err != nil {
 			return err
 		}
@@ -82,10 +84,11 @@ func (h *hfConfig) gemma3Ropes(c *Config) error {
 	full, sliding := ropeParams{}, ropeParams{}
 	fullTheta, slidingTheta := c.family.defaults.theta, 1e4
 	if h.Rope != nil {
+		if h.Rope.full == nil && h.Rope.sliding == nil && !h.Rope.one.empty {
+			return fmt.Errorf("rope_parameters has neither full_attention nor sliding_attention: %s models have a set for each kind of layer", c.Family)
+		}
 		if h.Rope.full != nil {
 			full = *h.Rope.full
-		} else if h.Rope.sliding == nil {
-			full = h.Rope.one
 		}
 		if h.Rope.sliding != nil {
 			sliding = *h.Rope.sliding
@@ -120,6 +123,23 @@ func (h *hfConfig) gemma3Ropes(c *Config) error {
 	if err != nil {
 		return err
 	}
+	if err := together(&a, &b); err != nil {
+		return err
+	}
 	c.Ropes = []RopeConfig{a, b}
+	return nil
+}
+
+// together gives both tables long forms where one has them, as a sequence is
+// long for all layers alike.
+func together(a, b *RopeConfig) error {
+	switch {
+	case a.Long != nil && b.Long != nil && a.Switch != b.Switch:
+		return fmt.Errorf("rope scaling longrope: original_max_position_embeddings is %d for one kind of layer and %d for the other, want the same", a.Switch, b.Switch)
+	case a.Long != nil && b.Long == nil:
+		b.Long, b.Switch = b.Freqs, a.Switch
+	case b.Long != nil && a.Long == nil:
+		a.Long, a.Switch = a.Freqs, b.Switch
+	}
 	return nil
 }

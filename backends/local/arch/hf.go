@@ -39,7 +39,6 @@ type hfConfig struct {
 	UseWindow       *bool             `json:"use_sliding_window"`
 	MaxWindowLayers *int              `json:"max_window_layers"`
 	WindowPattern   *int              `json:"sliding_window_pattern"`
-	WindowPattern5  *int              `json:"_sliding_window_pattern"`
 	QueryScalar     *float64          `json:"query_pre_attn_scalar"`
 	AttentionCap    optional[float64] `json:"attn_logit_softcapping"`
 	LogitCap        optional[float64] `json:"final_logit_softcapping"`
@@ -272,6 +271,9 @@ func (h *hfConfig) windows(c *Config, window int, slides func(layer int) bool) e
 			default:
 				return fmt.Errorf("layer_types: layer %d is %q, known are: full_attention, sliding_attention", i, t)
 			}
+		}
+		if sliding && h.LayerTypes != nil && window == 0 {
+			return fmt.Errorf("layer_types: layer %d is %q, and sliding_window gives no window", i, h.LayerTypes[i])
 		}
 		if sliding {
 			c.Windows[i] = window

@@ -1,6 +1,7 @@
 package arch
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,7 +92,31 @@ func readConfig(path string, f *weights.File) (*Config, error) {
 		}
 		c.ends(g.EOS.ids)
 	}
-	return c, nil
+	return c, c.untie(f)
+}
+
+// untie believes a file with a head of its own over a configuration that ties it
+// to the embedding, as transformers does from version 5 on.
+func (c *Config) untie(f *weights.File) error {
+	if !c.Tied || !f.Has("lm_head.weight") {
+		return nil
+	}
+	for _, r := range roots {
+		if !f.Has(r + "embed_tokens.weight") {
+			continue
+		}
+		head, err := f.Tensor("lm_head.weight")
+		if err != nil {
+			return err
+		}
+		table, err := f.Tensor(r + "embed_tokens.weight")
+		if err != nil {
+			return err
+		}
+		c.Tied = head.Type == table.Type && bytes.Equal(head.Data, table.Data)
+		return f.Release()
+	}
+	return nil
 }
 
 // Load opens the checkpoint at path and builds its model on dev.

@@ -5,7 +5,7 @@ package arch
 // first part of each head, biases everywhere, and a feed-forward layer without
 // a gate.
 var phi = family{
-	name: "phi", gguf: "phi2", class: "PhiForCausalLM",
+	name: "phi", gguf: "phi2", class: "PhiForCausalLM", partial: true,
 	defaults: defaults{context: 2048, eps: 1e-5, theta: 1e4, act: "gelu_new", bos: 1, eos: []int32{2}},
 	hf: func(h *hfConfig, c *Config) error {
 		c.LayerNorm, c.QKVBias, c.OutBias, c.MLPBias, c.HeadBias = true, true, true, true, true

@@ -26,6 +26,19 @@ type ropeParams struct {
 	MScale       *float64  `json:"mscale"`
 	MScaleAll    *float64  `json:"mscale_all_dim"`
 	Truncate     *bool     `json:"truncate"`
+
+	empty bool // {}
+}
+
+func (p *ropeParams) UnmarshalJSON(text []byte) error {
+	type plain ropeParams
+	if err := json.Unmarshal(text, (*plain)(p)); err != nil {
+		return err
+	}
+	var keys map[string]json.RawMessage
+	err := json.Unmarshal(text, &keys)
+	p.empty = len(keys) == 0
+	return err
 }
 
 func (p *ropeParams) kind() string {
@@ -59,18 +72,17 @@ func (s *ropeSet) UnmarshalJSON(text []byte) error {
 // rope is the table of a model whose layers share one.
 func (h *hfConfig) rope(c *Config) (RopeConfig, error) {
 	p := ropeParams{}
-	switch {
-	case h.Rope != nil && h.Rope.full != nil:
-		p = *h.Rope.full
-	case h.Rope != nil:
+	if h.Rope != nil {
+		if h.Rope.full != nil || h.Rope.sliding != nil {
+			return RopeConfig{}, fmt.Errorf("rope_parameters has a set for each kind of layer: %s models have one for all", c.Family)
+		}
 		p = h.Rope.one
 	}
-	if h.RopeScaling != nil { // as transformers: the old key wins
-		theta := p.Theta
-		p = *h.RopeScaling
-		if p.Theta == nil {
-			p.Theta = theta
+	if s := h.RopeScaling; s != nil && !s.empty { // as transformers: the old key wins
+		if p.Theta != nil && s.Theta == nil && h.RopeTheta == nil {
+			return RopeConfig{}, fmt.Errorf("rope_scaling and rope_parameters are both there, and rope_theta %g stands in the one that does not count: put all of it in rope_parameters", *p.Theta)
 		}
+		p = *s
 	}
 	theta := c.family.defaults.theta
 	if h.RopeTheta != nil {
@@ -94,8 +106,11 @@ func (p *ropeParams) table(c *Config, theta float64) (RopeConfig, error) {
 	if !(theta > 0) || math.IsInf(theta, 0) {
 		return r, fmt.Errorf("rope_theta is %g", theta)
 	}
-	dim := c.HeadDim
-	if p.Partial != nil {
+	dim, kind := c.HeadDim, p.kind()
+	if p.Partial != nil && !c.family.partial && *p.Partial != 1 && kind != "default" {
+		return r, fmt.Errorf("partial_rotary_factor is %g with rope scaling %s: %s models rotate whole heads", *p.Partial, kind, c.Family)
+	}
+	if p.Partial != nil && c.family.partial {
 		if !(*p.Partial > 0 && *p.Partial <= 1) {
 			return r, fmt.Errorf("partial_rotary_factor is %g, want more than 0 and at most 1", *p.Partial)
 		}
@@ -109,7 +124,6 @@ func (p *ropeParams) table(c *Config, theta float64) (RopeConfig, error) {
 	if p.FirstContext != nil {
 		first = *p.FirstContext
 	}
-	kind := p.kind()
 	if kind == "su" {
 		kind = "longrope" // Phi-3's first name for it
 	}
