@@ -81,7 +81,7 @@ func (s *supervisor) get(ctx context.Context) (*incarnation, error) {
 		return nil, &core.UserError{
 			Where:   s.where,
 			Message: fmt.Sprintf("%s died %d times in a row without answering anything: %s", s.title, deaths, words),
-			Hint:    "mend or rebuild the plugin; its own log lines are shown with debug logging on",
+			Hint:    "what it said last tells why; if it said nothing, mend or rebuild the plugin: its own log lines are shown with debug logging on",
 		}
 	}
 	l, err := s.start(ctx)

@@ -16,6 +16,7 @@ func (s *session) replace(old core.Session, lost error) core.Session {
 	close(s.gone)
 	s.mu.Unlock()
 	old.Close()
+	first := lost
 	for {
 		s.mu.Lock()
 		s.silent++
@@ -39,7 +40,7 @@ func (s *session) replace(old core.Session, lost error) core.Session {
 				}
 				return nil
 			}
-			lost = fmt.Errorf("opening the session again: %w (it was lost: %w)", err, lost)
+			lost = fmt.Errorf("opening the session again: %w (it was lost: %w)", err, first)
 			if !errors.Is(lost, core.ErrSessionLost) {
 				lost = fmt.Errorf("%w: %w", core.ErrSessionLost, lost)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -268,6 +269,9 @@ func TestRestartsEnd(t *testing.T) {
 	res := run(t, retry.Wrap(f, retry.Options{Restarts: 2, After: c.After}), ask("a", "x"))
 	if !errors.Is(res.err, core.ErrSessionLost) || len(res.events) != 0 {
 		t.Errorf("got %v, events %v", res.err, res.events)
+	}
+	if strings.Count(res.err.Error(), "no such program") != 1 {
+		t.Errorf("%v: the reason is not there once", res.err)
 	}
 }
 
