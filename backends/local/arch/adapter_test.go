@@ -197,6 +197,8 @@ func TestAdapterRefusals(t *testing.T) {
 		{"kind", good, 2, map[string]any{"peft_type": "IA3"}, []string{"adapter_config.json", "IA3", "only LORA"}},
 		{"pissa", good, 2, map[string]any{"init_lora_weights": "pissa"}, []string{"pissa", "changed weights"}},
 		{"expression", good, 2, map[string]any{"target_modules": "(q_proj"}, []string{"target_modules"}},
+		{"kasa", good, 2, map[string]any{"kasa_config": map[string]any{"beta": 1}}, []string{"kasa_config is set", "not supported"}},
+		{"blocks", good, 2, map[string]any{"use_bdlora": map[string]any{"nblocks": 2}}, []string{"use_bdlora is set", "not supported"}},
 		{"no rank", good, 2, map[string]any{"r": 0}, []string{"r is 0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -111,9 +111,6 @@ func (m *Model) image(path string, parts []lora.Part) (*Image, error) {
 				out.norm = vectorOf(values)
 			}
 		}
-		if mod.Kind == lora.Norm && p.Weight == nil {
-			return nil, fmt.Errorf("adapter %s: %s: a bias without a weight", path, mod.Path)
-		}
 		out.shift, out.bias, out.columns = rows(p.Shift), rows(p.Bias), rows(p.Magnitude)
 		im.pieces = append(im.pieces, out)
 	}

@@ -67,6 +67,11 @@ type file struct {
 	Replication   json.RawMessage            `json:"layer_replication"`
 	Invocation    json.RawMessage            `json:"alora_invocation_tokens"`
 	TokenIndices  json.RawMessage            `json:"trainable_token_indices"`
+	BlockDiagonal json.RawMessage            `json:"use_bdlora"`
+	Arrow         json.RawMessage            `json:"arrow_config"`
+	KaSA          json.RawMessage            `json:"kasa_config"`
+	MonteCLoRA    json.RawMessage            `json:"monteclora_config"`
+	VeLoRA        json.RawMessage            `json:"velora_config"`
 }
 
 // set tells whether a value is there and holds something.
@@ -101,6 +106,8 @@ func parseConfig(text []byte) (*Config, error) {
 	}{
 		{"target_parameters", f.Parameters}, {"layer_replication", f.Replication},
 		{"alora_invocation_tokens", f.Invocation}, {"trainable_token_indices", f.TokenIndices},
+		{"use_bdlora", f.BlockDiagonal}, {"arrow_config", f.Arrow}, {"kasa_config", f.KaSA},
+		{"monteclora_config", f.MonteCLoRA}, {"velora_config", f.VeLoRA},
 	} {
 		if set(k.raw) {
 			return nil, fmt.Errorf("%s is set, which is not supported", k.name)

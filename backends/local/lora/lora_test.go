@@ -34,6 +34,11 @@ func TestTarget(t *testing.T) {
 		{`{"target_modules":["q_proj","up_proj"],"layers_to_transform":0,"layers_pattern":"layers"}`, [4]bool{true, false, false, false}},
 		{`{"target_modules":["q_proj"],"layers_to_transform":0,"layers_pattern":["blocks"]}`, [4]bool{}},
 		{`{"target_modules":["q_proj"],"layers_to_transform":null,"exclude_modules":null}`, [4]bool{true, true, false, false}},
+		// A whole path stands for its module in whichever layer, "lm_head" too.
+		{`{"target_modules":["up_proj","model.layers.1.self_attn.q_proj","lm_head"],"layers_to_transform":[0]}`, [4]bool{false, true, false, true}},
+		// What is saved whole has no pair: a module, or all of those in one.
+		{`{"target_modules":["q_proj","lm_head"],"modules_to_save":["lm_head","norm"]}`, [4]bool{true, true, false, false}},
+		{`{"target_modules":"all-linear","modules_to_save":["layers.0.self_attn.q_proj","mlp"]}`, [4]bool{false, true, false, false}},
 	} {
 		config := parse(t, c.config)
 		for i, p := range paths {

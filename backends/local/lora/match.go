@@ -83,8 +83,13 @@ func (c *Config) target(path string) (bool, error) {
 			return false, err
 		}
 	}
+	// A module that is saved whole has no pair beside it, and one that the list
+	// names by its whole path has one in whichever layer it is.
+	if slices.ContainsFunc(c.save, func(s string) bool { return strings.Contains("."+path+".", "."+s+".") }) {
+		return false, nil
+	}
 	ok, err := c.targets.match(path)
-	if err != nil || !ok || len(c.layers) == 0 {
+	if err != nil || !ok || len(c.layers) == 0 || slices.Contains(c.targets.list, path) {
 		return ok, err
 	}
 	layer, ok := c.layerOf(path)

@@ -136,7 +136,9 @@ func (n *Norm) forward(dev kernels.Device, y, x kernels.Buffer, rows, heads int,
 	runs(uses, n.Module, rows, func(row, count int, p *Part) {
 		m := *n
 		if p != nil {
-			m.Weight = p.Norm
+			if p.Norm != nil {
+				m.Weight = p.Norm
+			}
 			if p.Bias != nil {
 				m.Bias = p.Bias
 			}
