@@ -46,7 +46,14 @@ type merger struct {
 	bias  map[string]*lora.Part // and biases
 	// linear are the weights that a quantised loading rounds.
 	linear map[string]bool
+	// untied says that embedding and head are one in the base and two from now
+	// on, as the adapter changes either.
+	untied bool
+	embed  string // the embedding's tensor
 }
+
+// head is the tensor of the output layer.
+const head = "lm_head.weight"
 
 // Write merges the adapter into the base, a Hugging Face folder, and writes
 // the folder out, which must not exist yet: safetensors files of the base's
@@ -89,6 +96,9 @@ func (m *merger) bind(c *arch.Config, a *lora.Adapter) error {
 		return err
 	}
 	for _, x := range model.Modules {
+		if x.Kind == lora.Embedding {
+			m.embed, _ = m.name(x.Path, ".weight")
+		}
 		if x.Kind == lora.Linear && x.Path != "" {
 			if name, ok := m.name(x.Path, ".weight"); ok {
 				m.linear[name] = true
@@ -104,6 +114,12 @@ func (m *merger) bind(c *arch.Config, a *lora.Adapter) error {
 		path := model.Modules[p.Module].Path
 		if p.Rank > 0 || p.Weight != nil {
 			name, ok := m.name(path, ".weight")
+			if c.Tied && (path+".weight" == head || model.Modules[p.Module].Kind == lora.Embedding) {
+				m.untied = true
+				if path+".weight" == head {
+					name, ok = head, true
+				}
+			}
 			if !ok {
 				return fmt.Errorf("the base stores no weight of %s, which the adapter changes: it shares one with another module", path)
 			}
@@ -145,7 +161,11 @@ func (m *merger) write(base, out string) (*Result, error) {
 			return nil, err
 		}
 		var tensors []weights.Tensor
-		for _, name := range shard.Names() {
+		names := shard.Names()
+		if m.untied && !m.base.Has(head) && shard.Has(m.embed) {
+			names = append(names, head)
+		}
+		for _, name := range names {
 			t, merged, err := m.tensor(name)
 			if err != nil {
 				return nil, errors.Join(fmt.Errorf("tensor %q: %w", name, err), shard.Close())
@@ -175,21 +195,26 @@ func (m *merger) write(base, out string) (*Result, error) {
 			return nil, err
 		}
 	}
-	return r, copyRest(base, out, skip)
+	return r, m.copyRest(base, out, skip)
 }
 
 // tensor is one tensor of the merged model.
 func (m *merger) tensor(name string) (t weights.Tensor, merged bool, err error) {
-	if t, err = m.base.Tensor(name); err != nil {
+	from := name
+	if name == head && !m.base.Has(head) {
+		from = m.embed
+	}
+	if t, err = m.base.Tensor(from); err != nil {
 		return t, false, err
 	}
+	t.Name = name
 	part, bias := m.parts[name], m.bias[name]
 	rounds := m.onto == Dequant && m.linear[name] && quant.NF4.Applies(name)
 	stored := t.Type == format.F32 || t.Type == format.F16 || t.Type == format.BF16 || t.Type == format.F64
 	if part == nil && bias == nil && !rounds && stored {
 		return t, false, nil
 	}
-	values, shape, err := quant.Values(m.base, name)
+	values, shape, err := quant.Values(m.base, from)
 	if err != nil || values == nil {
 		return weights.Tensor{}, false, err
 	}
@@ -302,9 +327,9 @@ func shift(b []float32, p *lora.Part) error {
 // forms: copied, they would be loaded in the place of the merged ones.
 var weightFiles = []string{".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".bin.index.json"}
 
-// copyRest copies the base's other files: configuration and tokenizer. A
-// quantised base's configuration loses the key that says so.
-func copyRest(base, out string, skip map[string]bool) error {
+// copyRest copies the base's other files: configuration and tokenizer. The
+// configuration is held to the merged weights.
+func (m *merger) copyRest(base, out string, skip map[string]bool) error {
 	entries, err := os.ReadDir(base)
 	if err != nil {
 		return err
@@ -320,7 +345,7 @@ func copyRest(base, out string, skip map[string]bool) error {
 			return err
 		}
 		if name == "config.json" {
-			if text, err = unquantised(text); err != nil {
+			if text, err = m.config(text); err != nil {
 				return fmt.Errorf("%s: %w", filepath.Join(base, name), err)
 			}
 		}
@@ -331,15 +356,27 @@ func copyRest(base, out string, skip map[string]bool) error {
 	return nil
 }
 
-func unquantised(text []byte) ([]byte, error) {
+// config takes out of a config.json that weights are quantised, and that a head
+// of its own is tied.
+func (m *merger) config(text []byte) ([]byte, error) {
 	var c map[string]json.RawMessage
 	if err := json.Unmarshal(text, &c); err != nil {
 		return nil, err
 	}
-	if c["quantization_config"] == nil {
+	if c["quantization_config"] == nil && !m.untied {
 		return text, nil
 	}
 	delete(c, "quantization_config")
+	if m.untied {
+		c["tie_word_embeddings"] = json.RawMessage("false")
+		var inner map[string]json.RawMessage
+		if err := json.Unmarshal(c["text_config"], &inner); err == nil && inner != nil {
+			inner["tie_word_embeddings"] = json.RawMessage("false")
+			if c["text_config"], err = json.Marshal(inner); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return json.MarshalIndent(c, "", "  ")
 }
 

@@ -1,0 +1,165 @@
+package merge
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/evalrun/evalrun/backends/local/arch"
+	"github.com/evalrun/evalrun/backends/local/lora"
+	"github.com/evalrun/evalrun/backends/local/weights"
+)
+
+// tied makes the fixture's base one whose head is its embedding: without a head in
+// the files, or with a copy there.
+func tied(t *testing.T, base string, copied bool) {
+	t.Helper()
+	text := strings.Replace(config, `"tie_word_embeddings": false`, `"tie_word_embeddings": true`, 1)
+	if err := os.WriteFile(filepath.Join(base, "config.json"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(base, "model-00001-of-00002.safetensors")
+	f, err := weights.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []weights.Tensor
+	for _, name := range f.Names() {
+		x, err := f.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Data = slices.Clone(x.Data)
+		if name == head && !copied {
+			continue
+		}
+		if name == head {
+			e, err := f.Tensor("model.embed_tokens.weight")
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.Data = slices.Clone(e.Data)
+		}
+		all = append(all, x)
+	}
+	f.Close()
+	if err := weights.WriteSafetensors(path, all, nil); err != nil {
+		t.Fatal(err)
+	}
+	index := filepath.Join(base, "model.safetensors.index.json")
+	list, err := os.ReadFile(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !copied {
+		var x struct {
+			Map map[string]string `json:"weight_map"`
+		}
+		if err := json.Unmarshal(list, &x); err != nil {
+			t.Fatal(err)
+		}
+		delete(x.Map, head)
+		if list, err = json.Marshal(map[string]any{"weight_map": x.Map}); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(index, list, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// An adapter that changes the embedding leaves the head as it was, and the other
+// way round, as in PEFT: a tied base becomes one with two matrices.
+func TestTied(t *testing.T) {
+	ones := make([]float32, 40*64)
+	for i := range ones {
+		ones[i] = 1
+	}
+	for _, copied := range []bool{false, true} {
+		for _, c := range []struct {
+			name    string
+			save    []string
+			tensors []weights.Tensor
+			embed   bool // is changed, the head is not
+		}{
+			{"embedding", []string{"embed_tokens"}, []weights.Tensor{weights.Float32s("base_model.model.model.embed_tokens.weight", ones, 40, 64)}, true},
+			{"head", []string{"lm_head"}, []weights.Tensor{weights.Float32s("base_model.model.lm_head.weight", ones, 40, 64)}, false},
+		} {
+			base, adapter := fixture(t, false)
+			tied(t, base, copied)
+			addSaved(t, adapter, c.save, c.tensors)
+			out := filepath.Join(t.TempDir(), "out")
+			if _, err := Write(base, adapter, out, Stored); err != nil {
+				t.Fatal(c.name, err)
+			}
+			old := read(t, base, "model.embed_tokens.weight")
+			embed, output := ones, old
+			if !c.embed {
+				embed, output = old, ones
+			}
+			if !slices.Equal(read(t, out, "model.embed_tokens.weight"), embed) || !slices.Equal(read(t, out, head), output) {
+				t.Errorf("%s, copied %v: the two matrices are not those of the adapter and the base", c.name, copied)
+			}
+			merged, f, err := arch.Open(out)
+			if err != nil {
+				t.Fatal(c.name, err)
+			}
+			if merged.Tied {
+				t.Errorf("%s: still tied", c.name)
+			}
+			f.Close()
+			text, err := os.ReadFile(filepath.Join(out, "config.json"))
+			if err != nil || !strings.Contains(string(text), `"tie_word_embeddings": false`) {
+				t.Errorf("%s: config.json: %v %s", c.name, err, text)
+			}
+		}
+	}
+	// One that changes neither leaves them one.
+	base, adapter := fixture(t, false)
+	tied(t, base, false)
+	out := filepath.Join(t.TempDir(), "out")
+	if _, err := Write(base, adapter, out, Stored); err != nil {
+		t.Fatal(err)
+	}
+	f, err := weights.Open(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Has(head) {
+		t.Error("a head of its own, and nothing changed it")
+	}
+}
+
+// addSaved writes whole modules into an adapter.
+func addSaved(t *testing.T, dir string, save []string, tensors []weights.Tensor) {
+	t.Helper()
+	a, err := lora.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c map[string]any
+	if err := json.Unmarshal(a.Text, &c); err != nil {
+		t.Fatal(err)
+	}
+	a.Close()
+	c["modules_to_save"] = save
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range []string{".lora_A.weight", ".lora_B.weight"} {
+		name := "base_model.model." + target + end
+		shape := []int{4, 64}
+		if end == ".lora_B.weight" {
+			shape = []int{32, 4}
+		}
+		tensors = append(tensors, weights.Float32s(name, read(t, dir, name), shape...))
+	}
+	if err := lora.Write(dir, text, tensors); err != nil {
+		t.Fatal(err)
+	}
+}
