@@ -7,7 +7,7 @@ import (
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
-// Tiles of src/gemm_sm90.cu.
+// Tiles of src/gemm_sm90.cu; of src/gemm.cu with 128 columns.
 const brainRows, brainCols, brainDepth = 128, 256, 64
 
 // brainShared is the shared memory of blocks whose tiles have so many columns.
@@ -20,18 +20,30 @@ var brainTiles = []struct {
 	name string
 }{{256, "gemmBrainTiles_256"}, {240, "gemmBrainTiles_240"}, {232, "gemmBrainTiles_232"}, {208, "gemmBrainTiles_208"}, {176, "gemmBrainTiles_176"}}
 
+// brainKernel is a product whose blocks of 128 rows copy with their threads.
+type brainKernel struct {
+	name                  string
+	cols, threads, shared int
+}
+
+// brainKernels are Hopper's and any other processor's.
+var brainKernels = []brainKernel{{"gemmBrain", brainCols, 256, brainShared(brainCols)}, {"gemmMatrix", 128, 128, 3 * 2 * 128 * 32 * 2}}
+
 // Brain makes MatMul, MatMulBack and attention of training round both operands to
-// bfloat16 and sum their products in float32 on the matrix units of a Hopper
-// processor: many times as fast with many rows (reading prompts, training), slow
+// bfloat16 and sum their products in float32 on the matrix
+// units: many times as fast with many rows (reading prompts, training), slow
 // with few, and not exact. A row has the same bits alone and among others.
 // Weights whose rows are no multiple of 64 values are multiplied with as before,
 // and so are those with fewer than 128 rows or columns, the parts of adapters.
 func (d *Device) Brain() error {
-	if _, err := d.driver.Function("gemmBrain"); err != nil {
-		return fmt.Errorf("products in bfloat16: %w", err)
+	var err error
+	for _, k := range brainKernels {
+		if _, err = d.driver.Function(k.name); err == nil {
+			d.brain, d.product = true, k
+			return nil
+		}
 	}
-	d.brain = true
-	return nil
+	return fmt.Errorf("products in bfloat16: %w", err)
 }
 
 // exact says that a weight is multiplied in float32 all the same: an adapter's
@@ -265,8 +277,9 @@ func (d *Device) gemmBrain(a uint64, m, k int, products ...product) {
 	if len(products) == 0 || d.gemmTiles(m, []link{{a: a, k: k}}, products) {
 		return
 	}
+	by := d.product
 	for _, p := range products {
-		d.launch("gemmBrain", (m+brainRows-1)/brainRows, (p.n+brainCols-1)/brainCols, 256, brainShared(brainCols), p.dst, p.plus, a, p.weight, num(m), num(p.n), num(k), p.how)
+		d.launch(by.name, (m+brainRows-1)/brainRows, (p.n+by.cols-1)/by.cols, by.threads, by.shared, p.dst, p.plus, a, p.weight, num(m), num(p.n), num(k), p.how)
 	}
 }
 

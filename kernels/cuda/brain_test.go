@@ -28,21 +28,26 @@ func nf4(t testing.TB, n, k int, round format.Type) kernels.Weight {
 }
 
 // eachTile holds products that round, and values of bfloat16 between them, to what they
-// stand for, with copies by threads and with each width of tiles.
+// stand for, with copies by threads, as Hopper and as others do it, and with each width of
+// tiles.
 func eachTile(t *testing.T, open func(testing.TB) *Device) {
 	all := brainTiles
 	defer func() { brainTiles = all }()
-	for i := range len(all) + 1 {
-		name := "copies"
+	for i := range len(all) + len(brainKernels) {
+		name := ""
 		if i < len(all) {
 			brainTiles, name = all[i:i+1], all[i].name
+		} else {
+			name = brainKernels[i-len(all)].name
 		}
 		t.Run(name, func(t *testing.T) {
 			d := open(t)
 			defer d.Close()
-			d.copies = i == len(all)
 			if err := d.Brain(); err != nil {
 				t.Skip(err)
+			}
+			if i >= len(all) {
+				d.copies, d.product = true, brainKernels[i-len(all)]
 			}
 			kerneltest.Rounded(t, d)
 		})

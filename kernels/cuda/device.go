@@ -33,7 +33,9 @@ type Device struct {
 	failed func(*Fault)
 	train  cache // keys and values of AttentionTrain
 	brain  bool  // products of bfloat16 values; see Brain
-	copies bool  // gemmBrain copies with threads, not with the tensor memory unit
+	copies bool  // they copy with threads, not with the tensor memory unit
+
+	product brainKernel // after Brain, the one that does
 }
 
 var _ kernels.TrainDevice = (*Device)(nil)

@@ -1,7 +1,6 @@
 package cuda
 
 import (
-	"fmt"
 	"math/bits"
 	"slices"
 
@@ -9,38 +8,44 @@ import (
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
-// flashDim is the largest head of src/flash.cu.
-const flashDim = 256
-
 // flashTile says how heads of a size are multiplied: the size filled up, rows that
-// a block owns, keys a tile of the way forward; and by keys, rows a tile of the way
-// back and columns of dk and dv that a block has.
+// a block owns, keys a tile of the way forward; of the way back by queries keys a tile; and
+// by keys, rows a tile and columns of dk and dv that a block has.
 type flashTile struct {
-	dim, rows, keys, rowsBack, out int
+	name                                     string
+	dim, rows, keys, keysBack, rowsBack, out int
 }
 
-// The way back: keys a tile by queries; by keys, those that a block owns, and the most
-// heads that are rows of one matrix.
-const flashBackKeys, flashOwnKeys, flashShareKV = 32, 64, 4
+// The way back by keys: those that a block owns, and the most heads that are rows of one
+// matrix.
+const flashOwnKeys, flashShareKV = 64, 4
 
-func flashTileOf(dim int) flashTile {
-	switch {
-	case dim <= 64:
-		return flashTile{64, 128, 64, 32, 64}
-	case dim <= 128:
-		return flashTile{128, 128, 64, 32, 128}
+var flashTiles = []flashTile{{"64", 64, 128, 64, 32, 32, 64}, {"128", 128, 128, 64, 32, 32, 128}, {"128less", 128, 128, 32, 16, 16, 128}, {"256", 256, 64, 32, 32, 16, 128}}
+
+// flashTileOf is that of heads of a size whose blocks have room in so many bytes of
+// shared memory, nil where there is none.
+func flashTileOf(dim, room int) *flashTile {
+	for i := range flashTiles {
+		if f := &flashTiles[i]; dim <= f.dim && max(f.forward(), f.backQ(), f.backKV()) <= room {
+			return f
+		}
 	}
-	return flashTile{256, 64, 32, 16, 128}
+	return nil
 }
 
-// bytes is the shared memory of so many rows.
-func (f flashTile) bytes(rows int) int { return rows * (2*f.dim + 16) }
+// bytes is the shared memory of so many rows; forward, backQ and backKV what the
+// kernels take.
+func (f *flashTile) bytes(rows int) int { return rows * (2*f.dim + 16) }
+func (f *flashTile) forward() int       { return f.bytes(f.rows + 4*f.keys) }
+func (f *flashTile) backQ() int         { return f.bytes(2*f.rows+4*f.keysBack) + 4*f.rows }
+func (f *flashTile) backKV() int        { return f.bytes(2*flashOwnKeys+8*f.rowsBack) + 4*8*f.rowsBack }
 
-func (f flashTile) kernel(name string) string { return fmt.Sprintf("%s_%d", name, f.dim) }
+func (f *flashTile) kernel(name string) string { return name + "_" + f.name }
 
 // RoundsAttention tells whether attention of this shape goes through the matrix units.
 func (d *Device) RoundsAttention(s kernels.AttentionShape) bool {
-	return d.brain && s.Dim <= flashDim && s.Scale > 0 // the largest score is found before it is scaled
+	// The largest score is found before it is scaled.
+	return d.brain && s.Scale > 0 && flashTileOf(s.Dim, d.driver.Shared()) != nil
 }
 
 // flashShare is the logarithm of how many query heads a block takes together as
@@ -92,11 +97,11 @@ func brainFlag(b kernels.Buffer) uint64 {
 
 // flash is AttentionTrain on the matrix units.
 func (d *Device) flash(dst, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape, rows int) {
-	f, share := flashTileOf(s.Dim), flashShare(s, 64)
+	f, share := flashTileOf(s.Dim, d.driver.Shared()), flashShare(s, 64)
 	tiles, n := d.flashTiles(runs, 1<<share, f.rows, false)
 	mem, kb, vb := d.brainHeads(k, v, rows, f.dim, s)
 	_, at := typed("", dst)
-	d.launch(f.kernel("flash"), s.Heads>>share, n, 128, f.bytes(f.rows+4*f.keys),
+	d.launch(f.kernel("flash"), s.Heads>>share, n, 128, f.forward(),
 		at(dst, rows*s.Heads*s.Dim, "dst"), brainFlag(dst), on(lse, rows*s.Heads, "lse"), on(q, rows*s.Heads*s.Dim, "q"), kb, vb, tiles,
 		num(share), num(s.Heads), num(s.KVHeads), num(s.Dim), real32(s.Scale), num(s.Window), real32(s.SoftCap))
 	d.release(mem)
@@ -104,7 +109,7 @@ func (d *Device) flash(dst, lse, q, k, v kernels.Buffer, runs []kernels.Run, s k
 
 // flashBack is AttentionBack on the matrix units.
 func (d *Device) flashBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape, rows int) {
-	f := flashTileOf(s.Dim)
+	f := flashTileOf(s.Dim, d.driver.Shared())
 	wide, narrow := rows*s.Heads*s.Dim, rows*s.KVHeads*s.Dim
 	mem, kb, vb := d.brainHeads(k, v, rows, f.dim, s)
 	qb, dots := d.scratch(rows*s.Heads*f.dim/2), d.scratch(rows*s.Heads)
@@ -121,12 +126,12 @@ func (d *Device) flashBack(dq, dk, dv, dy, y, lse, q, k, v kernels.Buffer, runs 
 	}
 	share := flashShare(s, 64)
 	queries, n := d.flashTiles(runs, 1<<share, f.rows, false)
-	d.launch(f.kernel("flashBackQ"), s.Heads>>share, n, 128, f.bytes(2*f.rows+4*flashBackKeys)+4*f.rows,
+	d.launch(f.kernel("flashBackQ"), s.Heads>>share, n, 128, f.backQ(),
 		append([]uint64{on(dq, wide, "dq"), qb.at, fresh, dots.at, at(dy, wide, "dy"), at(y, wide, "y"), brainFlag(dy), on(lse, rows*s.Heads, "lse"), on(q, wide, "q")},
 			common(queries, share)...)...)
 	share = flashShare(s, flashShareKV)
 	keys, n := d.flashTiles(runs, 1, flashOwnKeys, true)
-	d.launch(f.kernel("flashBackKV"), s.KVHeads*(f.dim/f.out), n, 256, f.bytes(2*flashOwnKeys+8*f.rowsBack)+4*8*f.rowsBack,
+	d.launch(f.kernel("flashBackKV"), s.KVHeads*(f.dim/f.out), n, 256, f.backKV(),
 		append([]uint64{on(dk, narrow, "dk"), on(dv, narrow, "dv"), rounded, on(lse, rows*s.Heads, "lse"), dots.at, qb.at}, common(keys, share)...)...)
 	for _, b := range []*block{mem, qb, gb, dots} {
 		d.release(b)

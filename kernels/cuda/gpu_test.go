@@ -65,18 +65,22 @@ func TestNarrow(t *testing.T) {
 // Products of bfloat16 values: against the exact ones of the rounded operands,
 // in shapes that fill no tile, and a row the same alone.
 func TestBrain(t *testing.T) {
-	for _, copies := range []bool{true, false} {
-		t.Run(fmt.Sprintf("copies %v", copies), func(t *testing.T) { brainOn(t, copies) })
+	t.Run("tiles", func(t *testing.T) { brainOn(t, nil) })
+	for _, k := range brainKernels {
+		t.Run(k.name, func(t *testing.T) { brainOn(t, &k) })
 	}
 }
 
-func brainOn(t *testing.T, copies bool) {
+// brainOn goes through a kernel whose threads copy, or through the tensor memory unit.
+func brainOn(t *testing.T, by *brainKernel) {
 	exact, fast := openGPU(t), openGPU(t)
 	defer exact.Close()
 	defer fast.Close()
-	fast.copies = copies
 	if err := fast.Brain(); err != nil {
 		t.Skip(err)
+	}
+	if by != nil {
+		fast.copies, fast.product = true, *by
 	}
 	rng := rand.New(rand.NewPCG(5, 5))
 	for _, s := range [][3]int{{1, 64, 64}, {3, 70, 192}, {130, 300, 128}, {257, 513, 1024}, {64, 4096, 4096}} {
@@ -216,10 +220,10 @@ func BenchmarkGEMMBF16(b *testing.B) {
 		b.Skip(err)
 	}
 	for _, s := range []struct {
-		n      int
-		copies bool
-	}{{4096, true}, {4096, false}, {8192, true}, {8192, false}} {
-		b.Run(fmt.Sprintf("%d/copies=%v", s.n, s.copies), func(b *testing.B) {
+		n  int
+		by string
+	}{{4096, "gemmMatrix"}, {4096, "gemmBrain"}, {4096, "tiles"}, {8192, "gemmMatrix"}, {8192, "gemmBrain"}, {8192, "tiles"}} {
+		b.Run(fmt.Sprintf("%d/%s", s.n, s.by), func(b *testing.B) {
 			n := s.n
 			x, _ := d.Alloc(format.F32, n*n)
 			host := make([]float32, n*n)
@@ -231,7 +235,12 @@ func BenchmarkGEMMBF16(b *testing.B) {
 			a, w, out := d.scratch(n*n/2), d.scratch(n*n/2), d.scratch(n*n)
 			d.each("toBrain", n*n/8, a.at, on(x, n*n, "x"), num(n*n))
 			d.each("toBrain", n*n/8, w.at, on(x, n*n, "x"), num(n*n))
-			d.copies = s.copies
+			d.copies = s.by != "tiles"
+			for _, k := range brainKernels {
+				if k.name == s.by {
+					d.product = k
+				}
+			}
 			timed(b, d, 2*float64(n)*float64(n)*float64(n), peakBrain, "TFLOP/s", func() { d.gemmBrain(a.at, n, n, product{w.at, target{dst: out.at, n: n}}) })
 		})
 	}

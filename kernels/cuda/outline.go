@@ -28,7 +28,7 @@ func (d *Device) Outline() kernels.Outline {
 		drv = mappingCounter{c}
 	}
 	o := outline{Over(drv, d.failed)}
-	o.brain, o.copies = d.brain, d.copies
+	o.brain, o.copies, o.product = d.brain, d.copies, d.product
 	return o
 }
 

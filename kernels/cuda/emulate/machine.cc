@@ -225,6 +225,9 @@ namespace flash {
 #undef FLASH
 #include "../src/flashback.cu"
 }
+namespace gemmmatrix {
+#include "../src/gemm.cu"
+}
 namespace gemm {
 #include "../src/gemm_sm90.cu"
 }

@@ -124,6 +124,15 @@ DEVICE void matrixUnit(float *d, const u32 *a, u32 b0, u32 b1) {
 		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
 		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+// loadMatrices loads four matrices of 8 rows of 16 bytes; lanes 8i to 8i+7 name
+// the rows of matrix i. Lane l gets columns 2(l mod 4) and the next of row l / 4
+// of each; turned, rows 2(l mod 4) and the next of column l / 4.
+DEVICE void loadMatrices(u32 *m, SharedAddress row) {
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3]) : "r"(row) : "memory");
+}
+DEVICE void loadTurned(u32 *m, SharedAddress row) {
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3]) : "r"(row) : "memory");
+}
 // fetch and fetchOne read where they stand: the compiler would move a plain read
 // behind the branch that its use hangs on, and so wait for each in turn.
 DEVICE float fetchOne(const float *at) {

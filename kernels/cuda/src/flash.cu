@@ -3,8 +3,8 @@
 // multiplied next (P, dS) rounded to bfloat16. The formulas are those of
 // kernels.TrainDevice, deterministic; scores are kept in units of ln 2.
 //
-// Kernels are made for heads of 64, 128 and 256 values (DIM); others are filled
-// up with zeros. A block has four warps, a warp TILES times 16 rows.
+// Kernels are made for heads of 64, 128 and 256 values (DIM), for 128 also such as take
+// less shared memory; other heads are filled up with zeros. A block has four warps, a warp TILES times 16 rows.
 #include "flash.h"
 
 // brainHeads: dst = the heads of k and then of v, n of dim values each, as bfloat16:
@@ -109,10 +109,11 @@ template <int DIM, int TILES, int KEYS> DEVICE void flashBody(void *dst, i64 toB
 		}
 }
 
-#define FLASH(DIM, TILES, KEYS) \
-	GLOBAL BOUNDS(128, 2) flash_##DIM(void *dst, i64 toBrain, float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
+#define FLASH(NAME, DIM, TILES, KEYS) \
+	GLOBAL BOUNDS(128, 2) flash_##NAME(void *dst, i64 toBrain, float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
 		flashBody<DIM, TILES, KEYS>(dst, toBrain, lse, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
 	}
-FLASH(64, 2, 64)
-FLASH(128, 2, 64)
-FLASH(256, 1, 32)
+FLASH(64, 64, 2, 64)
+FLASH(128, 128, 2, 64)
+FLASH(128less, 128, 2, 32)
+FLASH(256, 256, 1, 32)

@@ -19,15 +19,6 @@ DEVICE void storeShared(SharedAddress to, u32x4 v) {
 	asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
 }
 DEVICE void storeShared(SharedAddress to, float v) { asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(v) : "memory"); }
-// loadMatrices loads four matrices of 8 rows of 16 bytes; lanes 8i to 8i+7 name
-// the rows of matrix i. Lane l gets columns 2(l mod 4) and the next of row l / 4
-// of each; turned, rows 2(l mod 4) and the next of column l / 4.
-DEVICE void loadMatrices(u32 *m, SharedAddress row) {
-	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3]) : "r"(row) : "memory");
-}
-DEVICE void loadTurned(u32 *m, SharedAddress row) {
-	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];" : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3]) : "r"(row) : "memory");
-}
 // power2 is 2^x within 2 units in the last place of a float32 (PTX ISA, ex2.approx),
 // logarithm2 its inverse within 2^-22, inverse is 1/x within one unit.
 DEVICE float power2(float x) {

@@ -213,13 +213,14 @@ template <int DIM, int ROWS, int OUT, bool HELD> DEVICE void flashBackKVBody(flo
 	}
 }
 
-#define FLASH(DIM, TILES, ROWS, OUT, HELD) \
-	GLOBAL BOUNDS(128, 2) flashBackQ_##DIM(float *dq, u32 *qb, u32 *dyb, float *dots, const void *dy, const void *y, i64 brain, const float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
-		flashBackQBody<DIM, TILES, 32>(dq, qb, dyb, dots, dy, y, brain, lse, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
+#define FLASH(NAME, DIM, TILES, KEYS, ROWS, OUT, HELD) \
+	GLOBAL BOUNDS(128, 2) flashBackQ_##NAME(float *dq, u32 *qb, u32 *dyb, float *dots, const void *dy, const void *y, i64 brain, const float *lse, const float *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
+		flashBackQBody<DIM, TILES, KEYS>(dq, qb, dyb, dots, dy, y, brain, lse, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
 	} \
-	GLOBAL BOUNDS(256, 1) flashBackKV_##DIM(float *dk, float *dv, const u32 *dy, const float *lse, const float *dots, const u32 *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
+	GLOBAL BOUNDS(256, 1) flashBackKV_##NAME(float *dk, float *dv, const u32 *dy, const float *lse, const float *dots, const u32 *q, const u32 *k, const u32 *v, const int *tiles, i64 logShare, i64 heads, i64 kvHeads, i64 dim, i64 scaleBits, i64 window, i64 capBits) { \
 		flashBackKVBody<DIM, ROWS, OUT, HELD>(dk, dv, dy, lse, dots, q, k, v, tiles, logShare, heads, kvHeads, dim, scaleBits, window, capBits); \
 	}
-FLASH(64, 2, 32, 64, true)
-FLASH(128, 2, 32, 128, true)
-FLASH(256, 1, 16, 128, false)
+FLASH(64, 64, 2, 32, 32, 64, true)
+FLASH(128, 128, 2, 32, 32, 128, true)
+FLASH(128less, 128, 2, 16, 16, 128, true)
+FLASH(256, 256, 1, 32, 16, 128, false)
