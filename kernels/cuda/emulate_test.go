@@ -180,6 +180,16 @@ func TestEmulatedWindowsAgree(t *testing.T) {
 	windowsAgree(t, d)
 }
 
+// The same as an RTX 3090 or 4090 computes it.
+func TestEmulatedWindowsAgreeInLittle(t *testing.T) {
+	m := emulate.New()
+	m.Together = 99 << 10
+	d := Over(m, nil)
+	defer d.Close()
+	d.brain, d.copies, d.product = true, true, brainKernels[1]
+	windowsAgree(t, d)
+}
+
 // A row of a layer of NF4 goes through the kernels that join operations; what
 // kerneltest compares there is not twice the same.
 func TestEmulatedFused(t *testing.T) {
