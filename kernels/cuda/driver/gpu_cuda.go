@@ -11,6 +11,8 @@ package driver
 #include <string.h>
 #include "context.h"
 
+#include "tensormap.h"
+
 // gorgonia.org/cu starts the driver before main, and ends the process where that
 // fails. This function stands in front of the library's: it keeps the driver's
 // answer for Open, which has a sentence for it, and answers that all is well.
@@ -67,16 +69,11 @@ static CUresult launch(CUcontext ctx, CUstream s, CUfunction f, unsigned x, unsi
 	void *extra[] = {CU_LAUNCH_PARAM_BUFFER_POINTER, args, CU_LAUNCH_PARAM_BUFFER_SIZE, &size, CU_LAUNCH_PARAM_END};
 	return cuLaunchKernel(f, x, y, 1, threads, 1, 1, shared, s, 0, extra);
 }
-// tensorMap describes a matrix of bfloat16 [rows, cols] to the tensor memory unit,
-// boxes of 64 columns by box rows, with wgmma's swizzle of 128 bytes. The call is
-// younger than the oldest headers that build this, so it is looked up.
+// tensorMap describes a matrix to the tensor memory unit. The call is younger than the
+// oldest headers that build this, so it is looked up.
 static CUresult tensorMap(void *map, unsigned long long at, unsigned long long rows, unsigned long long cols, unsigned box) {
-	typedef CUresult (*encode)(void *, int type, unsigned rank, void *, const unsigned long long *, const unsigned long long *, const unsigned *, const unsigned *, int, int swizzle, int promotion, int fill);
-	encode f = (encode)dlsym(RTLD_DEFAULT, "cuTensorMapEncodeTiled");
-	if (!f) return CUDA_ERROR_NOT_FOUND;
-	unsigned long long dims[2] = {cols, rows}, strides[1] = {cols * 2};
-	unsigned boxes[2] = {64, box}, steps[2] = {1, 1};
-	return f(map, 9, 2, (void *)at, dims, strides, boxes, steps, 0, 3, 3, 0);
+	encodeTiled f = (encodeTiled)dlsym(RTLD_DEFAULT, "cuTensorMapEncodeTiled");
+	return f ? (CUresult)describeTiles(f, map, at, rows, cols, box) : CUDA_ERROR_NOT_FOUND;
 }
 static const char *text(CUresult r) {
 	const char *s = 0;

@@ -12,11 +12,13 @@ package emulate
 #include <stdlib.h>
 #include <string.h>
 void *emulateFind(const char *name);
-void emulateLaunch(void *kernel, const long long *args, int n, int gridX, int gridY, int threads);
+const char *emulateLaunch(void *kernel, const long long *args, int n, int gridX, int gridY, int threads, int shared);
+int emulateTensorMap(void *map, unsigned long long at, unsigned long long rows, unsigned long long cols, unsigned box);
 */
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"unsafe"
@@ -77,7 +79,7 @@ func (m *Machine) Alloc(bytes int64) (uint64, error) {
 	if m.Limit > 0 && m.used+bytes > m.Limit {
 		return 0, fmt.Errorf("no memory")
 	}
-	p := uint64(uintptr(C.malloc(C.size_t(bytes))))
+	p := uint64(uintptr(C.aligned_alloc(256, C.size_t(bytes+255)/256*256))) // as a GPU gives it
 	C.memset(pointer(p), 0xa5, C.size_t(bytes))
 	m.held[p] = bytes
 	m.used += bytes
@@ -126,14 +128,20 @@ func (m *Machine) Launch(f uintptr, gridX, gridY, threads, shared int, args []ui
 	if err := m.found[f].Fits(gridX, gridY, threads, shared, m.Together, len(args)); err != nil {
 		return err
 	}
-	C.emulateLaunch(*(*unsafe.Pointer)(unsafe.Pointer(&f)), (*C.longlong)(unsafe.Pointer(unsafe.SliceData(args))), C.int(len(args)), C.int(gridX), C.int(gridY), C.int(threads))
+	failed := C.emulateLaunch(*(*unsafe.Pointer)(unsafe.Pointer(&f)), (*C.longlong)(unsafe.Pointer(unsafe.SliceData(args))), C.int(len(args)), C.int(gridX), C.int(gridY), C.int(threads), C.int(shared))
+	if failed != nil {
+		return errors.New(C.GoString(failed))
+	}
 	return nil
 }
 
-// TensorMap describes a matrix as the twins of the kernels that copy tiles read it.
 func (*Machine) TensorMap(at uint64, rows, cols, box int) (m [32]int32, err error) {
-	m[0], m[1], m[2], m[3], m[4] = int32(at), int32(at>>32), int32(rows), int32(cols), int32(box)
-	return m, nil
+	aligned := C.aligned_alloc(64, 128)
+	defer C.free(aligned)
+	if C.emulateTensorMap(aligned, C.ulonglong(at), C.ulonglong(rows), C.ulonglong(cols), C.uint(box)) != 0 {
+		return m, errors.New("no such tensor map")
+	}
+	return *(*[32]int32)(aligned), nil
 }
 
 func (m *Machine) Graph(functions []uintptr, shapes [][4]int, args [][]uint64) (uintptr, error) {

@@ -3,12 +3,15 @@
 #include "../src/device.h"
 #include <dlfcn.h>
 #include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string>
 #include <ucontext.h>
 #include <vector>
 
 namespace machine {
-int thread, block, blockY, threads, blocks;
+int thread, block, blockY, threads, blocks, sharedBytes;
 alignas(128) u8 dynamicShared[256 << 10];
 u32 exchange[1024], operands[1024][6];
 
@@ -18,28 +21,27 @@ struct Fibre {
 	jmp_buf at;
 	ucontext_t start;
 	bool begun, ended;
+	Wait wait; // what it waits for
 };
 Fibre fibres[most];
 u8 *stacks;
 jmp_buf host;
 int alive, waiting, generation;
+int idle; // how many threads in a row have found that they have to wait on
+bool held; // the slow warp
+std::string failure;
 int warpAlive[32], warpWaiting[32], warpGeneration[32];
 int groupWaiting[8], groupGeneration[8]; // of 128 threads, all of them alive
 const int parameters = 32; // a kernel takes those that it declares
 void (*kernel)(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
 i64 arguments[parameters];
 
-// EMULATE_BACKWARDS turns about what a GPU may do in any order: threads run from the last
-// to the first, and so do blocks, and copies to shared memory come when they are
-// waited for, not when they are asked for. What gives other values then lacks a
-// barrier or waits for too little.
-const bool backwards = getenv("EMULATE_BACKWARDS");
-
 struct Copy {
 	u64 to, from;
 	int bytes;
 	bool there;
 	void make() const {
+		wrote(to, bytes);
 		if (there)
 			memcpy((void *)to, (const void *)from, bytes);
 		else
@@ -55,20 +57,43 @@ void enter(int t) {
 	Fibre &f = fibres[t];
 	if (f.begun) _longjmp(f.at, 1);
 	f.begun = true;
+	moved();
 	setcontext(&f.start);
 }
+
+// others counts threads that are not of the slow warp.
+int others() { return alive - (slow < 0 ? 0 : warpAlive[slow]); }
 
 // next goes on with the fibre after this one, or ends the block.
 void next() {
 	if (alive == 0) _longjmp(host, 1);
+	if (others() == 0) held = false;
 	int t = thread;
 	do t = (t + (backwards ? threads - 1 : 1)) % threads;
-	while (fibres[t].ended);
+	while (fibres[t].ended || (held && t / 32 == slow));
 	enter(t);
 }
 
-void yield() {
-	if (_setjmp(fibres[thread].at) == 0) next();
+// stuck is when no thread can go on: something that was put off happens, or the slow warp
+// has its turn, or the block fails.
+void stuck() {
+	idle = 0;
+	if (later()) return;
+	if (held) {
+		held = false;
+		return;
+	}
+	std::string all;
+	for (int t = 0; t < threads; t++) {
+		if (fibres[t].ended) continue;
+		auto of = [](int t) { return fibres[t].wait.what ? std::string(fibres[t].wait.what) : lacking(fibres[t].wait.at); };
+		const int first = t;
+		while (t + 1 < threads && !fibres[t + 1].ended && of(t + 1) == of(first)) t++;
+		char who[80];
+		snprintf(who, sizeof who, t > first ? "; threads %d to %d wait for " : "; thread %d waits for ", first, t);
+		all += who + of(first);
+	}
+	fail("no thread can go on%s", all.c_str());
 }
 
 void release(int w) {
@@ -86,6 +111,7 @@ void run() {
 	const i64 *a = arguments;
 	kernel(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23], a[24], a[25], a[26], a[27], a[28], a[29], a[30], a[31]);
 	fibres[thread].ended = true;
+	moved();
 	alive--;
 	warpAlive[thread / 32]--;
 	release(thread / 32);
@@ -93,11 +119,54 @@ void run() {
 }
 } // namespace
 
+// EMULATE_BACKWARDS turns about what a GPU may do in any order: threads run from the last
+// to the first, and so do blocks, and copies to shared memory come when they are
+// waited for, not when they are asked for. What gives other values then lacks a
+// barrier or waits for too little.
+bool backwards;
+
+// A warp may be slow (EMULATE_SLOW): it goes on only where all others wait and nothing is
+// under way. -1: none is.
+int slow;
+
+extern "C" void emulateOrder(int back, int slowWarp) {
+	backwards = back;
+	slow = slowWarp;
+}
+extern "C" void emulateUsual() {
+	const char *s = getenv("EMULATE_SLOW");
+	emulateOrder(getenv("EMULATE_BACKWARDS") != 0, s ? atoi(s) : -1);
+}
+const bool begun = (emulateUsual(), true);
+
+void moved() {
+	idle = 0;
+	held = slow >= 0 && thread / 32 != slow;
+}
+
+void yield(const Wait &w) {
+	fibres[thread].wait = w;
+	if (++idle > (held ? others() : alive)) stuck();
+	if (_setjmp(fibres[thread].at) == 0) next();
+}
+
+void fail(const char *format, ...) {
+	char text[2000];
+	va_list of;
+	va_start(of, format);
+	vsnprintf(text, sizeof text, format, of);
+	va_end(of);
+	Dl_info known = {};
+	dladdr((void *)kernel, &known);
+	failure = std::string(known.dli_sname ? known.dli_sname : "a kernel") + ", block " + std::to_string(block) + ", " + std::to_string(blockY) + ": " + text;
+	_longjmp(host, 1);
+}
+
 void barrier() {
 	int g = generation;
 	waiting++;
 	release(thread / 32);
-	while (generation == g) yield();
+	until(Wait{"barrier", 0, 0}, [=] { return generation != g; });
 }
 
 void groupBarrier() {
@@ -106,14 +175,14 @@ void groupBarrier() {
 		groupWaiting[i] = 0;
 		groupGeneration[i]++;
 	}
-	while (groupGeneration[i] == g) yield();
+	until(Wait{"groupBarrier", 0, 0}, [=] { return groupGeneration[i] != g; });
 }
 
 void warpBarrier() {
 	int w = thread / 32, g = warpGeneration[w];
 	warpWaiting[w]++;
 	release(w);
-	while (warpGeneration[w] == g) yield();
+	until(Wait{"its warp", 0, 0}, [=] { return warpGeneration[w] != g; });
 }
 
 void copy(u64 to, u64 from, int bytes, bool there) {
@@ -136,14 +205,16 @@ void awaitCopies(int left) {
 	for (size_t &e : ends) e -= n;
 }
 
-// emulateLaunch runs a kernel.
-extern "C" void emulateLaunch(void *k, const i64 *args, int n, int gridX, int gridY, int count) {
+// emulateLaunch runs a kernel. It gives what a block failed of, or null.
+extern "C" const char *emulateLaunch(void *k, const i64 *args, int n, int gridX, int gridY, int count, int shared) {
 	if (!stacks) stacks = (u8 *)malloc((size_t)stackBytes * most);
 	kernel = (decltype(kernel))k;
 	memset(arguments, 0, sizeof arguments);
 	memcpy(arguments, args, n * sizeof *args);
 	threads = count;
 	blocks = gridX;
+	sharedBytes = shared;
+	failure.clear();
 	for (volatile int y = 0; y < gridY; y++)
 		for (volatile int x = 0; x < gridX; x++) {
 			block = backwards ? gridX - 1 - x : x;
@@ -165,8 +236,14 @@ extern "C" void emulateLaunch(void *k, const i64 *args, int n, int gridX, int gr
 				f.start.uc_link = 0;
 				makecontext(&f.start, run, 0);
 			}
-			if (_setjmp(host) == 0) enter(backwards ? count - 1 : 0);
+			beginBlock();
+			held = slow >= 0;
+			thread = backwards ? 0 : count - 1;
+			if (_setjmp(host) == 0) next();
+			if (failure.empty() && _setjmp(host) == 0) endBlock();
+			if (!failure.empty()) return failure.c_str();
 		}
+	return 0;
 }
 
 } // namespace machine
@@ -174,6 +251,8 @@ extern "C" void emulateLaunch(void *k, const i64 *args, int n, int gridX, int gr
 extern "C" void *emulateFind(const char *name) { return dlsym(RTLD_DEFAULT, name); }
 
 #include "../src/activation.h"
+#include "../src/copies.h"
+#include "../src/hopper.h"
 #include "../src/values.h"
 #include "../src/weight.h"
 #include "../src/thirds.h"

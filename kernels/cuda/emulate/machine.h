@@ -4,6 +4,7 @@
 #pragma once
 #include <math.h>
 #include <string.h>
+#include <string>
 
 #define GLOBAL extern "C" void
 #define GLOBAL_UPTO(n) extern "C" void
@@ -16,6 +17,9 @@
 
 namespace machine {
 extern int thread, block, blockY, threads, blocks;
+extern int sharedBytes; // of dynamicShared, that the block has
+extern bool backwards;
+extern int slow;
 extern u8 dynamicShared[];
 extern u32 exchange[1024], operands[1024][6];
 void barrier();
@@ -24,6 +28,33 @@ void groupBarrier();
 void copy(u64 to, u64 from, int bytes, bool there);
 void closeCopies();
 void awaitCopies(int left);
+
+// fail ends the block and its kernel's start.
+__attribute__((noreturn, format(printf, 1, 2))) void fail(const char *format, ...);
+
+// Wait says what a thread waits for; with no word for it, an mbarrier, of which lacking
+// tells.
+struct Wait {
+	const char *what;
+	u64 at;
+	u32 parity;
+};
+void yield(const Wait &w);
+void moved();
+// until lets others go on until ready. Where none can and nothing is under way, the block
+// fails.
+template <typename F> void until(const Wait &w, F ready) {
+	while (!ready()) yield(w);
+	moved();
+}
+
+// The part of hopper.cc: what it does when a block begins and ends, when no thread can go
+// on (later), and when a thread writes to shared memory by cp.async (wrote).
+void beginBlock();
+void endBlock();
+bool later();
+void wrote(u64 to, int bytes);
+std::string lacking(u64 at);
 } // namespace machine
 
 DEVICE int threadX() { return machine::thread; }

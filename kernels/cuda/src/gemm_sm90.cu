@@ -6,6 +6,7 @@
 // of four, copied asynchronously two tiles ahead, in the layout that wgmma calls
 // 128-byte swizzle: the 16-byte chunk c of row r lies at place c ^ (r mod 8).
 #include "copies.h"
+#include "hopper.h"
 
 // How a product is stored: with howRound it is rounded to bfloat16 before it is stored or
 // added; with howBrain dst is of bfloat16 itself, and nothing is added.
@@ -57,40 +58,18 @@ DEVICE Tile tileOfTurn(int turn, int down, int columns, int half) {
 // before it: depths has the depth of each, in tiles, 16 bits each.
 DEVICE int depthOf(i64 depths, int link) { return (int)(depths >> 16 * link & 0xffff); }
 
-
-#ifndef EMULATE
-
 const int rowsA = 128, rowsB = 256, depth = 64, stages = 4, ahead = 2;
 const int bytesA = rowsA * depth * 2, bytesB = rowsB * depth * 2, bytesStage = bytesA + bytesB;
 
 // tileOf describes rows of 128 bytes in shared memory to wgmma: the address,
 // 1024 bytes from 8 rows to the next 8, swizzle of 128 bytes.
-DEVICE u64 tileOf(u32 address) { return (u64)(address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62; }
-
-// multiply adds a tile of 64 by 16 times 16 by W to d, 64 by W: W / 2 values a thread.
-template <int W> DEVICE void multiply(float *d, u64 a, u64 b);
-
-#define TEN(t) "%" #t "0, %" #t "1, %" #t "2, %" #t "3, %" #t "4, %" #t "5, %" #t "6, %" #t "7, %" #t "8, %" #t "9, "
-#define TO80 TEN() TEN(1) TEN(2) TEN(3) TEN(4) TEN(5) TEN(6) TEN(7)
-#define TO110 TO80 TEN(8) TEN(9) TEN(10)
-#define IN4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-#define IN8(i) IN4(i), IN4(i + 4)
-#define IN40(i) IN8(i), IN8(i + 8), IN8(i + 16), IN8(i + 24), IN8(i + 32)
-#define MULTIPLY(W, NAMES, ...) \
-	template <> METHOD void multiply<W>(float *d, u64 a, u64 b) { \
-		asm volatile("wgmma.mma_async.sync.aligned.m64n" #W "k16.f32.bf16.bf16 {" NAMES "}, %[a], %[b], 1, 1, 1, 0, 0;" : __VA_ARGS__ : [a] "l"(a), [b] "l"(b)); \
-	}
-MULTIPLY(176, TO80 "%80, %81, %82, %83, %84, %85, %86, %87", IN40(0), IN40(40), IN8(80))
-MULTIPLY(208, TO80 TEN(8) TEN(9) "%100, %101, %102, %103", IN40(0), IN40(40), IN8(80), IN8(88), IN8(96))
-MULTIPLY(232, TO110 "%110, %111, %112, %113, %114, %115", IN40(0), IN40(40), IN8(80), IN8(88), IN8(96), IN8(104), IN4(112))
-MULTIPLY(240, TO110 "%110, %111, %112, %113, %114, %115, %116, %117, %118, %119", IN40(0), IN40(40), IN40(80))
-MULTIPLY(256, TO110 TEN(11) "%120, %121, %122, %123, %124, %125, %126, %127", IN40(0), IN40(40), IN40(80), IN8(120))
+DEVICE u64 tileOf(SharedAddress address) { return (u64)(address >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62; }
 
 // fetch starts the copies of tile t of a and b into a stage.
-DEVICE void fetch(u32 stage, const u16 *a, const u16 *b, i64 row0, i64 col0, i64 m, i64 n, i64 k, i64 t) {
+DEVICE void fetch(SharedAddress stage, const u16 *a, const u16 *b, i64 row0, i64 col0, i64 m, i64 n, i64 k, i64 t) {
 	const int chunk = threadX() % 8, first = threadX() / 8; // 32 rows at a time
 	const i64 at = t * depth + chunk * 8;
-	const u32 to = stage + first * 128 + (chunk ^ first % 8) * 16;
+	const SharedAddress to = stage + first * 128 + (chunk ^ first % 8) * 16;
 #pragma unroll
 	for (int r = 0; r < rowsA; r += 32) {
 		i64 row = row0 + first + r;
@@ -121,9 +100,9 @@ DEVICE void storeAny(void *dst, const float *plus, const float *d, i64 row0, i64
 	}
 }
 
-GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(void *dst, const float *plus, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 how) {
+GLOBAL BOUNDS(256, 1) gemmBrain(void *dst, const float *plus, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 how) {
 	DYNAMIC(u8, mem);
-	const u32 base = (sharedAddress(mem) + 1023) / 1024 * 1024;
+	const SharedAddress base = (sharedAddress(mem) + 1023) / 1024 * 1024;
 	const i64 row0 = (i64)blockX() * rowsA, col0 = (i64)blockY() * rowsB;
 	const int group = threadX() / 128;
 	const i64 tiles = k / depth;
@@ -139,47 +118,25 @@ GLOBAL __attribute__((launch_bounds(256, 1))) gemmBrain(void *dst, const float *
 		// This tile has arrived for all, and all have finished the tile before the
 		// last, whose place the next copy takes.
 		awaitBatches<1>();
-		asm volatile("fence.proxy.async;" ::: "memory");
+		fenceAsync();
 		barrier();
-		const u32 stage = base + (u32)(t % stages) * bytesStage;
+		const SharedAddress stage = base + (u32)(t % stages) * bytesStage;
 		const u64 da = tileOf(stage + group * 64 * 128), db = tileOf(stage + bytesA);
-		asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+		fenceSums();
 #pragma unroll
 		for (int i = 0; i < depth / 16; i++) multiply<rowsB>(d, da + 2 * i, db + 2 * i);
-		asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+		closeProducts();
 		if (t + ahead < tiles) fetch(base + (u32)((t + ahead) % stages) * bytesStage, a, b, row0, col0, m, n, k, t + ahead);
 		closeCopies();
-		asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+		awaitProducts<1>();
 	}
-	asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+	awaitProducts<0>();
 	storeAny(dst, plus, d, row0 + group * 64, col0, m, n, how);
 }
 
 // The same product with the copies left to the tensor memory unit: a ninth warp
 // asks for tiles and eight multiply. full and empty are barriers in shared memory,
 // one a stage; maps describe a and b to the unit.
-DEVICE void arrive(u32 at) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(at) : "memory"); }
-DEVICE void await(u32 at, u32 parity) {
-	asm volatile(
-		"{\n"
-		".reg .pred done;\n"
-		"again:\n"
-		"mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-		"@done bra over;\n"
-		"bra again;\n"
-		"over:\n"
-		"}\n" ::"r"(at), "r"(parity)
-		: "memory");
-}
-DEVICE void copyTile(u32 to, const void *map, int x, int y, u32 full) {
-	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(to), "l"(map), "r"(x), "r"(y), "r"(full) : "memory");
-}
-
-// What a product's addresses are known to point to.
-#define INGLOBAL __attribute__((address_space(1)))
-typedef float __attribute__((ext_vector_type(2))) floats2;
-typedef u32 __attribute__((ext_vector_type(2))) words2;
-
 // storeFloats writes groups FIRST to FIRST+N-1 of 8 columns of a warpgroup's 64 by W
 // outputs, or adds them to what lies at plus, and then those behind: N loads of a thread
 // are on their way at once, none of which waits for a store before it, and what has been
@@ -235,7 +192,7 @@ template <int W> DEVICE void storeBrains(const Product &p, const float *d, i64 r
 template <int W> DEVICE void storeTile(const Product *product, const float *d, int row0, int col, int m, int link) {
 	// Places are reckoned when the sums are there, which leave no registers before.
 	int thread = threadX();
-	asm volatile("" : "+l"(product), "+r"(thread), "+r"(row0), "+r"(col)::"memory");
+	afterSums(product, thread, row0, col);
 	const Product p = *product;
 	const int row = row0 + thread % 128 / warp * 16 + thread % warp / 4, groups = (p.n - col) / 8;
 	if (p.how & howBrain) return storeBrains<W>(p, d, row, col, m, groups, thread % 4);
@@ -257,16 +214,16 @@ template <int W> DEVICE void storeTile(const Product *product, const float *d, i
 template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products, int m, i64 depths, int links, int columns, int half) {
 	const int bytesStage = bytesA + W * depth * 2;
 	DYNAMIC(u8, mem);
-	const u32 base = (sharedAddress(mem) + 1023) / 1024 * 1024;
-	const u32 full = base + stages * bytesStage, empty = full + 8 * stages;
+	const SharedAddress base = (sharedAddress(mem) + 1023) / 1024 * 1024;
+	const SharedAddress full = base + stages * bytesStage, empty = full + 8 * stages;
 	const int down = (m + rowsA - 1) / rowsA;
 	if (threadX() == 0) {
 		for (int s = 0; s < stages; s++) {
-			asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(full + 8 * s) : "memory");
-			asm volatile("mbarrier.init.shared::cta.b64 [%0], 2;" ::"r"(empty + 8 * s) : "memory");
+			beginBarrier<1>(full + 8 * s);
+			beginBarrier<2>(empty + 8 * s);
 		}
-		asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-		asm volatile("fence.proxy.async;" ::: "memory");
+		fenceBarriers();
+		fenceAsync();
 	}
 	barrier();
 	u32 step = 0; // tiles so far
@@ -281,9 +238,10 @@ template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products,
 				const u8 *map = maps + 256 * link;
 				const int tiles = depthOf(depths, link);
 				for (int t = 0; t < tiles; t++, step++) {
-					const u32 s = step % stages, to = base + s * bytesStage;
+					const u32 s = step % stages;
+					const SharedAddress to = base + s * bytesStage;
 					if (step >= stages) await(empty + 8 * s, (step / stages - 1) & 1);
-					asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(full + 8 * s), "r"(bytesStage) : "memory");
+					arriveExpecting(full + 8 * s, bytesStage);
 					copyTile(to, map, t * depth, row0, full + 8 * s);
 					copyTile(to + bytesA, map + weight, t * depth, col0, full + 8 * s);
 				}
@@ -299,11 +257,15 @@ template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products,
 		const Product *p = products + find(products, o.col);
 		for (int link = 0; link < links; link++) {
 			const int tiles = depthOf(depths, link);
-			if (row0 >= m) { // nothing of the last rows' tile is this warpgroup's
+			if (half && row0 >= m) {
+				// Nothing of the last rows' tiles is this warpgroup's, and all that come after
+				// are of that row. Only the thread that says so stays: nothing would keep the
+				// others from being two turns of a barrier late, where its parity is the same.
+				if (!first) return;
 				for (int t = 0; t < tiles; t++, step++) {
 					const u32 s = step % stages;
 					await(full + 8 * s, step / stages & 1);
-					if (first) arrive(empty + 8 * s);
+					arrive(empty + 8 * s);
 				}
 				continue;
 			}
@@ -314,24 +276,24 @@ template <int W> DEVICE void brainTiles(const u8 *maps, const Product *products,
 			for (int t = 0; t < tiles; t++, step++) {
 				const u32 s = step % stages;
 				await(full + 8 * s, step / stages & 1);
-				const u32 stage = base + s * bytesStage;
+				const SharedAddress stage = base + s * bytesStage;
 				const u64 da = tileOf(stage + group * 64 * 128), db = tileOf(stage + bytesA);
-				asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+				fenceSums();
 #pragma unroll
 				for (int i = 0; i < depth / 16; i++) multiply<W>(d, da + 2 * i, db + 2 * i);
-				asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-				asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
+				closeProducts();
+				awaitProducts<1>();
 				// The tile before this one has been read.
 				if (t > 0 && first) arrive(empty + 8 * ((step - 1) % stages));
 			}
-			asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+			awaitProducts<0>();
 			if (first) arrive(empty + 8 * ((step - 1) % stages));
 			storeTile<W>(p, d, row0, o.col * W, m, link);
 		}
 	}
 }
 #define BRAIN_TILES(W) \
-	GLOBAL __attribute__((launch_bounds(288, 1))) gemmBrainTiles_##W(const u8 *maps, const Product *products, i64 m, i64 depths, i64 links, i64 columns, i64 half) { \
+	GLOBAL BOUNDS(288, 1) gemmBrainTiles_##W(const u8 *maps, const Product *products, i64 m, i64 depths, i64 links, i64 columns, i64 half) { \
 		brainTiles<W>(maps, products, (int)m, depths, (int)links, (int)columns, (int)half); \
 	}
 BRAIN_TILES(176)
@@ -339,56 +301,3 @@ BRAIN_TILES(208)
 BRAIN_TILES(232)
 BRAIN_TILES(240)
 BRAIN_TILES(256)
-
-#else
-
-// Twins to read, for the host's side: outputs row0 to row0+127, col0 to col0+wide-1,
-// each summed in the order of k.
-DEVICE void tileOf(void *dst, const float *plus, const u16 *a, const u16 *b, i64 row0, i64 col0, int wide, i64 m, i64 n, i64 k, i64 how) {
-	for (int e = threadX(); e < 128 * wide; e += threads()) {
-		const i64 row = row0 + e / wide, col = col0 + e % wide;
-		if (row >= m || col >= n) continue;
-		float sum = 0;
-		for (i64 i = 0; i < k; i++) sum = fma32(brainFloat(a[row * k + i]), brainFloat(b[col * k + i]), sum);
-		const i64 at = row * n + col;
-		if (how & howRound) sum = roundBrain(sum);
-		if (how & howBrain)
-			((u16 *)dst)[at] = (u16)brains(sum, 0.0f);
-		else
-			((float *)dst)[at] = plus ? plus[at] + sum : sum;
-	}
-}
-GLOBAL gemmBrain(void *dst, const float *plus, const u16 *a, const u16 *b, i64 m, i64 n, i64 k, i64 how) {
-	tileOf(dst, plus, a, b, (i64)blockX() * 128, (i64)blockY() * 256, 256, m, n, k, how);
-}
-
-// A map is here what emulate.Machine.TensorMap gives: address, rows, columns, box.
-struct Map {
-	const u16 *at;
-	int rows, cols, box, unused[27];
-};
-template <int W> DEVICE void brainTiles(const Map *maps, const Product *products, int m, i64 depths, int links, int columns, int half) {
-	for (int turn = 0;; turn++) {
-		Tile o = tileOfTurn(turn, (m + 127) / 128, columns, half);
-		if (o.row < 0) return;
-		const int i = find(products, o.col);
-		const Product p = products[i];
-		for (int link = 0; link < links; link++) {
-			const Map &a = maps[2 * link], &b = maps[2 * link + 1 + i];
-			const int k = depthOf(depths, link) * 64;
-			if (a.rows != m || a.cols != k || a.box != 128 || b.rows != p.n || b.cols != k || b.box != W) continue;
-			tileOf(p.dst, link ? (const float *)p.dst : p.plus, a.at, b.at, (i64)o.row * 128, (i64)o.col * W, W, m, p.n, k, p.how);
-		}
-	}
-}
-#define BRAIN_TILES(W) \
-	GLOBAL gemmBrainTiles_##W(const Map *maps, const Product *products, i64 m, i64 depths, i64 links, i64 columns, i64 half) { \
-		brainTiles<W>(maps, products, (int)m, depths, (int)links, (int)columns, (int)half); \
-	}
-BRAIN_TILES(176)
-BRAIN_TILES(208)
-BRAIN_TILES(232)
-BRAIN_TILES(240)
-BRAIN_TILES(256)
-
-#endif
