@@ -14,7 +14,8 @@ import (
 // program can do the same training from them.
 type Rehearsal struct{ t *training }
 
-// A MicroBatch is one example of a training in its place.
+// A MicroBatch is one example of a training in its place; those of one
+// micro-batch have the same Step.
 type MicroBatch struct {
 	Step        int
 	ID          string  // of the row
@@ -42,9 +43,11 @@ func (r *Rehearsal) MicroBatches() iter.Seq[MicroBatch] {
 	return func(yield func(MicroBatch) bool) {
 		job := &train.Job{Recipe: &r.t.recipe, Examples: r.t.data.Examples}
 		for m := range job.Order() {
-			e := &r.t.data.Examples[m.Example]
-			if !yield(MicroBatch{Step: m.Step, ID: r.t.data.IDs[m.Example], LR: m.LR, IDs: e.IDs, Labels: e.Labels, Update: m.Update, Drop: m.Drop}) {
-				return
+			for i, at := range m.Examples {
+				e, last := &r.t.data.Examples[at], i == len(m.Examples)-1
+				if !yield(MicroBatch{Step: m.Step, ID: r.t.data.IDs[at], LR: m.LR, IDs: e.IDs, Labels: e.Labels, Update: last && m.Update, Drop: last && m.Drop}) {
+					return
+				}
 			}
 		}
 	}

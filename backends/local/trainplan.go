@@ -90,6 +90,9 @@ func (t *training) smaller(m *train.Plan, over int64, group string) string {
 	if r := &t.recipe; m.Weights > over && r.Quant == "none" {
 		ways = append(ways, "quantise the base with quant=nf4")
 	}
+	if n := t.recipe.Batch; n > 1 {
+		ways = append(ways, fmt.Sprintf("lower batch, which is %d", n))
+	}
 	if n := t.recipe.Accumulate; n > 1 {
 		ways = append(ways, fmt.Sprintf("lower accumulate, which is %d", n))
 	}

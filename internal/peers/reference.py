@@ -131,6 +131,15 @@ def losses(m, batch):
     return each.sum(1) / judged
 
 
+def shares(window):
+    """What each example has of the judged tokens of its micro-batch: the loss of one is the mean over its tokens."""
+    own = [sum(l != IGNORED for l in e["labels"][1:]) for e in window]
+    all = {}
+    for e, n in zip(window, own):
+        all[e["step"]] = all.get(e["step"], 0) + n
+    return [n / all[e["step"]] for e, n in zip(window, own)]
+
+
 def train(job):
     r = job["recipe"]
     compute = torch.bfloat16 if r["compute"] == "bf16" else torch.float32
@@ -148,21 +157,24 @@ def train(job):
         window.append(json.loads(line))
         if "window" not in window[-1]:
             continue
-        began, busy, rate, each, norm = time.perf_counter(), time.process_time(), [], [], None
+        began, busy, rate, norm = time.perf_counter(), time.process_time(), [], None
+        share = shares(window)
+        each = dict.fromkeys((e["step"] for e in window), 0.0)  # of the micro-batches
         for at in range(0, len(window), job["batch"]):
-            some = losses(m, window[at : at + job["batch"]])
+            some = losses(m, window[at : at + job["batch"]]) * torch.tensor(share[at : at + job["batch"]])
             (some.sum() / r["accumulate"]).backward()
-            each += some.tolist()
-        for i in range(len(window)):
+            for e, l in zip(window[at:], some.tolist()):
+                each[e["step"]] += l
+        for i in range(len(each)):
             rate.append(opt.param_groups[0]["lr"])
-            if i < len(window) - 1:
+            if i < len(each) - 1:
                 sched.step()
         if window[-1]["window"] == "update":
             norm = torch.nn.utils.clip_grad_norm_(ps, r["clip"] if r["clip"] > 0 else math.inf).item()
             opt.step()
         opt.zero_grad()
         sched.step()
-        say(step=window[-1]["step"], losses=each, lr=rate, grad_norm=norm, tokens=sum(len(e["ids"]) for e in window), seconds=time.perf_counter() - began, cpu=time.process_time() - busy)
+        say(step=window[-1]["step"], losses=list(each.values()), lr=rate, grad_norm=norm, tokens=sum(len(e["ids"]) for e in window), seconds=time.perf_counter() - began, cpu=time.process_time() - busy)
         window, done = [], done + 1
         if done == job["windows"]:
             break

@@ -26,7 +26,9 @@ type Ludwig struct {
 	// file; those that are not there, and then mean something else, come last.
 	Lost []LudwigKey
 
-	keys map[string]ludwigValue
+	keys  map[string]ludwigValue
+	batch int    // examples of a micro-batch
+	epoch string // its micro-batches, in words
 }
 
 // A LudwigKey is what was found out about a key.
@@ -54,8 +56,7 @@ var passed = map[string]string{
 	"backend.":                              "where Ludwig computes",
 	"generation":                            "for answers",
 	"generation.":                           "for answers",
-	"trainer.eval_batch_size":               "one row at a time, or more, gives the same",
-	"trainer.max_batch_size":                "a micro-batch is one example",
+	"trainer.max_batch_size":                "for batch_size: auto",
 	"trainer.learning_rate_scaling":         "one machine trains",
 	"trainer.evaluate_training_set":         "training rows are not evaluated",
 	"trainer.enable_gradient_checkpointing": "chosen by the plan of memory",
@@ -70,7 +71,7 @@ var passed = map[string]string{
 var only = map[string]any{
 	"adapter.type": "lora", "adapter.bias_type": "none", "adapter.init_lora_weights": true,
 	"quantization.bnb_4bit_quant_type": "nf4", "quantization.bnb_4bit_use_double_quant": true,
-	"trainer.type": "finetune", "trainer.batch_size": 1, "trainer.use_mixed_precision": false, "trainer.should_shuffle": true,
+	"trainer.type": "finetune", "trainer.use_mixed_precision": false, "trainer.should_shuffle": true,
 	"trainer.regularization_lambda": 0, "trainer.increase_batch_size_on_plateau": 0, "trainer.validation_metric": "loss",
 	"trainer.optimizer.amsgrad": false, "trainer.learning_rate_scheduler.reduce_on_plateau": 0,
 }
@@ -78,7 +79,7 @@ var only = map[string]any{
 // numbers are keys whose number a key of the recipe has.
 var numbers = map[string]string{
 	"adapter.r": "rank", "adapter.alpha": "alpha", "adapter.dropout": "dropout",
-	"trainer.train_steps": "steps", "trainer.learning_rate": "lr", "trainer.eval_steps": "eval_rows",
+	"trainer.train_steps": "steps", "trainer.learning_rate": "lr",
 	"trainer.optimizer.eps": "eps", "trainer.optimizer.weight_decay": "weight_decay", "trainer.gradient_clipping.clipglobalnorm": "clip",
 	"preprocessing.global_max_sequence_length": "total_tokens", "random_seed": "seed",
 }
@@ -97,6 +98,9 @@ var words = map[string]struct {
 	"adapter.use_dora":                                {"dora", map[string]any{"true": true, "false": false}},
 	"trainer.optimizer.betas":                         {"betas", nil},
 	"adapter.target_modules":                          {"targets", nil},
+	"trainer.batch_size":                              {"batch", nil},
+	"trainer.eval_batch_size":                         {"eval_batch", nil},
+	"trainer.eval_steps":                              {"eval_rows", nil},
 	"trainer.gradient_accumulation_steps":             {"accumulate", nil},
 	"trainer.effective_batch_size":                    {"accumulate", nil},
 	"trainer.steps_per_checkpoint":                    {"checkpoint_every", nil},
@@ -278,35 +282,44 @@ func (l *Ludwig) quantization() {
 	}
 }
 
-// batches: a micro-batch of one example, and how many make an update.
+// batches: how many examples a micro-batch has, whose loss is the mean over all
+// their target tokens in both programs, and how many make an update.
 func (l *Ludwig) batches() {
-	size := l.keys["trainer.batch_size"].value
-	if n := l.whole("trainer.batch_size"); n > 1 { // already told; why and what to do
-		l.relost("trainer.batch_size", fmt.Sprintf("is %d: Ludwig's loss is then the mean over all target tokens of %d examples, and here a micro-batch is one example and each weighs the same", n, n),
-			fmt.Sprintf("the nearest is batch_size: 1 with gradient_accumulation_steps and all numbers of steps times %d", n))
-	} else if size == nil && l.has("trainer") {
-		l.lost("trainer.batch_size", "is not there: Ludwig then tunes it to its machine, and here a micro-batch is one example", "write batch_size: 1")
-	}
-	a, e := l.keys["trainer.gradient_accumulation_steps"].value, l.keys["trainer.effective_batch_size"].value
-	l.Recipe["accumulate"] = 1
-	for key, v := range map[string]any{"trainer.gradient_accumulation_steps": a, "trainer.effective_batch_size": e} {
-		switch n := l.whole(key); {
-		case v == nil || v == "auto":
-		case n < 1:
+	const size, steps, all = "trainer.batch_size", "trainer.gradient_accumulation_steps", "trainer.effective_batch_size"
+	for _, key := range []string{size, steps, all} {
+		if v := l.keys[key].value; v != nil && v != "auto" && l.whole(key) < 1 {
 			l.lost(key, fmt.Sprintf("is %v, and no whole number from 1", v), "")
-		default:
-			l.Recipe["accumulate"] = n
 		}
 	}
-	if x, y := l.whole("trainer.gradient_accumulation_steps"), l.whole("trainer.effective_batch_size"); x > 0 && y > 0 && x != y && size == 1 {
-		l.lost("trainer.effective_batch_size", fmt.Sprintf("is %d, which batch_size 1 and gradient_accumulation_steps %d do not make", y, x), "leave one of them out")
+	n, a, e := l.whole(size), l.whole(steps), l.whole(all)
+	switch {
+	case n > 0:
+	case l.keys[size].value != "auto":
+		n = 1 // Ludwig's default
+	case a > 0 && e > 0:
+		n = max(1, e/a)
+	default:
+		l.lost(size, "is auto: Ludwig then takes what it finds to be fastest on its machine", "write the number that Ludwig found: it logs it")
+		n = 1
+	}
+	if a == 0 {
+		a = max(1, e/n)
+	}
+	if e > 0 && e != n*a {
+		l.lost(all, fmt.Sprintf("is %d, which batch_size %d and gradient_accumulation_steps %d do not make", e, n, a), "leave one of them out")
+	}
+	if l.Recipe["accumulate"], l.batch = a, n; n > 1 {
+		l.Recipe["batch"] = n
+	}
+	if l.epoch = "the number of rows"; n > 1 {
+		l.epoch += fmt.Sprintf(" divided by %d, rounded up", n)
 	}
 	if !l.has("trainer.train_steps") && l.has("trainer") {
 		key, says, epochs := "trainer.epochs", "says", l.whole("trainer.epochs")
 		if epochs == 0 {
 			key, says, epochs = "trainer.train_steps", "is not there: Ludwig then takes", 100
 		}
-		l.lost(key, fmt.Sprintf("%s %d epochs, a number of steps that depends on the rows", says, epochs), fmt.Sprintf("set steps to %d times the number of rows", epochs))
+		l.lost(key, fmt.Sprintf("%s %d epochs, a number of steps that depends on the rows", says, epochs), fmt.Sprintf("set steps to %d times %s", epochs, l.epoch))
 	} else if l.has("trainer.epochs") {
 		l.pass("trainer.epochs", "train_steps goes before it")
 	}
@@ -352,11 +365,9 @@ func (l *Ludwig) evaluations() {
 			l.Recipe["restart"] = n
 		}
 	} else if l.has("trainer") {
-		l.lost(every, "is not there: Ludwig then checks and evaluates after each epoch, the section every 1000 steps", "set checkpoint_every, eval_every and restart to the number of rows")
+		l.lost(every, "is not there: Ludwig then checks and evaluates after each epoch, the section every 1000 steps", "set checkpoint_every, eval_every and restart to "+l.epoch)
 	}
-	if !l.has("trainer.eval_steps") {
-		l.Recipe["eval_rows"] = 0 // all
-	}
+	l.evaluationBatches()
 	if v := l.keys["trainer.early_stop"].value; v != nil {
 		l.Recipe["patience"] = max(0, l.whole("trainer.early_stop")) // -1 is never
 	}
@@ -374,10 +385,29 @@ func (l *Ludwig) evaluations() {
 	}
 }
 
-// relost tells more of a key that is lost.
-func (l *Ludwig) relost(key, why, hint string) {
-	l.Lost = slices.DeleteFunc(l.Lost, func(k LudwigKey) bool { return k.Key == key })
-	l.lost(key, why, hint)
+// evaluationBatches: Ludwig's validation loss is the mean over batches of rows,
+// of which eval_steps are taken.
+func (l *Ludwig) evaluationBatches() {
+	const size, steps = "trainer.eval_batch_size", "trainer.eval_steps"
+	v, set := l.keys[size]
+	n := 2 // Ludwig's default
+	switch {
+	case set && v.value == nil, v.value == 0:
+		n = l.batch
+	case v.value == "auto":
+		l.lost(size, "is auto: Ludwig then takes what fits into its machine, and the validation loss is the mean over such batches", "write the number that Ludwig found: it logs it")
+	case set:
+		if n = l.whole(size); n < 1 {
+			l.lost(size, fmt.Sprintf("is %v, and no whole number from 1", v.value), "")
+		}
+	}
+	if n = max(n, l.batch); n > 1 { // as Ludwig does
+		l.Recipe["eval_batch"] = n
+	}
+	if v := l.keys[steps].value; v != nil && v != 0 && l.whole(steps) < 1 {
+		l.lost(steps, fmt.Sprintf("is %v, and no whole number", v), "")
+	}
+	l.Recipe["eval_rows"] = max(0, l.whole(steps)) * n // 0 is all
 }
 
 // whole is a key's whole number, 0 where it has none.

@@ -284,7 +284,15 @@ func TestLudwigDefaults(t *testing.T) {
 		recipe map[string]any
 		lost   []string // line, key and the beginning of why
 	}{
-		{fine + "}", map[string]any{"quant": "none", "compute": "f32", "schedule": "constant", "lr": 1e-3, "optimiser": "adam", "accumulate": 1, "warmup": 0, "restart": 10, "eval_rows": 0}, nil},
+		{fine + "}", map[string]any{"quant": "none", "compute": "f32", "schedule": "constant", "lr": 1e-3, "optimiser": "adam", "accumulate": 1, "warmup": 0, "restart": 10, "eval_rows": 0, "eval_batch": 2, "batch": nil}, nil},
+		{strings.Replace(fine, "batch_size: 1", "batch_size: 4", 1) + ", gradient_accumulation_steps: 2, eval_steps: 10, effective_batch_size: 8}",
+			map[string]any{"batch": 4, "accumulate": 2, "eval_batch": 4, "eval_rows": 40, "steps": 100, "checkpoint_every": 10, "restart": 10}, nil},
+		{strings.Replace(fine, "batch_size: 1", "batch_size: 4", 1) + ", effective_batch_size: 16, eval_batch_size: 8, eval_steps: 10}", map[string]any{"batch": 4, "accumulate": 4, "eval_batch": 8, "eval_rows": 80}, nil},
+		{strings.Replace(fine, "batch_size: 1", "batch_size: auto", 1) + ", effective_batch_size: 16, gradient_accumulation_steps: 8, eval_batch_size: null}", map[string]any{"batch": 2, "accumulate": 8, "eval_batch": 2, "eval_rows": 0}, nil},
+		{strings.Replace(fine, "batch_size: 1, ", "", 1) + ", eval_batch_size: 1, eval_steps: 0}", map[string]any{"batch": nil, "eval_batch": nil, "eval_rows": 0}, nil},
+		{strings.Replace(fine, "batch_size: 1", "batch_size: auto", 1) + ", eval_batch_size: auto, gradient_accumulation_steps: 0, eval_steps: some}", map[string]any{"accumulate": 1}, []string{
+			"2 trainer.batch_size is auto: Ludwig then takes what it finds to be fastest", "2 trainer.eval_batch_size is auto", "2 trainer.eval_steps is some, and no whole number", "2 trainer.gradient_accumulation_steps is 0, and no whole number"}},
+
 		{fine + ", effective_batch_size: 8, gradient_accumulation_steps: auto, early_stop: -1, gradient_clipping: {clipglobalnorm: null}}",
 			map[string]any{"accumulate": 8, "patience": 0, "clip": 0}, nil},
 		{fine + ", use_mixed_precision: false, regularization_lambda: 0.0, learning_rate: auto}\nbackend: {type: local, cache_dir: x}\nrandom_seed: 7", map[string]any{"seed": 7},
@@ -292,12 +300,12 @@ func TestLudwigDefaults(t *testing.T) {
 		{fine + ", gradient_accumulation_steps: 2, effective_batch_size: 8}", nil, []string{"2 trainer.effective_batch_size is 8, which batch_size 1"}},
 		{"adapter: {type: lora, r: 4, bias_type: all}\ntrainer:\n  type: finetune\n  batch_size: 4\n  epochs: 3\n  learning_rate_schedular: {decay: linear}\n  optimizer: {type: sgd}\n  learning_rate_scheduler: {warmup_fraction: 0.1}\n",
 			map[string]any{"rank": 4, "alpha": 8}, []string{
-				"1 adapter.bias_type is all, and here it is none", "4 trainer.batch_size is 4: Ludwig's loss is then the mean over all target tokens", "5 trainer.epochs says 3 epochs, a number of steps",
+				"1 adapter.bias_type is all, and here it is none", "5 trainer.epochs says 3 epochs, a number of steps that depends on the rows; set steps to 3 times the number of rows divided by 4, rounded up",
 				"6 trainer.learning_rate_schedular.decay is not understood; did you mean \"trainer.learning_rate_scheduler.decay\"?", "7 trainer.optimizer.type is sgd; known: adam, adamw, paged_adam",
 				"8 trainer.learning_rate_scheduler.warmup_fraction is a share", "0 trainer.steps_per_checkpoint is not there"}},
 		{"base_model: x\nquantization: {bits: 4, bnb_4bit_use_double_quant: false}\ntrainer: {type: none}", nil, []string{
 			"2 quantization.bnb_4bit_use_double_quant is false, and here it is true", "3 trainer.type is none", "0 adapter is not there", "0 quantization.bnb_4bit_compute_dtype is not there",
-			"0 trainer.batch_size is not there", "0 trainer.steps_per_checkpoint is not there", "0 trainer.train_steps is not there: Ludwig then takes 100 epochs"}},
+			"0 trainer.steps_per_checkpoint is not there", "0 trainer.train_steps is not there: Ludwig then takes 100 epochs"}},
 		{"adapter: [lora]\ntrainer: {optimizer: [adam], batch_size: 1, train_steps: 1, steps_per_checkpoint: 1}\noutput_features: [{name: o, preprocessing: {max_sequence_length: 5}}]", nil, []string{
 			"1 adapter is [lora]", "2 trainer.optimizer is [adam]", "3 output_features preprocessing.max_sequence_length is 5"}},
 	} {

@@ -47,7 +47,7 @@ const (
 	previousFile   = "checkpoint-previous.safetensors" // the one before, for when the last is found damaged
 	nextFile       = "checkpoint-next.safetensors"     // written, and not yet the last
 	// checkpointVersion rises when older checkpoints mean something else.
-	checkpointVersion = "2"
+	checkpointVersion = "3"
 )
 
 // What a checkpoint may be refused for; the errors that wrap these name the file.

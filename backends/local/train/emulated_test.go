@@ -154,7 +154,7 @@ func TestEmulatedPacking(t *testing.T) {
 		}
 		var losses []float32
 		for at := 0; at < len(all); at += size {
-			losses = append(losses, s.pass.Backward(pack(tuned.model, all[at:at+size], 3, func(int) float64 { return 0.25 }))...)
+			losses = append(losses, s.pass.Backward(pack(tuned.model, all[at:at+size], 3, func(*Example, int) float64 { return 0.25 }))...)
 		}
 		return tuned.Gradients(), losses
 	}

@@ -19,6 +19,27 @@ type Example struct {
 	Labels []int32
 	// Key numbers the example for dropout.
 	Key uint32
+	// Share is the example's part of the judged tokens of its micro-batch; 0 is
+	// all of them.
+	Share float64
+}
+
+// share gives the examples of one micro-batch their shares.
+func share(batch []Example) {
+	_, all := rows(batch)
+	for i := range batch {
+		if batch[i].Share = 0; len(batch) > 1 {
+			batch[i].Share = float64(batch[i].Judged()) / float64(all)
+		}
+	}
+}
+
+// weight is the factor of the example's mean loss in its micro-batch's.
+func (e *Example) weight() float64 {
+	if e.Share == 0 {
+		return 1
+	}
+	return e.Share
 }
 
 // Judged counts the labels that are judged; that of position 0 never is.
@@ -58,12 +79,12 @@ func (e *Example) Check(c *arch.Config) error {
 }
 
 // pack puts examples side by side. weight gives the factor of each judged
-// token's loss, from the example's number of them.
-func pack(m *arch.Model, examples []Example, seed uint64, weight func(judged int) float64) *nn.Packed {
+// token's loss, from the example and its number of them.
+func pack(m *arch.Model, examples []Example, seed uint64, weight func(e *Example, judged int) float64) *nn.Packed {
 	b := &nn.Packed{Seed: seed}
 	for i := range examples {
 		e := &examples[i]
-		row, by := len(b.IDs), float32(weight(e.Judged()))
+		row, by := len(b.IDs), float32(weight(e, e.Judged()))
 		b.Runs = append(b.Runs, kernels.Run{Row: row, N: len(e.IDs)})
 		long := m.LongFrom() > 0 && len(e.IDs) > m.LongFrom()
 		for t, id := range e.IDs {
@@ -116,7 +137,7 @@ func (t *Tuned) Backward(examples []Example, o nn.PassOptions) ([]float64, error
 	if err != nil {
 		return nil, err
 	}
-	b := pack(t.model, examples, 0, func(int) float64 { return 1 / float64(o.LossRows) })
+	b := pack(t.model, examples, 0, func(*Example, int) float64 { return 1 / float64(o.LossRows) })
 	return means(examples, p.Backward(b)), nil
 }
 

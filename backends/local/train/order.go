@@ -11,20 +11,33 @@ import (
 type order struct {
 	n      int // examples
 	r      *Recipe
+	size   int // examples of a micro-batch
+	all    int // micro-batches that the examples make
+	steps  int // those of them that an epoch takes
 	epoch  int
 	places []int // of that epoch
 }
 
-func newOrder(n int, r *Recipe) *order { return &order{n: n, r: r, epoch: -1} }
+// newOrder is that of n examples. Ludwig leaves out the last micro-batch of an
+// epoch where it is one example and others are more.
+func newOrder(n int, r *Recipe) *order {
+	o := &order{n: n, r: r, size: max(1, r.Batch), epoch: -1}
+	o.all = (n + o.size - 1) / o.size
+	if o.steps = o.all; r.UpdateAtCheckpoint && o.size > 1 && n%o.size == 1 && o.all > 1 {
+		o.steps--
+	}
+	return o
+}
 
-// at is the example of a micro-batch: every epoch goes through all examples in
-// an order of its own.
-func (o *order) at(step int) int {
-	if e := step / o.n; e != o.epoch {
+// at gives the examples of a micro-batch: every epoch goes through all examples
+// in an order of its own; its last micro-batch may be smaller.
+func (o *order) at(step int) []int {
+	if e := step / o.steps; e != o.epoch {
 		o.epoch = e
 		o.places = rand.New(rand.NewPCG(o.r.Seed, uint64(e))).Perm(o.n)
 	}
-	return o.places[step%o.n]
+	from := step % o.steps * o.size
+	return o.places[from:min(from+o.size, o.n)]
 }
 
 // A window is micro-batches From to To-1. One that is not Applied ends with its
@@ -43,16 +56,16 @@ func (o *order) window(step int) window {
 	w := window{From: step, To: step + size - step%size, Applied: true}
 	end := o.r.Steps
 	if o.r.UpdateAtCheckpoint {
-		inEpoch := step % o.n
+		inEpoch := step % o.steps
 		w.To = step + size - inEpoch%size
-		if e := step - inEpoch + o.n; w.To > e {
+		if e := step - inEpoch + o.steps; w.To > e {
 			w.To, w.Applied = e, false
 		}
-		every := o.r.checkpointEvery(o.n)
+		every := o.r.checkpointEvery(o.all)
 		if c := (step/every + 1) * every; w.To >= c {
 			w.To, w.Applied, w.Checkpoint = c, true, true
 		}
-	} else if every := o.r.checkpointEvery(o.n); every > 0 {
+	} else if every := o.r.checkpointEvery(o.all); every > 0 {
 		w.Checkpoint = w.To/every > step/every
 	}
 	if w.To >= end {
@@ -63,18 +76,18 @@ func (o *order) window(step int) window {
 
 // checkpointEvery is the recipe's, but an epoch where that is shorter and the
 // recipe follows Ludwig.
-func (r *Recipe) checkpointEvery(examples int) int {
-	if r.UpdateAtCheckpoint && (r.CheckpointEvery == 0 || r.CheckpointEvery > examples) {
-		return examples
+func (r *Recipe) checkpointEvery(epoch int) int {
+	if r.UpdateAtCheckpoint && (r.CheckpointEvery == 0 || r.CheckpointEvery > epoch) {
+		return epoch
 	}
 	return r.CheckpointEvery
 }
 
 // A Micro is one micro-batch of a training.
 type Micro struct {
-	Step    int
-	Example int     // its place in Job.Examples
-	LR      float64 // in force during it
+	Step     int
+	Examples []int   // their places in Job.Examples
+	LR       float64 // in force during it
 	// Update says that its window is applied behind it, Drop that the window's
 	// gradients are dropped, because its epoch has ended.
 	Update, Drop bool
@@ -88,7 +101,7 @@ func (j *Job) Order() iter.Seq[Micro] {
 			w := o.window(step)
 			for ; step < w.To; step++ {
 				last := step == w.To-1
-				if !yield(Micro{Step: step, Example: o.at(step), LR: rates.Rate(step), Update: last && w.Applied, Drop: last && !w.Applied}) {
+				if !yield(Micro{Step: step, Examples: o.at(step), LR: rates.Rate(step), Update: last && w.Applied, Drop: last && !w.Applied}) {
 					return
 				}
 			}

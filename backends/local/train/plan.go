@@ -2,6 +2,7 @@ package train
 
 import (
 	"os"
+	"slices"
 
 	"github.com/evalrun/evalrun/backends/local/arch"
 	"github.com/evalrun/evalrun/backends/local/weights"
@@ -87,7 +88,9 @@ func (j *Job) Measure() *Extent {
 		w := o.window(step)
 		window = window[:0]
 		for i := w.From; i < w.To; i++ {
-			window = append(window, j.Examples[o.at(i)])
+			for _, at := range o.at(i) {
+				window = append(window, j.Examples[at])
+			}
 		}
 		l.look(window)
 		for i := range window {
@@ -98,8 +101,8 @@ func (j *Job) Measure() *Extent {
 		}
 		step = w.To
 	}
-	for from := 0; from < len(j.Validation); from += j.Recipe.Accumulate {
-		l.look(j.Validation[from:min(from+j.Recipe.Accumulate, len(j.Validation))])
+	for rows := range slices.Chunk(j.Validation, j.Recipe.Window()) {
+		l.look(rows)
 	}
 	x.Tokens, x.Judged, x.Longest, x.Windows = l.most[0], l.most[1], l.most[3], l.windows[:]
 	x.Context = x.Longest

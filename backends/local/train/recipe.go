@@ -34,9 +34,12 @@ type Recipe struct {
 	// with that compute type) or f32. All else is float32.
 	Compute string `json:"compute"`
 
-	// Steps counts micro-batches of one example; Accumulate of them make an
-	// update, each example weighing 1/Accumulate whatever its length.
+	// Steps counts micro-batches of Batch examples; Accumulate of them make an
+	// update, each weighing 1/Accumulate. The loss of a micro-batch is the mean
+	// over all its judged tokens: of one example, each weighs the same whatever
+	// its length.
 	Steps      int `json:"steps"`
+	Batch      int `json:"batch"`
 	Accumulate int `json:"accumulate"`
 	// CheckpointEvery is in micro-batches. With UpdateAtCheckpoint a window that
 	// a checkpoint cuts is applied as it is, still divided by Accumulate.
@@ -69,6 +72,9 @@ type Recipe struct {
 	// without a better one. 0 is never.
 	EvalEvery int `json:"eval_every"`
 	EvalRows  int `json:"eval_rows"`
+	// EvalBatch rows have their loss as a mean over all their judged tokens; the
+	// validation loss is the mean of those.
+	EvalBatch int `json:"eval_batch"`
 	Patience  int `json:"patience"`
 	// Monitor says what makes an evaluation better: MonitorLoss, or MonitorScore,
 	// of which alike ones are told apart by the loss. Empty is the score where
@@ -103,10 +109,10 @@ func Preset(name string) (Recipe, error) {
 		Preset: name,
 		Rank:   8, Alpha: 16, Dropout: 0.05, Targets: []string{"q_proj", "v_proj"},
 		Quant: "nf4", Compute: "bf16",
-		Steps: 40000, Accumulate: 16, CheckpointEvery: 1000,
+		Steps: 40000, Batch: 1, Accumulate: 16, CheckpointEvery: 1000,
 		Optimiser: PagedAdam, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 0.5,
 		LR: 2e-4, Schedule: CosineRestarts, Restart: 1000,
-		EvalEvery: 1000, EvalRows: 100, Patience: 5,
+		EvalEvery: 1000, EvalRows: 100, EvalBatch: 1, Patience: 5,
 	}
 	switch name {
 	case "paper":
@@ -188,6 +194,10 @@ func (r *Recipe) Check() error {
 		return bad("targets", "empty", "names of modules, one regular expression, or \"all-linear\"")
 	case r.Compute != "bf16" && r.Compute != "f32":
 		return bad("compute", r.Compute, "bf16 or f32")
+	case r.Batch < 1:
+		return bad("batch", r.Batch, "1 or more")
+	case r.EvalBatch < 1:
+		return bad("eval_batch", r.EvalBatch, "1 or more")
 	case r.Accumulate < 1:
 		return bad("accumulate", r.Accumulate, "1 or more")
 	case r.CheckpointEvery < 0 || r.EvalEvery < 0 || r.EvalRows < 0 || r.Patience < 0 || r.PromptTokens < 0 || r.TotalTokens < 0:
@@ -213,6 +223,9 @@ func (r *Recipe) Check() error {
 	}
 	return nil
 }
+
+// Window is how many examples a window has at most.
+func (r *Recipe) Window() int { return max(1, r.Batch) * r.Accumulate }
 
 // Rates is the recipe's schedule.
 func (r *Recipe) Rates() Schedule {

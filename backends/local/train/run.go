@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/evalrun/evalrun/internal/filelock"
@@ -216,28 +217,33 @@ func (j *Job) enough(st *State) bool { return j.Recipe.Patience > 0 && st.Worse 
 func (j *Job) window(s *Stepper, o *order, w window) (News, error) {
 	news := News{Steps: j.Recipe.Steps, LR: s.Rate(w.To - 1), Checkpoint: w.Checkpoint}
 	var batch []Example
-	var places []int
+	var places, steps []int
 	for i := w.From; i < w.To; i++ {
-		at := o.at(i)
-		e := j.Examples[at]
-		e.Key = uint32(i) // dropout differs each time an example comes
-		batch, places = append(batch, e), append(places, at)
-		news.Tokens += len(e.IDs)
+		from := len(batch)
+		for k, at := range o.at(i) {
+			e := j.Examples[at]
+			e.Key = uint32(i*o.size + k) // dropout differs each time an example comes
+			batch, places, steps = append(batch, e), append(places, at), append(steps, i)
+			news.Tokens += len(e.IDs)
+		}
+		share(batch[from:])
 	}
 	var each []float64
 	var err error
 	if w.Applied {
-		each, news.GradNorm, err = s.Window(w.From, batch)
+		each, news.GradNorm, err = s.window(w.From, w.To-1, batch)
 	} else {
 		each = s.Losses(batch)
 		err = notFinite(w.From, each)
 	}
-	if bad := (*NotFiniteError)(nil); errors.As(err, &bad) && bad.Example >= 0 && places[bad.Example] < len(j.Names) {
-		bad.Example = places[bad.Example]
-		bad.Row = j.Names[bad.Example]
+	if bad := (*NotFiniteError)(nil); errors.As(err, &bad) && bad.Example >= 0 {
+		bad.Step = steps[bad.Example]
+		if bad.Example = places[bad.Example]; bad.Example < len(j.Names) {
+			bad.Row = j.Names[bad.Example]
+		}
 	}
-	for _, l := range each {
-		news.Loss += l / float64(len(each))
+	for i, l := range each {
+		news.Loss += batch[i].weight() * l / float64(w.To-w.From)
 	}
 	return news, err
 }
@@ -267,7 +273,7 @@ func (j *Job) FirstWindow() []int {
 	o := newOrder(len(j.Examples), j.Recipe)
 	var out []int
 	for i := range o.window(0).To {
-		out = append(out, o.at(i))
+		out = append(out, o.at(i)...)
 	}
 	return out
 }
@@ -308,15 +314,23 @@ func (j *Job) validate(s *Stepper, w window) (*float64, error) {
 	if n := j.Recipe.EvalRows; n > 0 && n < len(rows) {
 		rows = rows[:n]
 	}
-	sum, size := 0.0, j.Recipe.Accumulate
-	for from := 0; from < len(rows); from += size {
-		for i, l := range s.Losses(rows[from:min(from+size, len(rows))]) {
-			if l-l != 0 {
-				return nil, &NotFiniteError{Step: w.To - 1, Example: -1, Detail: fmt.Sprintf("the loss of validation example %d is %v", from+i, l)}
-			}
-			sum += l
+	var losses []float64
+	for at := range slices.Chunk(rows, j.Recipe.Window()) {
+		losses = append(losses, s.Losses(at)...)
+	}
+	for i, l := range losses {
+		if l-l != 0 {
+			return nil, &NotFiniteError{Step: w.To - 1, Example: -1, Detail: fmt.Sprintf("the loss of validation example %d is %v", i, l)}
 		}
 	}
-	sum /= float64(len(rows))
+	sum, size := 0.0, max(1, j.Recipe.EvalBatch)
+	for from := 0; from < len(rows); from += size {
+		batch := slices.Clone(rows[from:min(from+size, len(rows))])
+		share(batch)
+		for i := range batch {
+			sum += batch[i].weight() * losses[from+i]
+		}
+	}
+	sum /= float64((len(rows) + size - 1) / size)
 	return &sum, nil
 }

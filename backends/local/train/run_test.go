@@ -209,7 +209,7 @@ func TestWindows(t *testing.T) {
 	// Every epoch has each example once, in an order of its own.
 	o, epochs := newOrder(13, &r), [2][]int{}
 	for step := range 26 {
-		epochs[step/13] = append(epochs[step/13], o.at(step))
+		epochs[step/13] = append(epochs[step/13], o.at(step)...)
 	}
 	if slices.Equal(epochs[0], epochs[1]) {
 		t.Error("two epochs in one order")
@@ -223,7 +223,7 @@ func TestWindows(t *testing.T) {
 		}
 	}
 	// A step's example is the same when a resumed training asks for it first.
-	if a, b := newOrder(13, &r), newOrder(13, &r); a.at(3) != b.at(3) || a.at(20) != b.at(20) {
+	if a, b := newOrder(13, &r), newOrder(13, &r); !slices.Equal(a.at(3), b.at(3)) || !slices.Equal(a.at(20), b.at(20)) {
 		t.Error("an order that depends on what was asked before")
 	}
 }

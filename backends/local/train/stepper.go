@@ -75,19 +75,25 @@ func notFinite(first int, losses []float64) error {
 
 // Window computes the gradients of
 //
-//	L = Σ_i mean(loss of example i) / Accumulate
+//	L = Σ_i share_i · mean(loss of example i) / Accumulate
 //
 // as one packed batch and updates the values with the rate of the window's last
-// micro-batch; first is the number of its first. It gives the mean loss of each
-// example and the norm of the gradients before clipping.
+// micro-batch; first is the number of its first, and each is of one example. It
+// gives the mean loss of each example and the norm of the gradients before
+// clipping.
 func (s *Stepper) Window(first int, examples []Example) (losses []float64, norm float64, err error) {
+	return s.window(first, first+len(examples)-1, examples)
+}
+
+// window is Window for micro-batches first to last, of any number of examples:
+// the step that its error names is first and the example's number.
+func (s *Stepper) window(first, last int, examples []Example) (losses []float64, norm float64, err error) {
 	b := pack(s.t.model, examples, s.recipe.Seed, s.weight)
 	losses = means(examples, s.pass.Backward(b))
 	if err := notFinite(first, losses); err != nil {
 		s.clear()
 		return losses, 0, err
 	}
-	last := first + len(examples) - 1
 	if norm, err = s.opt.Step(s.rates.Rate(last)); err != nil {
 		bad := &NotFiniteError{Step: last, Example: s.culprit(examples), Detail: err.Error()}
 		if bad.Example >= 0 {
@@ -99,13 +105,13 @@ func (s *Stepper) Window(first int, examples []Example) (losses []float64, norm 
 }
 
 // weight is the factor of a judged token's loss in a window's.
-func (s *Stepper) weight(judged int) float64 {
-	return 1 / (float64(s.recipe.Accumulate) * float64(judged))
+func (s *Stepper) weight(e *Example, judged int) float64 {
+	return e.weight() / (float64(s.recipe.Accumulate) * float64(judged))
 }
 
 // Losses gives the mean loss of each example, and changes nothing.
 func (s *Stepper) Losses(examples []Example) []float64 {
-	return means(examples, s.pass.Loss(pack(s.t.model, examples, s.recipe.Seed, func(int) float64 { return 1 })))
+	return means(examples, s.pass.Loss(pack(s.t.model, examples, s.recipe.Seed, func(*Example, int) float64 { return 1 })))
 }
 
 // culprit is the first example whose own gradient is not finite; -1 where only

@@ -21,10 +21,10 @@ func newExamples() *cobra.Command {
 		Use:   "examples [--model DIR] --adapter DIR",
 		Short: "the examples of a training, micro-batch by micro-batch, as the model was given them",
 		Long: "Examples reads what `evalrun train` left in an adapter's folder, recipe.json and\n" +
-			"training/data.jsonl (or --recipe and --train), and prints each micro-batch in its order:\n" +
+			"training/data.jsonl (or --recipe and --train), and prints each example in its order, those of a micro-batch with one step:\n" +
 			"row, rate, tokens, labels (-100 is not judged), and \"window\" where an accumulation window\n" +
 			"closes: \"update\", or \"drop\" where its gradients are dropped. --start writes the adapter\n" +
-			"that the training began with. The lines are what `debug train` takes.",
+			"that the training began with. The lines are what `debug train` takes, where batch is 1.",
 		Example: "  evalrun train glue_sst2 --data embedded --steps 8 --set recipe.accumulate=4 --quiet && evalrun debug examples --adapter adapters/glue_sst2-demo --start begin",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
