@@ -96,6 +96,7 @@ type Score struct {
 	Settled          int     `json:"settled,omitempty"`
 	TokensSaved      int     `json:"tokens_saved_at_most,omitempty"`
 	Empty            int     `json:"empty"`
+	Withheld         int     `json:"withheld"` // by the service's filter, in part or whole
 	Dropped          int     `json:"dropped,omitempty"`
 	NonFinite        int     `json:"non_finite,omitempty"`
 	Cached           int     `json:"cached"`
@@ -172,7 +173,7 @@ func (s *Scores) Add(sum run.Summary, task *core.Task) {
 			Skipped: a.Skip, Better: "higher", Method: a.Method,
 			APIErrors: sum.Counts.APIErrors, ExtractionFailed: a.Failed, Truncated: sum.Counts.Truncated, Cut: sum.Counts.Cut,
 			Settled: sum.Counts.Settled, TokensSaved: sum.Counts.Saved,
-			Empty: sum.Counts.Empty, Dropped: a.Dropped, NonFinite: a.NonFinite, Cached: sum.Counts.Cached,
+			Empty: sum.Counts.Empty, Withheld: sum.Counts.Withheld, Dropped: a.Dropped, NonFinite: a.NonFinite, Cached: sum.Counts.Cached,
 			PromptTokens: sum.Counts.Usage.Prompt, CompletionTokens: sum.Counts.Usage.Completion,
 			CostUSD: sum.Counts.CostUSD, Seconds: sum.Counts.Seconds, Unfinished: sum.Unfinished,
 			Published: PublishedFor(task.Paper, r.Metric), Warnings: r.Warnings, Notes: r.Metric.Notes,

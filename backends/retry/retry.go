@@ -7,12 +7,13 @@
 // attempts are used up; then the last error is the request's own. When the
 // inner session breaks with core.ErrSessionLost, a new one is opened and
 // everything in flight is sent to it; an EventProgress with Stage "restarted"
-// tells so.
+// tells so. After LastTries nothing is tried again.
 package retry
 
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/evalrun/evalrun/core"
@@ -40,7 +41,7 @@ type Options struct {
 }
 
 // Wrap makes b retry. Close closes b.
-func Wrap(b core.Backend, o Options) core.Backend {
+func Wrap(b core.Backend, o Options) *Backend {
 	if o.Attempts <= 0 {
 		o.Attempts = 5
 	}
@@ -62,15 +63,24 @@ func Wrap(b core.Backend, o Options) core.Backend {
 	if o.After == nil {
 		o.After = func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
 	}
-	return &backend{Backend: b, o: o}
+	return &Backend{Backend: b, o: o, last: make(chan struct{})}
 }
 
-type backend struct {
+// A Backend tries again what failed for a time only.
+type Backend struct {
 	core.Backend
-	o Options
+	o    Options
+	once sync.Once
+	last chan struct{} // closed by LastTries
 }
 
-func (b *backend) Open(ctx context.Context) (core.Session, error) {
+// LastTries has every request fail with the error of the try under way: those
+// that wait for a further one end at once. It is for a caller that has been
+// asked to end, and still wants what has been sent.
+func (b *Backend) LastTries() { b.once.Do(func() { close(b.last) }) }
+
+// Open opens a session.
+func (b *Backend) Open(ctx context.Context) (core.Session, error) {
 	inner, err := b.Backend.Open(ctx)
 	if err != nil {
 		return nil, err

@@ -300,6 +300,49 @@ func TestCancelWhileWaiting(t *testing.T) {
 	}
 }
 
+// After LastTries those that wait end at once with what they failed with, and
+// a try under way is the last.
+func TestLastTries(t *testing.T) {
+	under, release := make(chan struct{}), make(chan struct{})
+	f := &fake{answer: func(_ context.Context, _ *session.Session, r *core.Request, _ func(string)) (core.Response, error) {
+		if r.ID == "slow" {
+			close(under)
+			<-release
+		}
+		return core.Response{}, &core.Error{Code: core.CodeUnavailable, Message: "down"}
+	}}
+	b := retry.Wrap(f, retry.Options{Base: time.Hour, Max: time.Hour})
+	s, err := b.Open(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, id := range []string{"slow", "quick"} {
+		if err := s.Send(ask(id, "x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-under
+	var ended []string
+	for ev := range s.Events() {
+		if ev.Kind == core.EventProgress { // "quick" waits now
+			b.LastTries()
+			continue
+		}
+		if ev.Err == nil || ev.Err.Code != core.CodeUnavailable {
+			t.Errorf("got %+v", ev)
+		}
+		if ended = append(ended, ev.ID); len(ended) == 1 {
+			close(release)
+			continue
+		}
+		break
+	}
+	if fmt.Sprint(ended) != "[quick slow]" {
+		t.Errorf("ended %v", ended)
+	}
+}
+
 // The deltas of a try that was cut go on where they were.
 func TestDeltasAcrossTries(t *testing.T) {
 	tests := []struct {

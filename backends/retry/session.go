@@ -25,6 +25,7 @@ type pending struct {
 	// stop takes the next try off the clock; nil while the request is not
 	// waiting for one.
 	stop func() bool
+	err  *core.Error // of the try before that wait
 	// turn is closed when the current try is over; nil unless somebody waits.
 	turn chan struct{}
 	// told are the deltas handed on, got those of the current try: a further
@@ -34,7 +35,7 @@ type pending struct {
 
 type session struct {
 	o     *Options
-	b     *backend
+	b     *Backend
 	ctx   context.Context
 	leave context.CancelFunc
 	out   *sess.Outbox
@@ -51,15 +52,47 @@ type session struct {
 	lastNews time.Time
 }
 
-func newSession(ctx context.Context, b *backend, inner core.Session) *session {
+func newSession(ctx context.Context, b *Backend, inner core.Session) *session {
 	s := &session{
 		o: &b.o, b: b, out: sess.NewOutbox(), inner: inner, gone: make(chan struct{}),
 		flight: make(map[string]*pending), rng: rand.New(rand.NewPCG(b.o.Seed, 0)),
 	}
 	s.ctx, s.leave = context.WithCancel(ctx)
-	s.done.Add(1)
+	s.done.Add(2)
 	go s.pump(inner)
+	go s.watchLast()
 	return s
+}
+
+// watchLast ends the waits when nothing shall be tried again.
+func (s *session) watchLast() {
+	defer s.done.Done()
+	select {
+	case <-s.b.last:
+	case <-s.ctx.Done():
+		return
+	}
+	s.mu.Lock()
+	var waiting []*pending
+	for _, p := range s.flight {
+		if p.stop != nil && p.stop() {
+			waiting = append(waiting, p)
+		}
+	}
+	s.mu.Unlock()
+	for _, p := range waiting {
+		s.failed(p, p.err)
+	}
+}
+
+// isLast tells whether nothing shall be tried again.
+func (s *session) isLast() bool {
+	select {
+	case <-s.b.last:
+		return true
+	default:
+		return false
+	}
 }
 
 // Send accepts a request. While a lost session is being replaced it returns at
@@ -201,7 +234,7 @@ func (s *session) failed(p *pending, e *core.Error) {
 		s.mu.Unlock()
 		return
 	}
-	if p.cancelled || s.closed || s.ctx.Err() != nil || !e.Temporary() ||
+	if p.cancelled || s.closed || s.ctx.Err() != nil || s.isLast() || !e.Temporary() ||
 		p.attempts >= s.o.Attempts || e.RetryAfter > s.o.MaxRetryAfter {
 		s.remove(p)
 		n := p.attempts
@@ -215,7 +248,7 @@ func (s *session) failed(p *pending, e *core.Error) {
 		return
 	}
 	wait := max(s.o.backoff(p.attempts, s.rng.Float64()), e.RetryAfter)
-	p.sent = false
+	p.sent, p.err = false, e
 	p.stop = s.o.After(wait, func() { s.again(p) })
 	p.endTurn()
 	n, news := p.attempts, s.newsDue()

@@ -39,6 +39,9 @@ type Options struct {
 	InFlight int
 	// Drain, when closed, ends the asking: answers in flight are awaited.
 	Drain <-chan struct{}
+	// Drained, unless nil, is called then: what is in flight shall not be tried
+	// again.
+	Drained func()
 	// MaxFailures in a row end the run; 0 is 20. See [Report.Outcome].
 	MaxFailures int
 }
@@ -111,6 +114,7 @@ type runner struct {
 	outcome  atomic.Uint32
 	complete atomic.Bool // every row was asked
 	dropped  atomic.Bool // some sample was not stored, whatever the outcome
+	missed   atomic.Bool // a drained run's request failed: it might have been tried again
 	closing  atomic.Bool // the session's end is wanted
 	sending  atomic.Pointer[string]
 	failures atomic.Int64 // in a row
@@ -251,7 +255,7 @@ func (r *runner) close() {
 
 func (r *runner) report() *Report {
 	o := Outcome(r.outcome.Load())
-	if o == Drained && r.complete.Load() && !r.dropped.Load() {
+	if o == Drained && r.complete.Load() && !r.dropped.Load() && !r.missed.Load() {
 		o = Finished // nothing was left to ask
 	}
 	return &Report{Outcome: o, Tallies: r.tallies, Cause: r.cause.Load()}
@@ -285,6 +289,9 @@ func (r *runner) watchDrain(ended <-chan struct{}) {
 		r.end(Drained)
 	case <-ended:
 		return
+	}
+	if r.o.Drained != nil {
+		r.o.Drained()
 	}
 	timer := time.NewTimer(heldBack)
 	defer timer.Stop()
@@ -341,6 +348,9 @@ func (r *runner) arrived(id string, resp *core.Response, err *core.Error) {
 		r.failures.Store(0)
 		r.answersN.Add(1)
 	} else {
+		if r.stopping() {
+			r.missed.Store(true)
+		}
 		r.fault(err)
 	}
 	if aside != nil {

@@ -174,6 +174,26 @@ func TestDrainedTooLate(t *testing.T) {
 	}
 }
 
+// A drain that comes when all is asked, and fails some of it, leaves an
+// interrupted run and not one of a service that failed.
+func TestDrainedAndFailed(t *testing.T) {
+	drain := make(chan struct{})
+	f, sink := &fake{}, &memory{}
+	f.answer = func(r core.Request) core.Event {
+		if r.Sample != "2" {
+			return reply("yes")
+		}
+		time.Sleep(20 * time.Millisecond)
+		close(drain)
+		time.Sleep(20 * time.Millisecond)
+		return refusal(core.CodeTimeout)
+	}
+	rep, err := finish(t, context.Background(), Options{Backend: f, Jobs: []*Job{jobOf("a", 3)}, Sink: sink, Drain: drain})
+	if err != nil || rep.Outcome != Drained || sink.len() != 3 {
+		t.Errorf("outcome %v, %d stored, %v", rep.Outcome, sink.len(), err)
+	}
+}
+
 // The budget ends a run however the refusal comes, and what it refused is not
 // stored, so that a higher cap asks it.
 func TestBudget(t *testing.T) {

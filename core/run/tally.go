@@ -52,12 +52,12 @@ type Counts struct {
 	// Settled answers ended early, because nothing more could change what is
 	// read from them; Saved is how many tokens they might have gone on for.
 	Settled, Saved int
-	// Empty answers hold nothing but blanks; Cached ones were not computed in
-	// this run.
-	Empty, Cached int
-	Usage         core.Usage
-	CostUSD       float64
-	Seconds       float64 // summed over answers
+	// Empty answers hold nothing but blanks; the service's filter cut Withheld
+	// ones or kept them back; Cached ones were not computed in this run.
+	Empty, Withheld, Cached int
+	Usage                   core.Usage
+	CostUSD                 float64
+	Seconds                 float64 // summed over answers
 }
 
 // Target is a row's accepted answers with its place, kept for the baseline.
@@ -93,6 +93,9 @@ func (t *Tally) Add(r *record.Record) {
 	}
 	if r.Finish == core.FinishLength {
 		t.counts.Cut++
+	}
+	if r.Finish == core.FinishFilter {
+		t.counts.Withheld++
 	}
 	if r.Finish == core.FinishUntil {
 		t.counts.Settled++

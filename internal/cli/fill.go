@@ -285,13 +285,14 @@ func (e *evaluation) model(ctx context.Context, host *plugins.Host, folder *resu
 	if inFlight <= 0 {
 		inFlight = info.InFlight
 	}
-	o := run.Options{Model: spec.Label, Backend: backend, Jobs: jobs, Sink: writer, InFlight: inFlight, Drain: drain, Stored: folder.Stored}
+	o := run.Options{Model: spec.Label, Backend: backend, Jobs: jobs, Sink: writer, InFlight: inFlight, Drain: drain, Drained: backend.retry.LastTries, Stored: folder.Stored}
 	if e.judge != nil {
 		judge, err := open(ctx, host, *e.judge, openOptions{rpm: e.flags.rpm, tpm: e.flags.tpm, cache: e.flags.cache, cap: e.cap, spent: e.spent, with: backend.budget})
 		if err != nil {
 			return nil, fmt.Errorf("judge %s: %w", e.judge.Label, err)
 		}
 		defer judge.Close()
+		o.Drained = func() { backend.retry.LastTries(); judge.retry.LastTries() }
 		o.Judge, o.JudgeForm, o.JudgeAdapter = judge, formFor(judge.info), e.judge.Adapter
 		m.Models["judge "+e.judge.Label] = modelOf(judge.info)
 		for _, n := range judge.info.Notes {
@@ -310,12 +311,36 @@ func (e *evaluation) model(ctx context.Context, host *plugins.Host, folder *resu
 		defer stop()
 	}
 	rep, err := runner.Run(ctx)
+	if err == nil {
+		e.lateNotes(ctx, backend, m, spec.Label, t)
+	}
 	for _, file := range e.files {
 		if set := e.sets[file]; set.read != nil {
 			m.Rows[file.Task.Name] = set.manifest()
 		}
 	}
 	return rep, err
+}
+
+// lateNotes tells what a backend came to know of itself only as it answered, such
+// as a service that counts no tokens.
+func (e *evaluation) lateNotes(ctx context.Context, backend *opened, m *results.Manifest, label string, t *tableau) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	info, err := backend.Info(ctx)
+	if err != nil {
+		return // it is gone: what it said before stands
+	}
+	for _, n := range info.Notes {
+		t.note(n)
+	}
+	model := m.Models[label]
+	for _, n := range info.Notes {
+		if !slices.Contains(model.Notes, n) {
+			model.Notes = append(slices.Clip(model.Notes), n)
+		}
+	}
+	m.Models[label] = model
 }
 
 // countRows finds out beside the run how many rows there are, for the progress.

@@ -24,6 +24,7 @@ import (
 type opened struct {
 	core.Backend
 	info   core.Info
+	retry  *retry.Backend
 	budget *budget.Backend
 	store  *cached.Store
 }
@@ -75,7 +76,8 @@ func open(ctx context.Context, host *plugins.Host, spec modelSpec, o openOptions
 		}
 	}
 	out := &opened{info: info}
-	b = retry.Wrap(limit.Wrap(b, limit.Options{RequestsPerMinute: o.rpm, TokensPerMinute: o.tpm}), retry.Options{})
+	out.retry = retry.Wrap(limit.Wrap(b, limit.Options{RequestsPerMinute: o.rpm, TokensPerMinute: o.tpm}), retry.Options{})
+	b = out.retry
 	if o.cap > 0 {
 		if out.budget, err = budget.Wrap(ctx, b, budget.Options{CapUSD: o.cap, Before: o.spent, With: o.with}); err != nil {
 			b.Close()

@@ -116,6 +116,56 @@ func runsIn(t *testing.T, dir string) []*results.Folder {
 	return runs
 }
 
+// An interrupt does not wait for what would be tried again, and the run is an
+// interrupted one although all its requests have failed so far.
+func TestInterruptTriesNothingAgain(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 12)
+	asked := make(chan struct{}, 100)
+	_, url := newMoody(t, func(string) (int, string) {
+		asked <- struct{}{}
+		return http.StatusServiceUnavailable, "down"
+	})
+	cmd := evalrunCommand(t, dir, "count.yaml", "--backend", "openai", "--model", "m", "--base-url", url, "--cache", "off", "--quiet")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 12 {
+		<-asked
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != ExitInterrupted {
+		t.Errorf("exit code %d", code)
+	}
+	if n := len(asked); n > 24 { // five tries are 48 further ones
+		t.Errorf("%d more requests", n)
+	}
+}
+
+// What a service lets one know only by its answers stands beside the numbers:
+// that it counts no tokens, that its filter withheld some.
+func TestWhatAnswersTell(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 12)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"choices":[{"index":0,"message":{"role":"assistant","content":"1"},"finish_reason":"content_filter"}]}`)
+	}))
+	defer service.Close()
+	got := evalrun(t, dir, "count.yaml", "--backend", "openai", "--model", "m", "--base-url", service.URL+"/v1", "--cache", "off")
+	const note = "the service sent no token counts: tokens and costs are estimated"
+	if got.code != ExitOK || !strings.Contains(got.stdout, note) || !strings.Contains(got.stdout, "100 % withheld by the service") {
+		t.Fatalf("exit code %d\n%s%s", got.code, got.stdout, got.stderr)
+	}
+	report, err := os.ReadFile(filepath.Join(runsIn(t, dir)[0].Path, "report.md"))
+	if err != nil || !strings.Contains(string(report), note) {
+		t.Errorf("%v, no note in\n%s", err, report)
+	}
+}
+
 // The cap stops a run with exit code 3; the same command with a higher one goes
 // on in the same folder and pays nothing twice.
 func TestBudgetStopsAndGoesOn(t *testing.T) {

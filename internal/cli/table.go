@@ -399,6 +399,12 @@ func flags(g []results.Score, shown core.Profile) []string {
 		if l.Cut > 0 {
 			add(pct(l.Cut) + " cut")
 		}
+		if l.Empty > 0 {
+			add(pct(l.Empty) + " empty")
+		}
+		if l.Withheld > 0 {
+			add(pct(l.Withheld) + " withheld by the service")
+		}
 		if l.NonFinite > 0 {
 			add(fmt.Sprintf("%d non-finite left out", l.NonFinite))
 		}

@@ -202,6 +202,29 @@ func TestOrderHolmAndMacro(t *testing.T) {
 	}
 }
 
+// A mean over rows that all agree is not known to the last digit: of one task it
+// has the task's own interval, of two that of two such tasks.
+func TestMacroWhereNoRowDiffers(t *testing.T) {
+	var a, b []record.Record
+	for i := range 32 {
+		v := float64(min(i%4, 1)) // 0.75
+		a, b = append(a, rec("x", "t", i, v)), append(b, rec("y", "t", i, v))
+	}
+	r := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "y"}, Options{})
+	l, m := r.Lines[0], r.Macro[0]
+	if m.Interval != l.Interval || m.P != l.P || !(l.Interval[0] < -0.05 && l.Interval[1] > 0.05) {
+		t.Errorf("task %v p %v, mean %v p %v", l.Interval, l.P, m.Interval, m.P)
+	}
+	for i := range 32 {
+		v := float64(min(i%4, 1))
+		a, b = append(a, rec("x", "u", i, v)), append(b, rec("y", "u", i, v))
+	}
+	m = run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "y"}, Options{}).Macro[0]
+	if want := float64(l.Interval[1]) / math.Sqrt2; math.Abs(float64(m.Interval[1])-want) > 1e-9 || m.P != 1 {
+		t.Errorf("mean of two %v p %v, want ±%v", m.Interval, m.P, want)
+	}
+}
+
 // Several metrics with the same values each have their numbers.
 func TestManyMetricsAlike(t *testing.T) {
 	var a, b []record.Record

@@ -231,7 +231,11 @@ func macro(lines []Line, profile core.Profile) []Line {
 	return out
 }
 
+// mean averages lines. Rows that do not differ have no spread, which is not to say
+// that no others would: such a line counts with the width of its own interval. Of
+// one line interval and p are that line's.
 func mean(lines []Line, category string, profile core.Profile) Line {
+	const z = 1.959963984540054 // the normal 97.5 % quantile
 	m := Line{Category: category, Profile: profile, N: len(lines), Direction: "higher", Test: "normal, tasks independent"}
 	k := float64(len(lines))
 	var a, b, gain, variance float64
@@ -239,7 +243,11 @@ func mean(lines []Line, category string, profile core.Profile) Line {
 		a += float64(l.A) / k
 		b += float64(l.B) / k
 		gain += l.gain() / k
-		variance += l.variance / (k * k)
+		v := l.variance
+		if v == 0 {
+			v = math.Pow(float64(l.Interval[1]-l.Interval[0])/2/z, 2)
+		}
+		variance += v / (k * k)
 		m.Unjudged += l.Unjudged
 		if g := l.gain(); g > 0 {
 			m.Better++
@@ -248,8 +256,15 @@ func mean(lines []Line, category string, profile core.Profile) Line {
 		}
 	}
 	m.A, m.B, m.Difference = record.Float(a), record.Float(b), record.Float(gain)
+	if len(lines) == 1 {
+		l := lines[0]
+		m.Interval, m.P, m.Test = l.Interval, l.P, l.Test
+		if l.sign() < 0 {
+			m.Interval = [2]record.Float{-l.Interval[1], -l.Interval[0]}
+		}
+		return m
+	}
 	s := math.Sqrt(variance)
-	const z = 1.959963984540054 // the normal 97.5 % quantile
 	m.Interval = [2]record.Float{record.Float(gain - z*s), record.Float(gain + z*s)}
 	switch {
 	case s > 0:

@@ -64,7 +64,7 @@ func (q qualityRow) Share(n int) string { return q.share(n) }
 
 // Clean tells whether a row has nothing to report.
 func (q qualityRow) Clean() bool {
-	return q.API+q.Failed+q.Truncated+q.Cut+q.Empty+q.Dropped+q.NonFinite == 0 && !q.Unfinished
+	return q.API+q.Failed+q.Truncated+q.Cut+q.Empty+q.Withheld+q.Dropped+q.NonFinite == 0 && !q.Unfinished
 }
 
 // Single tells whether one model ran.

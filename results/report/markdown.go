@@ -82,13 +82,13 @@ func (p *page) markdown(figures string) []byte {
 	}
 
 	b.WriteString("## Quality\n\n")
-	t = newTable("task", "model", "scored", "API errors", "no answer found", "prompts truncated", "answers cut", "empty", "dropped", "non-finite", "from cache")
+	t = newTable("task", "model", "scored", "API errors", "no answer found", "prompts truncated", "answers cut", "empty", "withheld", "dropped", "non-finite", "from cache")
 	for _, q := range p.Quality {
 		name := q.Task
 		if q.Unfinished {
 			name += " (unfinished)"
 		}
-		t.row(name, q.Model, fmt.Sprint(q.N), q.share(q.API), q.share(q.Failed), q.share(q.Truncated), q.share(q.Cut), q.share(q.Empty), fmt.Sprint(q.Dropped), fmt.Sprint(q.NonFinite), fmt.Sprint(q.Cached))
+		t.row(name, q.Model, fmt.Sprint(q.N), q.share(q.API), q.share(q.Failed), q.share(q.Truncated), q.share(q.Cut), q.share(q.Empty), q.share(q.Withheld), fmt.Sprint(q.Dropped), fmt.Sprint(q.NonFinite), fmt.Sprint(q.Cached))
 	}
 	t.write(&b)
 	b.WriteString("\n")

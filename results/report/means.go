@@ -169,6 +169,9 @@ func (p *page) modelRows(s results.Scores) {
 			if bounded == row.Tasks { // no wider than if all tasks erred the same way
 				row.Low, row.High = max(row.Low, lows/k), min(row.High, highs/k)
 			}
+			if bounded == 1 && row.Tasks == 1 { // no mean at all: the task's own
+				row.Low, row.High = lows, highs
+			}
 		}
 		counted := map[string]bool{}
 		for _, l := range s.Tasks { // counts are of the task, on each of its lines

@@ -164,6 +164,24 @@ func hostileScores() results.Scores {
 	return results.Scores{Tasks: []results.Score{l, skipped, nan}}
 }
 
+// The mean over one task is the task: its interval is, too. Answers that the
+// service withheld stand beside the score.
+func TestOneTask(t *testing.T) {
+	s := results.Scores{Tasks: []results.Score{score("boolq", "tuned", 0.97, 32)}}
+	s.Tasks[0].Interval = []record.Float{0.84, 0.995}
+	s.Tasks[0].Withheld = 8
+	f := folder(t, s)
+	got := render(t, "md", f, s)
+	for _, want := range []string{"0.970 [0.84, 0.99]", "0.970 [0.840, 0.995]", "25 % withheld by the service", "| empty | withheld |"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if csv := render(t, "csv", f, s); !strings.Contains(csv, ",withheld\n") || !strings.Contains(csv, ",8\n") {
+		t.Errorf("csv:\n%s", csv)
+	}
+}
+
 func TestHostileTexts(t *testing.T) {
 	s := hostileScores()
 	f := folder(t, s)

@@ -200,6 +200,7 @@ func lineFlags(l results.Score) []string {
 	}
 	add(l.Cut, percent(l.Cut, asked)+" answers cut")
 	add(l.Empty, percent(l.Empty, asked)+" empty")
+	add(l.Withheld, percent(l.Withheld, asked)+" withheld by the service")
 	add(l.Dropped, fmt.Sprintf("%d dropped", l.Dropped))
 	add(l.NonFinite, fmt.Sprintf("%d non-finite left out", l.NonFinite))
 	if l.Unfinished {
