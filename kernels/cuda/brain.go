@@ -7,7 +7,7 @@ import (
 	"github.com/evalrun/evalrun/kernels/format"
 )
 
-// Tiles of src/gemm_sm90.cu; of src/gemm.cu with 128 columns.
+// Tiles of src/tiles.h; of src/gemm.cu with 128 columns.
 const brainRows, brainCols, brainDepth = 128, 256, 64
 
 // brainShared is the shared memory of blocks whose tiles have so many columns.
@@ -40,6 +40,9 @@ func (d *Device) Brain() error {
 	for _, k := range brainKernels {
 		if _, err = d.driver.Function(k.name); err == nil {
 			d.brain, d.product = true, k
+			if _, err := d.driver.Function(brainTiles[0].name); err != nil {
+				d.unit = nil // the driver is older than the unit's kernels
+			}
 			return nil
 		}
 	}
@@ -50,7 +53,7 @@ func (d *Device) Brain() error {
 // part, or one of another width than the tiles have.
 func (w *weight) exact(depth int) bool { return depth%brainDepth != 0 || min(w.n, w.k) < brainRows }
 
-// How a product is stored, as src/gemm_sm90.cu counts it.
+// How a product is stored, as src/tiles.h counts it.
 const howRound, howBrain = 2, 4
 
 // target is where a product of n columns goes: to dst, or added to what lies at plus,
@@ -301,8 +304,9 @@ func (d *Device) gemmChain(to target, m int, chain []link) {
 // product's target, in one kernel with the tensor memory unit. false where that does not
 // take the matrices, or an output's rows do not begin at 16 bytes.
 func (d *Device) gemmTiles(m int, links []link, products []product) bool {
+	const mostMaps = 32 // as many as a warp fences
 	down := (m + brainRows - 1) / brainRows
-	if d.unit == nil || d.copies {
+	if d.unit == nil || d.copies || max(2*len(links), 1+len(products)) > mostMaps {
 		return false
 	}
 	for _, p := range products {

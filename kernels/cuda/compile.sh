@@ -34,7 +34,9 @@ for name in ${@:-$(cd src && ls *.cu | sed 's/\.cu$//')}; do
 		# Instructions that clang has no words for stand in the source as text; they
 		# need a later version of PTX than it writes.
 		translate src/$name.cu "$out/$name.ptx" --cuda-gpu-arch=sm_90
-		sed -i -e 's/^\.version .*/.version 8.0/' -e 's/^\.target .*/.target sm_90a/' "$out/$name.ptx" ;;
+		version=8.0
+		[ $name = tiles_sm90 ] && version=8.3
+		sed -i -e "s/^\.version .*/.version $version/" -e 's/^\.target .*/.target sm_90a/' "$out/$name.ptx" ;;
 	*) translate src/$name.cu "$out/$name.ptx" --cuda-gpu-arch=sm_80 ;;
 	esac
 done

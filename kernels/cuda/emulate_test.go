@@ -40,6 +40,9 @@ func TestEmulatedRounded(t *testing.T) {
 func TestEmulatedTiles(t *testing.T) {
 	d := Over(emulate.New(), nil)
 	defer d.Close()
+	if err := d.Brain(); err != nil {
+		t.Fatal(err)
+	}
 	for _, m := range []int{300, 340} {
 		tilesAgree(t, d, m, []int{520, 136, 200}, 64)
 	}

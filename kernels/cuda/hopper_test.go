@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -229,6 +230,29 @@ func TestEmulatedHopper(t *testing.T) {
 	}
 }
 
+// older is a driver that does not take the kernels of the tensor memory unit.
+type older struct{ *emulate.Machine }
+
+func (o older) Function(name string) (uintptr, error) {
+	if strings.HasPrefix(name, "gemmBrainTiles_") {
+		return 0, errors.New("a newer version of PTX")
+	}
+	return o.Machine.Function(name)
+}
+
+// It has the same products all the same, with copies by threads.
+func TestEmulatedHopperOlder(t *testing.T) {
+	d := Over(older{emulate.New()}, nil)
+	defer d.Close()
+	if err := d.Brain(); err != nil {
+		t.Fatal(err)
+	}
+	b := brainBench{t, d, rand.New(rand.NewPCG(8, 8))}
+	if err := errors.Join(b.several(130, 128, []int{264, 136}, storeRounded), b.chain(130, 136, []int{64, 128}, addSelf)); err != nil {
+		t.Error(err)
+	}
+}
+
 // In whatever order threads and what they wait for come, one warp or another far behind.
 func TestEmulatedHopperOrders(t *testing.T) {
 	all := brainTiles
@@ -286,6 +310,7 @@ func TestEmulatedHopperBroken(t *testing.T) {
 		{emulate.NoSumFence, true, fence, fence},
 		{emulate.NoAsyncFence, true, "which thread 0 wrote without a fence.proxy.async since", "which thread 0 wrote without a fence.proxy.async since"},
 		{emulate.NoBarrierFence, false, "mbarrier 0, whose beginning was not fenced", "mbarrier 0, whose beginning was not fenced"},
+		{emulate.NoMapFence, false, "by a map that its block has not fenced", "by a map that its block has not fenced"},
 		{emulate.OtherSwizzle, false, values, values},
 		{emulate.OtherStride, false, "a product reaches byte", "a product reaches byte"},
 		{emulate.OtherStride, true, "a product reaches byte", "a product reaches byte"},

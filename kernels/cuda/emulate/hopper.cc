@@ -6,6 +6,7 @@
 // tile's place holds NaN, and so do a product's sums until they are waited for.
 #include "../src/hopper.h"
 #include "../driver/tensormap.h"
+#include <algorithm>
 #include <stdio.h>
 #include <string>
 #include <vector>
@@ -111,6 +112,7 @@ struct Tile {
 	}
 };
 std::vector<Tile> tiles; // on their way
+std::vector<const void *> fencedMaps;
 
 int encode(void *map, int type, u32 rank, void *at, const u64 *dims, const u64 *strides, const u32 *box, const u32 *steps, int interleave, int swizzle, int, int fill) {
 	const int invalid = 1, rows[] = {0, 32, 64, 128};
@@ -276,11 +278,16 @@ void fenceAsync() {
 		if (b.by == thread) b.visible = true;
 }
 
+void fenceMap(const void *map) {
+	if (broken != noMapFence) fencedMaps.push_back(map);
+}
+
 void copyTile(u64 to, const void *map, int x, int y, u64 full) {
 	Tile t = {{}, to, x, y, full};
 	if ((u64)map % 64) fail("a tensor map at %p, which is no multiple of 64", map);
 	memcpy(&t.map, map, sizeof t.map);
 	if (t.map.mark != mapMark) fail("thread %d copies a tile by what is no tensor map", thread);
+	if (std::find(fencedMaps.begin(), fencedMaps.end(), map) == fencedMaps.end()) fail("thread %d copies a tile by a map that its block has not fenced", thread);
 	if (broken == otherSwizzle) t.map.swizzle = 64;
 	if (to % 128) fail("a tile is copied to byte %llu of shared memory, which is no multiple of 128", to - (u64)dynamicShared);
 	offsetOf(to, t.map.bytes(), "a tile");
@@ -383,6 +390,7 @@ void beginBlock() {
 	for (u32 &f : fences) f++;
 	barriers.clear();
 	tiles.clear();
+	fencedMaps.clear();
 	for (Group &g : groups) {
 		for (Sums *s : g.live) delete s;
 		g.live.clear();

@@ -24,6 +24,7 @@ const (
 	NoSumFence            // products begin without a fence behind what wrote their sums
 	NoAsyncFence          // or behind the copies by threads that wrote their tiles
 	NoBarrierFence        // barriers begin without a fence
+	NoMapFence            // maps are used without a fence behind the host's writes
 	OtherSwizzle          // the unit exchanges other chunks of a tile than products do
 	OtherStride           // products read eight rows of a weight's tile further apart
 )

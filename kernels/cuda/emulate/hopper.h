@@ -5,7 +5,7 @@
 namespace machine {
 // An instruction that a test leaves out or does wrongly, to see that it is found; the
 // numbers are those of emulate.go.
-enum Broken { whole, noFullWait, noEmptyWait, fewBytes, manyBytes, noArrival, twoArrivals, noProductWait, noLastWait, noSumFence, noAsyncFence, noBarrierFence, otherSwizzle, otherStride };
+enum Broken { whole, noFullWait, noEmptyWait, fewBytes, manyBytes, noArrival, twoArrivals, noProductWait, noLastWait, noSumFence, noAsyncFence, noBarrierFence, noMapFence, otherSwizzle, otherStride };
 extern int broken;
 
 void beginBarrier(u64 at, int arrivals);
@@ -13,6 +13,7 @@ void arrive(u64 at, int bytes);
 void await(u64 at, u32 parity);
 void fenceBarriers();
 void fenceAsync();
+void fenceMap(const void *map);
 void copyTile(u64 to, const void *map, int x, int y, u64 full);
 void multiply(float *d, int wide, u64 a, u64 b);
 void fenceSums();
@@ -35,6 +36,7 @@ DEVICE void arriveExpecting(SharedAddress at, int bytes) { machine::arrive(at, b
 DEVICE void await(SharedAddress at, u32 parity) { machine::await(at, parity); }
 DEVICE void fenceBarriers() { machine::fenceBarriers(); }
 DEVICE void fenceAsync() { machine::fenceAsync(); }
+DEVICE void fenceMap(const void *map) { machine::fenceMap(map); }
 DEVICE void copyTile(SharedAddress to, const void *map, int x, int y, SharedAddress full) { machine::copyTile(to, map, x, y, full); }
 template <int W> DEVICE void multiply(float *d, u64 a, u64 b) {
 	static_assert(W % 8 == 0 && W <= 256, "wgmma has no such width");

@@ -309,4 +309,5 @@ namespace gemmmatrix {
 }
 namespace gemm {
 #include "../src/gemm_sm90.cu"
+#include "../src/tiles_sm90.cu"
 }

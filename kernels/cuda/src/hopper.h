@@ -37,6 +37,10 @@ DEVICE void await(SharedAddress at, u32 parity) {
 DEVICE void fenceBarriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 DEVICE void fenceAsync() { asm volatile("fence.proxy.async;" ::: "memory"); }
 
+// fenceMap makes a map that the host wrote visible to the unit, for the block's threads
+// that come after a barrier: the unit keeps maps, and not in order with a stream's work.
+DEVICE void fenceMap(const void *map) { asm volatile("fence.proxy.tensormap::generic.acquire.sys [%0], 128;" ::"l"(map) : "memory"); }
+
 // copyTile starts the copy of a map's box at column x and row y to shared memory, whose
 // bytes the barrier full counts.
 DEVICE void copyTile(SharedAddress to, const void *map, int x, int y, SharedAddress full) {
