@@ -21,23 +21,24 @@ import (
 
 // A trained is what --json prints of a training.
 type trained struct {
-	Finished bool              `json:"finished"`
-	Adapter  string            `json:"adapter,omitempty"`
-	Hash     string            `json:"hash,omitempty"`
-	Step     int               `json:"step"`
-	Updates  int               `json:"updates"`
-	Loss     *float64          `json:"loss,omitempty"` // smoothed
-	Best     *float64          `json:"best,omitempty"` // validation loss of the best evaluation
-	Score    *float64          `json:"best_score,omitempty"`
-	Metric   string            `json:"metric,omitempty"` // of the score
-	BestStep int               `json:"best_step,omitempty"`
-	Early    bool              `json:"early,omitempty"`
-	Seconds  float64           `json:"seconds"`
-	Peak     int64             `json:"peak_memory,omitempty"` // resident bytes
-	Plan     *plannedTraining  `json:"plan,omitempty"`
-	Left     map[string]int    `json:"left_out,omitempty"`
-	Shared   int               `json:"shared_with_evaluation"`
-	Next     map[string]string `json:"next,omitempty"`
+	Finished    bool              `json:"finished"`
+	Adapter     string            `json:"adapter,omitempty"`
+	Hash        string            `json:"hash,omitempty"`
+	Step        int               `json:"step"`
+	Updates     int               `json:"updates"`
+	Loss        *float64          `json:"loss,omitempty"` // smoothed
+	Best        *float64          `json:"best,omitempty"` // validation loss of the best evaluation
+	Score       *float64          `json:"best_score,omitempty"`
+	Metric      string            `json:"metric,omitempty"` // of the score
+	BestStep    int               `json:"best_step,omitempty"`
+	AdapterStep int               `json:"adapter_step,omitempty"` // whose values the adapter has
+	Early       bool              `json:"early,omitempty"`
+	Seconds     float64           `json:"seconds"`
+	Peak        int64             `json:"peak_memory,omitempty"` // resident bytes
+	Plan        *plannedTraining  `json:"plan,omitempty"`
+	Left        map[string]int    `json:"left_out,omitempty"`
+	Shared      int               `json:"shared_with_evaluation"`
+	Next        map[string]string `json:"next,omitempty"`
 }
 
 // plannedTraining is the plan in --json.
@@ -150,12 +151,12 @@ func (t *trainCommand) train(ctx, soft context.Context) error {
 	if t.eval.json {
 		return t.printJSON(plan, last, end)
 	}
-	t.words(last, end)
+	t.words(last, end, &report)
 	return nil
 }
 
 // words tells people how a training ended.
-func (t *trainCommand) words(last *core.TrainStep, end *core.TrainEnd) {
+func (t *trainCommand) words(last *core.TrainStep, end *core.TrainEnd, report *training.Report) {
 	if t.eval.quiet {
 		return
 	}
@@ -173,6 +174,9 @@ func (t *trainCommand) words(last *core.TrainStep, end *core.TrainEnd) {
 		fmt.Fprint(t.out, ", ended early: validation got no better")
 	}
 	fmt.Fprintln(t.out)
+	if end.BestStep > 0 {
+		fmt.Fprintf(t.out, "  the adapter is %s\n", report.Left())
+	}
 	if next := t.next(); next != "" {
 		fmt.Fprintf(t.out, "base and fine-tuned side by side:\n  %s\n", next)
 	}
@@ -277,6 +281,11 @@ func (t *trainCommand) showPlan(w *trainWatch, p *core.TrainPlan) {
 			fmt.Fprintf(out, "%.3g s a step: %s to the end\n", p.SecondsPerStep, duration(p.SecondsPerStep*float64(p.Steps-p.Resumed)))
 		}
 	}
+	if every, steps, _ := training.Evaluations(p.Recipe); p.Validation > 0 && every >= steps {
+		fmt.Fprintf(out, "the validation rows are evaluated once, behind the last step: eval_every is %d; --set recipe.eval_every=%d evaluates ten times\n", every, max(1, steps/10))
+	} else if p.Validation > 0 && every == 0 {
+		fmt.Fprintln(out, "the validation rows are not evaluated: eval_every is 0")
+	}
 	if p.Resumed > 0 {
 		fmt.Fprintf(out, "going on from step %d\n", p.Resumed)
 	}
@@ -329,6 +338,9 @@ func (t *trainCommand) printJSON(p *core.TrainPlan, last *core.TrainStep, end *c
 	r := trained{Finished: end.Finished, Adapter: end.Adapter, Hash: end.Hash, Step: end.Step, Updates: end.Updates, Early: end.Early, Seconds: end.Seconds}
 	if last != nil {
 		r.Loss, r.Peak = &last.Smoothed, last.PeakMemory
+	}
+	if end.Finished {
+		r.AdapterStep = training.LeftStep(p, end)
 	}
 	if end.BestStep > 0 {
 		r.Best, r.BestStep = &end.Best, end.BestStep
@@ -399,9 +411,12 @@ func (w *trainWatch) step(p *core.TrainPlan, s *core.TrainStep, metric string) {
 	}
 	w.last = now
 	line := trainLine(p, s, metric, now.Sub(w.began).Seconds(), s.Step-w.from, w.tokens)
-	if w.live {
+	switch {
+	case w.live && s.Evaluated: // it stays
+		fmt.Fprintf(w.out, "\r\x1b[K%s\n", line)
+	case w.live:
 		fmt.Fprintf(w.out, "\r\x1b[K%s", clipLine(line, w.width-1))
-	} else {
+	default:
 		fmt.Fprintln(w.out, line)
 	}
 }

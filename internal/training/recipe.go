@@ -69,6 +69,20 @@ func Monitor(recipe string) string {
 	return keys.Monitor
 }
 
+// Evaluations is what an effective recipe's text says of them: every how many of
+// its steps one is due, and whether the best one's adapter is left, or the last.
+func Evaluations(recipe string) (every, steps int, best bool) {
+	var keys struct {
+		Every int `json:"eval_every"`
+		Steps int `json:"steps"`
+		Best  bool
+	}
+	if json.Unmarshal([]byte(recipe), &keys) != nil {
+		return 0, 0, false
+	}
+	return keys.Every, keys.Steps, keys.Best
+}
+
 // Preset is the preset of a recipe's text; paper where it names none.
 func Preset(recipe string) string {
 	keys := struct{ Preset string }{"paper"}

@@ -73,6 +73,9 @@ func (r *Report) markdown() string {
 	case e.BestStep > 0:
 		fmt.Fprintf(&b, "| best validation loss | %.4f at step %d |\n", e.Best, e.BestStep)
 	}
+	if e.BestStep > 0 {
+		fmt.Fprintf(&b, "| the adapter | %s |\n", r.Left())
+	}
 	fmt.Fprintf(&b, "| hash | `%s` |\n\n![loss](loss.svg)\n", e.Hash)
 	r.evaluations(&b)
 	if r.Next != "" {
@@ -82,7 +85,28 @@ func (r *Report) markdown() string {
 	return b.String()
 }
 
-// evaluations lists what validation gave.
+// Left says which step's adapter was left, where there were evaluations.
+func (r *Report) Left() string {
+	step := LeftStep(r.Plan, r.End)
+	switch {
+	case r.End.BestStep == r.End.Step:
+		return fmt.Sprintf("that of step %d, the last and the best", step)
+	case step == r.End.BestStep:
+		return fmt.Sprintf("that of step %d, the best", step)
+	default:
+		return fmt.Sprintf("that of step %d, the last", step)
+	}
+}
+
+// LeftStep is the step whose values the adapter has.
+func LeftStep(p *core.TrainPlan, e *core.TrainEnd) int {
+	if _, _, best := Evaluations(p.Recipe); best && e.BestStep > 0 {
+		return e.BestStep
+	}
+	return e.Step
+}
+
+// evaluations lists what validation gave; the best is marked.
 func (r *Report) evaluations(b *strings.Builder) {
 	head, scored := false, r.End.Scored
 	for _, p := range r.Log.Points {
@@ -95,7 +119,11 @@ func (r *Report) evaluations(b *strings.Builder) {
 			fmt.Fprint(b, "\n| step | validation loss |\n|---|---|\n")
 		}
 		head = true
-		fmt.Fprintf(b, "| %d | %.4f |", p.Step, *p.Validation)
+		mark := ""
+		if p.Step == r.End.BestStep {
+			mark = " (best)"
+		}
+		fmt.Fprintf(b, "| %d%s | %.4f |", p.Step, mark, *p.Validation)
 		if scored && p.Score != nil {
 			fmt.Fprintf(b, " %.4f |", *p.Score)
 		}

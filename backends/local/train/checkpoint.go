@@ -177,7 +177,7 @@ func (j *Job) dropBest(except ...int) error {
 // checkBest finds out before anything is trained whether the best values that a
 // checkpoint counts on are there.
 func (j *Job) checkBest(st *State) error {
-	if st.BestStep == 0 || j.Recipe.Patience == 0 {
+	if st.BestStep == 0 || !j.Recipe.Best {
 		return nil
 	}
 	path := filepath.Join(j.Dir, bestFile(st.BestStep))

@@ -76,6 +76,8 @@ type Recipe struct {
 	// validation loss is the mean of those.
 	EvalBatch int `json:"eval_batch"`
 	Patience  int `json:"patience"`
+	// Best leaves the values of the best evaluation, and not the last ones.
+	Best bool `json:"best"`
 	// Monitor says what makes an evaluation better: MonitorLoss, or MonitorScore,
 	// of which alike ones are told apart by the loss. Empty is the score where
 	// there is one.
@@ -112,7 +114,7 @@ func Preset(name string) (Recipe, error) {
 		Steps: 40000, Batch: 1, Accumulate: 16, CheckpointEvery: 1000,
 		Optimiser: PagedAdam, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, Clip: 0.5,
 		LR: 2e-4, Schedule: CosineRestarts, Restart: 1000,
-		EvalEvery: 1000, EvalRows: 100, EvalBatch: 1, Patience: 5,
+		EvalEvery: 1000, EvalRows: 100, EvalBatch: 1, Patience: 5, Best: true,
 	}
 	switch name {
 	case "paper":

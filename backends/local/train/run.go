@@ -167,7 +167,7 @@ func (j *Job) Run(ctx context.Context) (res Result, err error) {
 		}
 	}
 	res.State, res.Finished, res.Early = st, true, st.Step < j.Recipe.Steps
-	if st.Best != nil && j.Recipe.Patience > 0 {
+	if st.Best != nil && j.Recipe.Best {
 		return res, j.restoreBest(st.BestStep)
 	}
 	return res, nil
@@ -190,8 +190,10 @@ func (j *Job) compare(st *State, news *News) error {
 		st.Worse++
 		return nil
 	}
-	if err := j.keepBest(st.Step); err != nil {
-		return err
+	if j.Recipe.Best {
+		if err := j.keepBest(st.Step); err != nil {
+			return err
+		}
 	}
 	st.Best, st.BestScore, st.BestStep, st.Worse = news.Validation, news.Score, st.Step, 0
 	return nil

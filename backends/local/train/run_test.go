@@ -227,3 +227,64 @@ func TestWindows(t *testing.T) {
 		t.Error("an order that depends on what was asked before")
 	}
 }
+
+// What is left is the best evaluation's, whether a training may end early or
+// not; without best, the last step's.
+func TestBestIsLeft(t *testing.T) {
+	values := func(j *Job) []byte { return outcomeValues(j) }
+	run := func(best bool, patience int, validated bool) (*Job, Result, map[int]float64) {
+		j := job(t, "modern", t.TempDir())
+		j.Recipe.LR, j.Recipe.Steps, j.Recipe.EvalEvery, j.Recipe.Best, j.Recipe.Patience = 0.2, 200, 8, best, patience
+		if !validated {
+			j.Validation = nil
+		}
+		seen := map[int]float64{}
+		j.Tell = func(n News) {
+			if n.Validation != nil {
+				seen[n.Step] = *n.Validation
+			}
+		}
+		res, err := j.Run(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j, res, seen
+	}
+	plain, _, _ := run(true, 5, false)
+	last, res, _ := run(false, 0, true)
+	if !bytes.Equal(values(last), values(plain)) {
+		t.Error("best: false leaves other values than those of the last step")
+	}
+	if found, _ := filepath.Glob(filepath.Join(last.Dir, "best-*")); len(found) > 0 {
+		t.Errorf("best values that nobody wants: %v", found)
+	}
+	best, again, seen := run(true, 0, true)
+	if again.Early || again.BestStep != res.BestStep || again.BestStep == 0 || again.BestStep >= again.Step {
+		t.Fatalf("%+v, and without best %+v: the test needs a best step before the last", again, res)
+	}
+	for step, loss := range seen {
+		if loss < seen[again.BestStep] {
+			t.Errorf("step %d has the loss %v, and step %d, said to be the best, %v", step, loss, again.BestStep, seen[again.BestStep])
+		}
+	}
+	if bytes.Equal(values(best), values(plain)) {
+		t.Error("without patience the last values are left")
+	}
+	// They are those that the training had at that step.
+	short := job(t, "modern", t.TempDir())
+	short.Recipe.LR, short.Recipe.Steps = 0.2, 200
+	short.Validation = nil
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	short.Tell = func(n News) {
+		if n.Step == again.BestStep {
+			cancel()
+		}
+	}
+	if _, err := short.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(values(best), values(short)) {
+		t.Errorf("other values than those of step %d", again.BestStep)
+	}
+}
