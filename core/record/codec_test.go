@@ -55,7 +55,7 @@ func anyRecord(r *rand.Rand) *Record {
 	}
 	for range r.IntN(3) {
 		v := Float([]float64{number(), math.NaN(), math.Inf(1), math.Inf(-1)}[r.IntN(4)])
-		rec.Scores = append(rec.Scores, Score{Metric: "x", Profile: core.Strict, Value: v, Extracted: anyText(r), Failed: some(), Dropped: some(), Skipped: anyText(r), Warning: anyText(r), Note: anyText(r)})
+		rec.Scores = append(rec.Scores, Score{Metric: "x", Profile: core.Strict, Value: v, Extracted: anyText(r), Failed: some(), Dropped: some(), Skipped: anyText(r), Warning: anyText(r), Note: anyText(r), Vote: anyText(r)})
 		if some() {
 			rec.Scores[len(rec.Scores)-1].Parts = map[string]float64{"b": number(), "a": -1, anyText(r): 2}
 		}

@@ -171,6 +171,8 @@ func (d *decoder) score(s *Score) bool {
 		case "parts":
 			s.Parts = map[string]float64{}
 			return 9, d.numbers(s.Parts)
+		case "vote":
+			return 10, d.text(&s.Vote)
 		}
 		return 0, false
 	})

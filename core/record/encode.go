@@ -217,6 +217,7 @@ func (e *encoder) score(s Score) {
 		}
 		e.b = append(e.b, '}')
 	}
+	e.textUnlessEmpty("vote", s.Vote)
 	e.b = append(e.b, '}')
 }
 

@@ -83,6 +83,8 @@ type Score struct {
 	Note      string       `json:"note,omitempty"`
 	// Parts are those that the metric needs to sum the samples up.
 	Parts map[string]float64 `json:"parts,omitempty"`
+	// Vote is equal where a majority is sought and the judged texts are equal.
+	Vote string `json:"vote,omitempty"`
 }
 
 // Error is a request's failure as stored.

@@ -188,6 +188,10 @@ func (s *skimmer) verdict(to *Score) bool {
 			return 7, s.skip()
 		case "note":
 			return 8, s.skip()
+		case "vote":
+			ok := s.text(&to.Vote)
+			to.Vote = strings.Clone(to.Vote)
+			return 9, ok
 		}
 		return 0, false
 	})

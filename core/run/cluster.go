@@ -21,9 +21,9 @@ func (t *Tally) addCluster(index int, name string) {
 }
 
 // widen replaces the interval of a mean where its values are not independent:
-// answers to one row, and rows of one cluster. scores are those of the judge's
-// verdicts, in their order. An aggregate that is no mean of values keeps its own.
-func (t *Tally) widen(judge int, info core.MetricInfo, scores []core.Score, a *core.Aggregate) {
+// answers to one row, and rows of one cluster. row gives the index of a score's
+// row. An aggregate that is no mean of values keeps its own.
+func (t *Tally) widen(info core.MetricInfo, scores []core.Score, row func(int) int, a *core.Aggregate) {
 	if t.repeats == 1 && t.clusters == nil || a.Method != "wilson" && a.Method != "student-t" {
 		return
 	}
@@ -35,7 +35,7 @@ func (t *Tally) widen(judge int, info core.MetricInfo, scores []core.Score, a *c
 		if s.Skipped != "" || s.Dropped || math.IsNaN(s.Value) || math.IsInf(s.Value, 0) {
 			continue
 		}
-		c := int(t.verdicts[judge][i].place) / t.repeats
+		c := row(i)
 		if id, ok := t.clusters[c]; ok {
 			c = id
 		}

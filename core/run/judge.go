@@ -2,7 +2,10 @@ package run
 
 import (
 	"fmt"
+	"hash/fnv"
+	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/evalrun/evalrun/core"
@@ -47,6 +50,26 @@ func (j Judge) text(response string) (text string, found bool) {
 		return response, true
 	}
 	return j.steps.Apply(response)
+}
+
+// SplitName takes a judge's name apart: the metric's own, and what reduces its
+// verdicts.
+func SplitName(name string) (metric string, reduce Reduce) {
+	if at := strings.LastIndexByte(name, ' '); at >= 0 {
+		if r, err := ParseReduce(name[at+1:]); err == nil {
+			name, reduce = name[:at], r
+		}
+	}
+	metric, _, _ = strings.Cut(name, ",")
+	return metric, reduce
+}
+
+// vote is the same for answers that count as one in a majority.
+func (j Judge) vote(response string) string {
+	text, _ := j.text(response)
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, text)
+	return strconv.FormatUint(h.Sum64(), 36)
 }
 
 // Judges makes a task's judges: each metric in the profiles that belong to own,

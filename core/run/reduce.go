@@ -60,9 +60,9 @@ func ParseReduce(s string) (Reduce, error) {
 	return r, fmt.Errorf("reduce is %q (known: first, mean, best, majority, majority@K, pass@K)", s)
 }
 
-// reduced is one score a row of a judge's verdicts, which are in sample order.
-func (t *Tally) reduced(judge int) []core.Score {
-	var out []core.Score
+// reduced is one score a row of a judge's verdicts, which are in sample order, and
+// the row's index.
+func (t *Tally) reduced(judge int) (out []core.Score, index []int) {
 	vs := t.verdicts[judge]
 	for from := 0; from < len(vs); {
 		to := from
@@ -70,9 +70,10 @@ func (t *Tally) reduced(judge int) []core.Score {
 			to++
 		}
 		out = append(out, t.reduceRow(judge, vs[from:to]))
+		index = append(index, int(vs[from].place)/t.repeats)
 		from = to
 	}
-	return out
+	return out, index
 }
 
 // reduceRow reduces the verdicts on one row.
@@ -88,49 +89,62 @@ func (t *Tally) reduceRow(judge int, row []verdict) core.Score {
 		return t.score(judge, row[0])
 	}
 	info := j.Metric.Info()
-	if k := j.Reduce.K; len(judged) < k {
+	values, votes := make([]float64, len(judged)), make([]uint64, len(judged))
+	for i, v := range judged {
+		values[i], votes[i] = v.value, v.text
+	}
+	value, at, ok := ReduceRow(j.Reduce, values, votes, info.High, info.HigherIsBetter)
+	switch k := j.Reduce.K; {
+	case !ok:
 		return core.Score{Skipped: fmt.Sprintf("%s needs %d answers a row: --repeat %d", j.Reduce, k, k)}
+	case at < 0:
+		return core.Score{Value: value}
 	}
-	if j.Reduce.Kind == "majority" && j.Reduce.K > 0 {
-		judged = judged[:j.Reduce.K]
+	return t.score(judge, judged[at])
+}
+
+// ReduceRow reduces the values of a row's answers, which are in their order; votes are
+// equal where the judged texts are, and only a majority looks at them. at is the
+// answer whose value it is, −1 where it is no single one's. It is not ok where
+// there are no answers, or fewer than the reduction needs. High and higherIsBetter
+// are the metric's.
+func ReduceRow[V comparable](r Reduce, values []float64, votes []V, high float64, higherIsBetter bool) (value float64, at int, ok bool) {
+	n := len(values)
+	if n < max(r.K, 1) {
+		return math.NaN(), -1, false
 	}
-	switch j.Reduce.Kind {
-	case "majority":
-		votes := map[uint64]int{}
-		for _, v := range judged {
-			votes[v.text]++
-		}
-		best := judged[0]
-		for _, v := range judged {
-			if votes[v.text] > votes[best.text] {
-				best = v
-			}
-		}
-		return t.score(judge, best)
+	switch r.Kind {
 	case "mean":
-		values := make([]float64, len(judged))
-		for i, v := range judged {
-			values[i] = v.value
-		}
-		return core.Score{Value: stats.Mean(values)}
-	case "best":
-		best := judged[0]
-		for _, v := range judged {
-			if better := v.value > best.value; math.IsNaN(best.value) || better == info.HigherIsBetter && v.value != best.value {
-				best = v
-			}
-		}
-		return t.score(judge, best)
+		return stats.Mean(values), -1, true
 	case "pass":
 		right := 0
-		for _, v := range judged {
-			if v.value == info.High {
+		for _, v := range values {
+			if v == high {
 				right++
 			}
 		}
-		return core.Score{Value: stats.PassAtK(len(judged), right, j.Reduce.K)}
+		return stats.PassAtK(n, right, r.K), -1, true
+	case "majority":
+		if r.K > 0 {
+			n = r.K
+		}
+		count := map[V]int{}
+		for _, v := range votes[:n] {
+			count[v]++
+		}
+		for i, v := range votes[:n] {
+			if count[v] > count[votes[at]] {
+				at = i
+			}
+		}
+	case "best":
+		for i, v := range values {
+			if better := v > values[at]; math.IsNaN(values[at]) || better == higherIsBetter && v != values[at] {
+				at = i
+			}
+		}
 	}
-	return t.score(judge, judged[0])
+	return values[at], at, true
 }
 
 // aggregate combines a judge's verdicts.
@@ -139,10 +153,10 @@ func (t *Tally) aggregate(i int, buf *[]core.Score) core.Aggregate {
 	*buf = t.scores(i, *buf)
 	if j.Reduce.Kind == "" {
 		a := j.Metric.Aggregate(*buf)
-		t.widen(i, j.Metric.Info(), *buf, &a)
+		t.widen(j.Metric.Info(), *buf, func(k int) int { return int(t.verdicts[i][k].place) / t.repeats }, &a)
 		return a
 	}
-	rows := t.reduced(i)
+	rows, index := t.reduced(i)
 	a := j.Metric.Aggregate(rows)
 	if info := j.Metric.Info(); info.Binary && (j.Reduce.Kind == "mean" || j.Reduce.Kind == "pass") && a.N > 0 {
 		values := make([]float64, 0, len(rows)) // they are no longer all or nothing
@@ -154,5 +168,6 @@ func (t *Tally) aggregate(i int, buf *[]core.Score) core.Aggregate {
 		interval := stats.MeanInterval(values, info.Low, info.High, 0.95)
 		a.Low95, a.High95, a.Method = interval.Low, interval.High, "student-t"
 	}
+	t.widen(j.Metric.Info(), rows, func(k int) int { return index[k] }, &a)
 	return a
 }

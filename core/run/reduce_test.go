@@ -46,13 +46,45 @@ func TestReduce(t *testing.T) {
 			t.Errorf("%s: %d rows", a.Metric.Name, a.Aggregate.N)
 		}
 	}
-	if rows := tally.reduced(7); len(rows) != 2 || rows[0].Skipped == "" {
+	if rows, _ := tally.reduced(7); len(rows) != 2 || rows[0].Skipped == "" {
 		t.Errorf("pass@9 of four answers: %+v", rows)
 	}
 	for _, bad := range []string{"pass", "majority@0", "mean@3", "vote"} {
 		if _, err := ParseReduce(bad); err == nil {
 			t.Errorf("%q got through", bad)
 		}
+	}
+}
+
+// One verdict a row does not make the rows of a cluster independent.
+func TestReducedClusters(t *testing.T) {
+	task := &core.Task{Name: "t", Metrics: []core.MetricSpec{{Name: "m"}, {Name: "m", Reduce: "first"}}}
+	judges, err := Judges(task, core.Strict, func(core.MetricSpec, core.Profile) (core.Metric, error) { return meanMetric{}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	tally := NewTally(task, "model", judges, 2)
+	for row := range 40 {
+		for rep := range 2 {
+			rec := &record.Record{Task: "t", Model: "model", Index: row, Repeat: rep, Cluster: string(rune('a' + row/8)), Response: "x", Targets: []string{"a"}}
+			for _, j := range judges {
+				rec.Scores = append(rec.Scores, record.Score{Metric: j.Name(), Profile: j.Profile, Value: record.Float(row / 8 % 2)})
+			}
+			tally.Add(rec)
+		}
+	}
+	var each, first core.Aggregate
+	for _, r := range tally.Sum(nil).Results {
+		switch {
+		case r.Profile != core.Strict:
+		case r.Metric.Name == "m":
+			each = r.Aggregate
+		default:
+			first = r.Aggregate
+		}
+	}
+	if first.Method != "clustered student-t" || math.Abs(first.Low95-each.Low95) > 1e-12 || math.Abs(first.High95-each.High95) > 1e-12 {
+		t.Errorf("first %+v, each %+v", first, each)
 	}
 }
 

@@ -268,7 +268,11 @@ func (b *judging) judge(ctx context.Context) error {
 				s.Extracted = "" // the whole answer need not be stored again
 			}
 			s.Extracted, s.Parts = clip(s.Extracted), only(s.Parts, j.Metric.Info().Parts)
-			b.recs[i].Scores = append(b.recs[i].Scores, record.FromScore(name, j.Profile, s))
+			stored := record.FromScore(name, j.Profile, s)
+			if j.Reduce.Kind == "majority" {
+				stored.Vote = j.vote(b.recs[i].Response)
+			}
+			b.recs[i].Scores = append(b.recs[i].Scores, stored)
 		}
 	}
 	return nil

@@ -127,7 +127,7 @@ func (c *estimator) read(ctx context.Context, job *run.Job, out *validated) erro
 	case c.set.Embedded && c.f.data == "" && c.price.Prices.Known && c.set.selection.Most() > 0:
 		out.Rows, out.RowsAre = c.set.selection.Most(), "limit"
 	}
-	out.Prompts = out.Rows * c.f.repeat
+	out.Prompts = out.Rows * repeats(c.f.repeat, job.Task)
 	if c.price.Prices.Known {
 		out.CostUSD = Estimate(out.Prompts, out.TokensIn, out.TokensOut, c.price.Prices)
 		out.AtMostUSD = Estimate(out.Prompts, out.TokensIn, float64(out.MaxTokens), c.price.Prices)

@@ -69,9 +69,9 @@ func (f *evalFlags) register(fl *pflag.FlagSet) {
 	f.registerRows(fl)
 	fl.StringVar(&f.judge, "judge", "", "model that judges answers for the metric judge: BACKEND:MODEL, local:DIR+ADAPTER or a stored run")
 	fl.StringArrayVar(&f.against, "against", nil, "evaluate the same rows with BACKEND:MODEL, local:DIR+ADAPTER or a stored run too; repeatable")
-	fl.IntVar(&f.repeat, "repeat", 1, "answers a row")
+	fl.IntVar(&f.repeat, "repeat", 1, "answers a row (default: the task's repeats, else 1)")
 	fl.IntVar(&f.fewshot, "fewshot", -1, "worked examples before each prompt (default: the task's)")
-	defaultInWords(fl, "fewshot")
+	defaultInWords(fl, "repeat", "fewshot")
 	fl.IntVar(&f.concurrency, "concurrency", 0, "requests in flight (default: what keeps the backend busy)")
 	fl.StringVar(&f.maxCost, "max-cost", "", "spending cap such as 5usd: stops cleanly with exit code 3")
 	fl.Float64Var(&f.rpm, "rpm", 0, "most requests a minute")
@@ -118,6 +118,14 @@ type evaluation struct {
 	first     *opened
 	firstJobs []*run.Job
 	metrics   metricMaker
+}
+
+// onceIfSaid makes --repeat 1 go before the tasks' repeats: the flag's own 1 is
+// what nobody said, also in the manifests of runs.
+func (f *evalFlags) onceIfSaid(fl *pflag.FlagSet) {
+	if f.repeat == 1 && fl.Changed("repeat") {
+		f.set = append(f.set, "repeats=1")
+	}
 }
 
 // checkProfile looks at the run's profile, strict where none is given.
@@ -187,6 +195,7 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 			return whereFlag("--max-cost", err)
 		}
 	}
+	f.onceIfSaid(cmd.Flags())
 	if f.repeat < 1 {
 		return &core.UserError{Where: fmt.Sprintf("--repeat %d", f.repeat), Message: "must be 1 or more", Hint: "leave it out for one answer a row"}
 	}

@@ -145,6 +145,33 @@ func TestInterruptTriesNothingAgain(t *testing.T) {
 	}
 }
 
+// The repeats of a task count in what validate reckons, and --repeat goes before
+// them, 1 too.
+func TestRepeatsOfTheTask(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 5)
+	f, err := os.OpenFile(filepath.Join(dir, "count.yaml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(f, "repeats: 8")
+	f.Close()
+	for repeat, want := range map[string]string{"": "about 40 prompts", "1": "about 5 prompts", "2": "about 10 prompts"} {
+		args := []string{"validate", "count.yaml"}
+		if repeat != "" {
+			args = append(args, "--repeat", repeat)
+		}
+		if got := evalrun(t, dir, args...); !strings.Contains(got.stdout, want) {
+			t.Errorf("--repeat %q: %s%s", repeat, got.stdout, got.stderr)
+		}
+	}
+	for repeat, want := range map[string]int{"1": 5, "2": 10} {
+		if got := evalrun(t, dir, "count.yaml", "--backend", "echo", "--json", "--repeat", repeat).strict(t, "echo").N; got != want {
+			t.Errorf("--repeat %s: %d answers", repeat, got)
+		}
+	}
+}
+
 // What a service lets one know only by its answers stands beside the numbers:
 // that it counts no tokens, that its filter withheld some.
 func TestWhatAnswersTell(t *testing.T) {

@@ -42,6 +42,7 @@ func newValidate() *cobra.Command {
 		Example: "  evalrun validate\n" +
 			"  evalrun validate wikisql --for gpt-4-0613 --rows 15878 --show",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			f.onceIfSaid(cmd.Flags())
 			return runValidate(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), args, f)
 		},
 		ValidArgsFunction: completeTasks,
@@ -49,13 +50,13 @@ func newValidate() *cobra.Command {
 	fl := cmd.Flags()
 	f.registerRows(fl)
 	fl.Lookup("data").Usage = "rows to check against: embedded, hub, or a folder DIR/<task>/<split>.jsonl (default: the task's own file, else embedded, else hub)"
-	fl.IntVar(&f.repeat, "repeat", 1, "answers a row")
+	fl.IntVar(&f.repeat, "repeat", 1, "answers a row (default: the task's repeats, else 1)")
 	fl.IntVar(&f.fewshot, "fewshot", -1, "worked examples before each prompt (default: the task's)")
 	fl.StringVar(&f.model, "for", "", "estimate the cost for this model, such as gpt-4-0613")
 	fl.Float64Var(&f.priceIn, "price-in", math.NaN(), "USD per million tokens of input, instead of the known price")
 	fl.Float64Var(&f.priceOut, "price-out", math.NaN(), "USD per million tokens of output")
 	fl.IntVar(&f.rows, "rows", 0, "estimate for this many rows a task (default: those of the data, or the limit)")
-	defaultInWords(fl, "fewshot", "price-in", "price-out", "rows")
+	defaultInWords(fl, "repeat", "fewshot", "price-in", "price-out", "rows")
 	fl.BoolVar(&f.show, "show", false, "print the first prompt of each task as it would be sent")
 	fl.BoolVar(&f.noRows, "no-rows", false, "check the files alone; no data is read")
 	fl.BoolVar(&f.json, "json", false, "one JSON object with estimates and problems")

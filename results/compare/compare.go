@@ -223,7 +223,7 @@ func (o Options) method() string {
 	if o.ClosedForm {
 		graded = "Student's t on the differences, and its interval; no p below 2^(1-m) for m rows that differ (evalrun compare draws a bootstrap instead)"
 	}
-	return "Paired by task, sample and repeat; repeats of a row are averaged first. Right-or-wrong metrics: McNemar's exact test, Newcombe's paired interval. " +
+	return "Paired by task, sample and repeat; repeats of a row are averaged first, or made one verdict as the metric's reduce says. Right-or-wrong metrics: McNemar's exact test, Newcombe's paired interval. " +
 		"Graded metrics: " + graded + ". Rows that share a cluster (cluster: in the task) are drawn together, and a t has the standard error of clusters, right-or-wrong metrics too. " +
 		"p values adjusted by Holm's method over all lines of a profile, and over its macro rows by themselves. Macro rows: mean over tasks, normal interval, tasks independent."
 }

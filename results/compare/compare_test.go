@@ -51,7 +51,7 @@ func rec(model, task string, index int, value float64) record.Record {
 		Targets: []string{"t"}, Response: "r", Scores: []record.Score{{Metric: "m", Profile: core.Strict, Value: record.Float(value)}}}
 }
 
-func run(t testing.TB, a, b Side, o Options) *Result {
+func compared(t testing.TB, a, b Side, o Options) *Result {
 	t.Helper()
 	r, err := Compare(context.Background(), a, b, o)
 	if err != nil {
@@ -73,7 +73,7 @@ func TestBinary(t *testing.T) {
 	add(12, 1, 0)
 	add(2, 0, 1)
 	rand.Shuffle(len(b), func(i, j int) { b[i], b[j] = b[j], b[i] })
-	r := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "y"}, Options{})
+	r := compared(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "y"}, Options{})
 	l := r.Lines[0]
 	if l.N != 50 || l.Worse != 12 || l.Better != 2 || l.A != 0.96 || l.B != 0.76 {
 		t.Errorf("line %+v", l)
@@ -103,7 +103,7 @@ func TestGraded(t *testing.T) {
 		a, b = append(a, rec("x", "t", i, x)), append(b, rec("x", "t", i, y))
 	}
 	fa, fb := store(t, nil, a...), store(t, nil, b...)
-	r := run(t, Side{fa, "x"}, Side{fb, "x"}, Options{Seed: 7, Resamples: 4000})
+	r := compared(t, Side{fa, "x"}, Side{fb, "x"}, Options{Seed: 7, Resamples: 4000})
 	want := stats.PairedBootstrap(va, vb, 4000, 7)
 	l := r.Lines[0]
 	if float64(l.Interval[0]) != want.Percentile95.Low || float64(l.Interval[1]) != want.Percentile95.High {
@@ -112,7 +112,7 @@ func TestGraded(t *testing.T) {
 	if math.Abs(float64(l.Difference)-want.MeanDifference) > 1e-12 {
 		t.Errorf("difference %v, want %v", l.Difference, want.MeanDifference)
 	}
-	again := run(t, Side{fa, "x"}, Side{fb, "x"}, Options{Seed: 7, Resamples: 4000})
+	again := compared(t, Side{fa, "x"}, Side{fb, "x"}, Options{Seed: 7, Resamples: 4000})
 	x, _ := json.Marshal(r)
 	y, _ := json.Marshal(again)
 	if !bytes.Equal(x, y) {
@@ -125,7 +125,7 @@ func TestBootstrapPIsHonestAboutFewRows(t *testing.T) {
 	for i := range 3 {
 		a, b = append(a, rec("x", "t", i, 0.1)), append(b, rec("x", "t", i, 0.5))
 	}
-	l := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "x"}, Options{}).Lines[0]
+	l := compared(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "x"}, Options{}).Lines[0]
 	if l.P != 0.25 || l.Verdict != MaybeBetter {
 		t.Errorf("three rows give p %v (%s); a sign-flip test can give no less than 0.25", l.P, l.Verdict)
 	}
@@ -143,9 +143,59 @@ func TestRepeatsAreOneRow(t *testing.T) {
 			a, b = append(a, x), append(b, y)
 		}
 	}
-	l := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "x"}, Options{}).Lines[0]
+	l := compared(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "x"}, Options{}).Lines[0]
 	if want := (5*0.5 + 1) / 6; l.N != 6 || l.Unjudged != 1 || math.Abs(float64(l.B)-want) > 1e-12 || l.Test != "paired bootstrap" {
 		t.Errorf("line %+v, want n 6, b %v", l, want)
+	}
+}
+
+// A metric that makes one verdict of a row's answers is compared by that verdict,
+// and not by the mean of the answers.
+func TestReducedMetrics(t *testing.T) {
+	names := []string{"m", "m majority", "m majority@3", "m pass@2", "m best", "m first", "m mean"}
+	answers := func(model string, rows ...string) (out []record.Record) {
+		for i, row := range rows {
+			for k, letter := range row { // a is right
+				r := rec(model, "t", i, 0)
+				r.Repeat = k
+				r.Scores = nil
+				for _, name := range names {
+					s := record.Score{Metric: name, Profile: core.Strict, Value: record.Float(map[rune]float64{'a': 1}[letter])}
+					if strings.Contains(name, "majority") {
+						s.Vote = string(letter)
+					}
+					r.Scores = append(r.Scores, s)
+				}
+				out = append(out, r)
+			}
+		}
+		return out
+	}
+	a := store(t, nil, answers("x", "abab", "xaax")...)
+	b := store(t, nil, answers("y", "bbba", "aaaa")...)
+	r := compared(t, Side{a, "x"}, Side{b, "y"}, Options{})
+	want := map[string][2]float64{"m": {0.5, 0.625}, "m majority": {0.5, 0.5}, "m majority@3": {1, 0.5}, "m pass@2": {1 - 1.0/6, 0.75}, "m best": {1, 1}, "m first": {0.5, 0.5}, "m mean": {0.5, 0.625}}
+	if len(r.Lines) != len(want) {
+		t.Errorf("%d lines, warnings %v", len(r.Lines), r.Warnings)
+	}
+	for _, l := range r.Lines {
+		w := want[l.Metric]
+		if math.Abs(float64(l.A)-w[0]) > 1e-12 || math.Abs(float64(l.B)-w[1]) > 1e-12 || l.N != 2 {
+			t.Errorf("%s: %v and %v of %d rows, want %v", l.Metric, l.A, l.B, l.N, w)
+		}
+		if binary := l.Test == "McNemar exact"; binary != slices.Contains([]string{"m majority", "m majority@3", "m best", "m first"}, l.Metric) {
+			t.Errorf("%s: %s", l.Metric, l.Test)
+		}
+	}
+	old := answers("x", "ab")
+	for i := range old {
+		for k := range old[i].Scores {
+			old[i].Scores[k].Vote = ""
+		}
+	}
+	r = compared(t, Side{store(t, nil, old...), "x"}, Side{store(t, nil, old...), "x"}, Options{})
+	if got := strings.Join(r.Warnings, "; "); !strings.Contains(got, "m majority (strict) was stored by a version that kept no votes; rescore both runs") {
+		t.Errorf("warnings %s", got)
 	}
 }
 
@@ -171,7 +221,7 @@ func TestOrderHolmAndMacro(t *testing.T) {
 	if err := fb.SaveScores(scores); err != nil {
 		t.Fatal(err)
 	}
-	r := run(t, Side{fa, "x"}, Side{fb, "x"}, Options{})
+	r := compared(t, Side{fa, "x"}, Side{fb, "x"}, Options{})
 	var order []string
 	var p []float64
 	for _, l := range r.Lines {
@@ -210,7 +260,7 @@ func TestMacroWhereNoRowDiffers(t *testing.T) {
 		v := float64(min(i%4, 1)) // 0.75
 		a, b = append(a, rec("x", "t", i, v)), append(b, rec("y", "t", i, v))
 	}
-	r := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "y"}, Options{})
+	r := compared(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "y"}, Options{})
 	l, m := r.Lines[0], r.Macro[0]
 	if m.Interval != l.Interval || m.P != l.P || !(l.Interval[0] < -0.05 && l.Interval[1] > 0.05) {
 		t.Errorf("task %v p %v, mean %v p %v", l.Interval, l.P, m.Interval, m.P)
@@ -219,7 +269,7 @@ func TestMacroWhereNoRowDiffers(t *testing.T) {
 		v := float64(min(i%4, 1))
 		a, b = append(a, rec("x", "u", i, v)), append(b, rec("y", "u", i, v))
 	}
-	m = run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "y"}, Options{}).Macro[0]
+	m = compared(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "y"}, Options{}).Macro[0]
 	if want := float64(l.Interval[1]) / math.Sqrt2; math.Abs(float64(m.Interval[1])-want) > 1e-9 || m.P != 1 {
 		t.Errorf("mean of two %v p %v, want ±%v", m.Interval, m.P, want)
 	}
@@ -241,7 +291,7 @@ func TestManyMetricsAlike(t *testing.T) {
 		a, b = append(a, x), append(b, y)
 	}
 	for range 20 { // the order of a map decided it
-		lines := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "x"}, Options{Resamples: 100}).Lines
+		lines := compared(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "x"}, Options{Resamples: 100}).Lines
 		for _, l := range lines {
 			if l.N != 12 || l.B != 1 {
 				t.Fatalf("%s: %+v", l.Metric, l)
@@ -258,7 +308,7 @@ func TestLowerIsBetter(t *testing.T) {
 	info := func(string, core.Profile) (core.MetricInfo, bool) {
 		return core.MetricInfo{Name: "m", Low: 0, High: math.Inf(1)}, true
 	}
-	l := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "x"}, Options{Info: info}).Lines[0]
+	l := compared(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "x"}, Options{Info: info}).Lines[0]
 	if l.Better != 12 || l.Difference >= 0 || l.Verdict != SurelyBetter {
 		t.Errorf("a smaller loss is better: %+v", l)
 	}
@@ -277,10 +327,10 @@ func TestTheRunsProfile(t *testing.T) {
 		return store(t, func(m *results.Manifest) { m.Config.Profiles = []string{string(own)} }, recs...)
 	}
 	strict, a, b := with(core.Strict, 0), with(core.Bakeoff, 1), with(core.Bakeoff, 0)
-	if r := run(t, Side{a, "m"}, Side{b, "m"}, Options{}); r.Profile() != core.Bakeoff || r.First()[0].Verdict != SurelyBetter {
+	if r := compared(t, Side{a, "m"}, Side{b, "m"}, Options{}); r.Profile() != core.Bakeoff || r.First()[0].Verdict != SurelyBetter {
 		t.Errorf("%s, %+v", r.Profile(), r.First())
 	}
-	r := run(t, Side{strict, "m"}, Side{a, "m"}, Options{})
+	r := compared(t, Side{strict, "m"}, Side{a, "m"}, Options{})
 	if r.Profile() != core.Strict || r.First()[0].Verdict != SurelyBetter || !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "--profile differs") }) {
 		t.Errorf("%s, %+v, %q", r.Profile(), r.First(), r.Warnings)
 	}
@@ -310,7 +360,7 @@ func TestWarnings(t *testing.T) {
 		m.Rows = map[string]results.Rows{"t": {Source: "embedded"}}
 		m.Config.Set = []string{"k=v"}
 	}, b...)
-	r := run(t, Side{fa, "x"}, Side{fb, "x"}, Options{})
+	r := compared(t, Side{fa, "x"}, Side{fb, "x"}, Options{})
 	all := strings.Join(r.Warnings, "\n")
 	for _, want := range []string{"prompts differ on 1 of 3", "RIGHT ANSWERS DIFFER on 1 of 3", "1 of 3 shared samples were asked as chat",
 		"task file is not the same", "not from the same data (hub; embedded)", "--set differs"} {
@@ -330,7 +380,7 @@ func TestNoVerdictIsNoVerdict(t *testing.T) {
 	b[2].Scores[0].Dropped = true
 	b[3].Scores[0].Skipped = "no python3"
 	retried := rec("x", "t", 1, 1) // a later record replaces the API error
-	l := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, append(b, retried)...), "x"}, Options{}).Lines[0]
+	l := compared(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, append(b, retried)...), "x"}, Options{}).Lines[0]
 	if l.N != 2 || l.Unjudged != 3 || l.Difference != 0 || l.Verdict != Same {
 		t.Errorf("line %+v", l)
 	}
@@ -338,7 +388,7 @@ func TestNoVerdictIsNoVerdict(t *testing.T) {
 
 func TestTwoModelsOfOneRun(t *testing.T) {
 	f := store(t, nil, rec("x", "t", 0, 1), rec("y", "t", 0, 0))
-	if l := run(t, Side{f, "x"}, Side{f, "y"}, Options{}).Lines[0]; l.A != 1 || l.B != 0 || l.P != 1 {
+	if l := compared(t, Side{f, "x"}, Side{f, "y"}, Options{}).Lines[0]; l.A != 1 || l.B != 0 || l.P != 1 {
 		t.Errorf("line %+v", l)
 	}
 	_, err := Compare(context.Background(), Side{f, "x"}, Side{f, "z"}, Options{})
@@ -350,7 +400,7 @@ func TestTwoModelsOfOneRun(t *testing.T) {
 func TestHalfWrittenAndDamaged(t *testing.T) {
 	f := store(t, nil, rec("x", "t", 0, 1))
 	appendTo(t, f.Samples(), `{"v":1,"task":"t","mod`)
-	if l := run(t, Side{f, "x"}, Side{f, "x"}, Options{}).Lines[0]; l.N != 1 {
+	if l := compared(t, Side{f, "x"}, Side{f, "x"}, Options{}).Lines[0]; l.N != 1 {
 		t.Errorf("line %+v", l)
 	}
 	appendTo(t, f.Samples(), "\n{}\n")
@@ -403,7 +453,7 @@ func TestNewcombe(t *testing.T) {
 func TestPrintKeepsControlCharactersOut(t *testing.T) {
 	f := store(t, nil, rec("x\x1b[2J", "t\x1b]0;\a", 0, 1))
 	var out bytes.Buffer
-	if err := run(t, Side{f, "x\x1b[2J"}, Side{f, "x\x1b[2J"}, Options{}).Print(&out); err != nil {
+	if err := compared(t, Side{f, "x\x1b[2J"}, Side{f, "x\x1b[2J"}, Options{}).Print(&out); err != nil {
 		t.Fatal(err)
 	}
 	if strings.ContainsAny(out.String(), "\x1b\a") {
@@ -432,7 +482,7 @@ func BenchmarkCompare31000(b *testing.B) {
 	}
 	x, y := make1(), make1()
 	for b.Loop() {
-		run(b, Side{x, "x"}, Side{y, "x"}, Options{})
+		compared(b, Side{x, "x"}, Side{y, "x"}, Options{})
 	}
 }
 
@@ -490,13 +540,13 @@ func TestClusters(t *testing.T) {
 		return a, b
 	}
 	a, b := make2(false)
-	plain := run(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "y"}, Options{}).Lines[0]
+	plain := compared(t, Side{store(t, nil, a...), "x"}, Side{store(t, nil, b...), "y"}, Options{}).Lines[0]
 	if plain.Test != "McNemar exact" || plain.Clusters != 0 {
 		t.Errorf("%+v", plain)
 	}
 	a, b = make2(true)
 	fa, fb := store(t, nil, a...), store(t, nil, b...)
-	r := run(t, Side{fa, "x"}, Side{fb, "y"}, Options{})
+	r := compared(t, Side{fa, "x"}, Side{fb, "y"}, Options{})
 	l := r.Lines[0]
 	if l.Test != "clustered bootstrap" || l.Clusters != 30 || l.N != 150 || l.Difference != plain.Difference {
 		t.Errorf("%+v", l)
@@ -508,7 +558,7 @@ func TestClusters(t *testing.T) {
 	if l.P <= plain.P {
 		t.Errorf("p %v with clusters, %v without", l.P, plain.P)
 	}
-	closed := run(t, Side{fa, "x"}, Side{fb, "y"}, Options{ClosedForm: true}).Lines[0]
+	closed := compared(t, Side{fa, "x"}, Side{fb, "y"}, Options{ClosedForm: true}).Lines[0]
 	if closed.Test != "clustered t" || math.Abs(float64(closed.Interval[0]-l.Interval[0])) > 0.03 || math.Abs(float64(closed.P-l.P)) > 0.05 {
 		t.Errorf("closed form %+v, bootstrap %+v", closed, l)
 	}
@@ -518,7 +568,7 @@ func TestClusters(t *testing.T) {
 	}
 	// A run from before the task named a cluster takes the other's.
 	a, _ = make2(false)
-	if l := run(t, Side{store(t, nil, a...), "x"}, Side{fb, "y"}, Options{}).Lines[0]; l.Clusters != 30 {
+	if l := compared(t, Side{store(t, nil, a...), "x"}, Side{fb, "y"}, Options{}).Lines[0]; l.Clusters != 30 {
 		t.Errorf("one side only: %+v", l)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
+	"github.com/evalrun/evalrun/core/run"
 	"github.com/evalrun/evalrun/core/stats"
 	"github.com/evalrun/evalrun/results/reference"
 )
@@ -153,11 +154,12 @@ func (c *comparison) line(task string, m measure, ta, tb *taskTable, shared [][2
 			l.Category = t.Category
 		}
 	}
+	metric, reduce := run.SplitName(m.Metric)
 	p := pairing{low: 0, high: 1, binary: true}
 	known := false
 	if c.o.Info != nil {
 		var info core.MetricInfo
-		if info, known = c.o.Info(m.Metric, m.Profile); known {
+		if info, known = c.o.Info(metric, m.Profile); known {
 			p.low, p.high, p.binary = info.Low, info.High, info.Binary
 			if !info.HigherIsBetter {
 				l.Direction = "lower"
@@ -168,25 +170,41 @@ func (c *comparison) line(task string, m measure, ta, tb *taskTable, shared [][2
 		l.Direction = "lower"
 	}
 	p.a, p.b = make([]float64, 0, len(shared)), make([]float64, 0, len(shared))
-	count, row := 0, "" // repeats of the present row
+	if reduce.Kind == "mean" || reduce.Kind == "pass" {
+		p.binary = false
+	}
 	var clusters clusterNumbers
-	for _, at := range shared {
-		sample := ta.list[at[0]].sample
-		va, vb := ta.list[at[0]].value(columnA), tb.list[at[1]].value(columnB)
-		if math.IsNaN(va) || math.IsNaN(vb) {
+	var a, b answers // of the present row
+	votesMissing := false
+	for i, at := range shared {
+		va, vb := &ta.list[at[0]], &tb.list[at[1]]
+		if x, y := va.value(columnA), vb.value(columnB); math.IsNaN(x) || math.IsNaN(y) {
+			l.Unjudged++
+		} else {
+			a.add(x, va.vote(columnA))
+			b.add(y, vb.vote(columnB))
+		}
+		if i+1 < len(shared) && ta.list[shared[i+1][0]].sample == va.sample || len(a.values) == 0 {
+			continue
+		}
+		if reduce.Kind == "" && len(a.values) > 1 {
+			p.binary = false
+		}
+		votesMissing = votesMissing || reduce.Kind == "majority" && (slices.Contains(a.votes, 0) || slices.Contains(b.votes, 0))
+		x, okA := a.reduce(reduce, p.high, l.Direction == "higher")
+		y, okB := b.reduce(reduce, p.high, l.Direction == "higher")
+		a.clear()
+		b.clear()
+		if !okA || !okB {
 			l.Unjudged++
 			continue
 		}
-		if count > 0 && sample == row {
-			last := len(p.a) - 1
-			p.a[last] += (va - p.a[last]) / float64(count+1)
-			p.b[last] += (vb - p.b[last]) / float64(count+1)
-			count++
-			p.binary = false
-			continue
-		}
-		p.a, p.b, count, row = append(p.a, va), append(p.b, vb), 1, sample
-		clusters.add(ta.list[at[0]].cluster, tb.list[at[1]].cluster)
+		p.a, p.b = append(p.a, x), append(p.b, y)
+		clusters.add(va.cluster, vb.cluster)
+	}
+	if votesMissing {
+		c.warn("%s: %s (%s) was stored by a version that kept no votes; rescore both runs", task, m.Metric, m.Profile)
+		return false
 	}
 	p.clusters = clusters.list()
 	if p.clusters != nil {
@@ -203,6 +221,28 @@ func (c *comparison) line(task string, m measure, ta, tb *taskTable, shared [][2
 	}
 	c.result.Lines, c.pairs = append(c.result.Lines, l), append(c.pairs, p)
 	return true
+}
+
+// answers are one side's to one row, in their order.
+type answers struct {
+	values []float64
+	votes  []uint64
+}
+
+func (a *answers) add(value float64, vote uint64) {
+	a.values, a.votes = append(a.values, value), append(a.votes, vote)
+}
+
+func (a *answers) clear() { a.values, a.votes = a.values[:0], a.votes[:0] }
+
+// reduce makes one value of them as the run's table does, the mean where the
+// metric says nothing.
+func (a *answers) reduce(r run.Reduce, high float64, higherIsBetter bool) (float64, bool) {
+	if r.Kind == "" {
+		r.Kind = "mean"
+	}
+	value, _, ok := run.ReduceRow(r, a.values, a.votes, high, higherIsBetter)
+	return value, ok
 }
 
 // test fills the lines, on all cores.

@@ -40,6 +40,7 @@ type verdicts struct {
 	chat           bool
 	failed         bool // an API error
 	values         []float64
+	votes          []uint64 // as values; nil where no majority is sought
 }
 
 // taskTable holds a task's verdicts under one model.
@@ -212,6 +213,15 @@ func (s *side) add(rec *record.Verdict, seed maphash.Seed) {
 		if sc.Skipped == "" && !sc.Dropped && !math.IsInf(float64(sc.Value), 0) {
 			v.values[at] = float64(sc.Value)
 		}
+		if sc.Vote != "" {
+			if v.votes == nil {
+				v.votes = make([]uint64, max(len(t.measures), len(rec.Scores)))
+			}
+			for len(v.votes) <= at {
+				v.votes = append(v.votes, 0)
+			}
+			v.votes[at] = fingerprint(seed, sc.Vote)
+		}
 	}
 	if at, again := t.at[v.place]; again {
 		t.list[at] = v
@@ -264,6 +274,14 @@ func (v *verdicts) value(column int) float64 {
 		return math.NaN()
 	}
 	return v.values[column]
+}
+
+// vote gives what a measure's majority counts, 0 where it was not stored.
+func (v *verdicts) vote(column int) uint64 {
+	if column >= len(v.votes) {
+		return 0
+	}
+	return v.votes[column]
 }
 
 // fingerprint tells whether two records asked the same, by the texts as they

@@ -233,7 +233,11 @@ func (p *page) facts(m results.Manifest, s results.Scores) {
 	add("rows", firstOf(m.Config.Limit, "the tasks' limit, else the first 1000"))
 	add("seed", fmt.Sprint(m.Config.Seed))
 	add("profile", string(m.Config.ShownProfile()))
-	add("answers a row", fmt.Sprint(max(1, m.Config.Repeat)))
+	if m.Config.Repeat > 1 {
+		add("answers a row", fmt.Sprint(m.Config.Repeat))
+	} else {
+		add("answers a row", "the tasks' repeats, else 1")
+	}
 	if m.Config.Fewshot >= 0 {
 		add("worked examples", fmt.Sprint(m.Config.Fewshot))
 	}
