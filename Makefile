@@ -41,12 +41,13 @@ ptx:
 
 # The CUDA kernels thread by thread on the processor, against kerneltest; needs a
 # C++ compiler. Minutes. (go build does not see that files in src changed; a flag
-# made of them does.) Backwards, what a GPU may do in any order comes in another.
+# made of them does.) Backwards, what a GPU may do in any order comes in another, and
+# one warp lags behind all others.
 EMULATE = CGO_CXXFLAGS="-O2 -fsanitize=alignment -fsanitize-undefined-trap-on-error -DSOURCES=$$(cat kernels/cuda/src/* kernels/cuda/driver/*.h kernels/cuda/emulate/* | sha256sum | cut -c1-12)" \
 	go test -tags emulate -run Emulated -timeout 30m
 emulate:
 	$(EMULATE) ./kernels/cuda ./backends/local/train ./backends/local/engine
-	EMULATE_BACKWARDS=1 $(EMULATE) ./kernels/cuda
+	EMULATE_BACKWARDS=1 EMULATE_SLOW=1 $(EMULATE) ./kernels/cuda
 
 # What a GPU that is lent for minutes is checked with, built where there is none:
 # copy the folder gpu there and run gpu/check.sh. Wants what make cuda wants.

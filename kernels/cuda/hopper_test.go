@@ -230,6 +230,35 @@ func TestEmulatedHopper(t *testing.T) {
 	}
 }
 
+// processors is the emulation with so many.
+type processors struct {
+	*emulate.Machine
+	n int
+}
+
+func (p processors) Processors() int { return p.n }
+
+// However many blocks share the tiles, with a last row of halves and without.
+func TestEmulatedHopperTurns(t *testing.T) {
+	all := brainTiles
+	defer func() { brainTiles = all }()
+	brainTiles = all[len(all)-1:]
+	for n := 1; n <= 9; n++ {
+		d := Over(processors{emulate.New(), n}, nil)
+		d.product = brainKernels[0]
+		b := brainBench{t, d, rand.New(rand.NewPCG(uint64(n), 6))}
+		for _, m := range []int{20, 300, 320, 330} {
+			if err := b.several(m, 64, []int{360, 176}, n); err != nil {
+				t.Errorf("%d processors: %v", n, err)
+			}
+		}
+		if err := b.chain(180, 720, []int{320, 64}, storeFloat); err != nil {
+			t.Errorf("%d processors: %v", n, err)
+		}
+		d.Close()
+	}
+}
+
 // older is a driver that does not take the kernels of the tensor memory unit.
 type older struct{ *emulate.Machine }
 
