@@ -40,6 +40,16 @@ func TestKnown(t *testing.T) {
 	}
 }
 
+// Letters and numbers that came with Unicode 16 are some for tiktoken 0.14, and
+// what follows a line end differs from the patterns that came after cl100k.
+func TestSplit(t *testing.T) {
+	for text, want := range map[string]int{"a\u1c89 b": 4, "1\U00010d401 b": 6, "a\u1c8b": 1, "  \n ": 4, "  \n a": 3, "\n\n": 2, "\n\na": 2, "  a": 1, "'S'": 2, "'\u017f": 3} {
+		if got := split(text); got != want {
+			t.Errorf("%q: %d bytes, want %d", text, got, want)
+		}
+	}
+}
+
 func TestAgainstTiktoken(t *testing.T) {
 	n := 0
 	for line := range shared.Lines(t, "golden", "scoring", "tokens.jsonl") {

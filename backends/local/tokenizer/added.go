@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/evalrun/evalrun/internal/pieces"
 )
 
 // addedToken is a token that is found in the text before anything else is done
@@ -112,4 +114,10 @@ func wordBefore(s string) bool {
 func wordAfter(s string) bool {
 	r, n := utf8.DecodeRuneInString(s)
 	return n > 0 && isWord(r)
+}
+
+// isWord is \w as Unicode's regular expressions define it (UTS 18, annex C):
+// letters, marks, decimal digits, connectors, joiners.
+func isWord(r rune) bool {
+	return pieces.IsLetter(r) || unicode.In(r, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic, unicode.Join_Control)
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/evalrun/evalrun/backends/local/weights"
+	"github.com/evalrun/evalrun/internal/pieces"
 )
 
 // namedSplit is how GGUF files name a way of splitting in tokenizer.ggml.pre
@@ -51,7 +52,7 @@ func (n namedSplit) splitter() (splitter, error) {
 	if !n.digits {
 		return split, nil
 	}
-	return chain([]splitter{runeSplitter(isNumber, isolated), split}), nil
+	return chain([]splitter{runeSplitter(pieces.IsNumber, isolated), split}), nil
 }
 
 // controlTexts are control tokens by their look: some converters marked them as

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/evalrun/evalrun/internal/pieces"
 )
 
 // piece is a stretch of text on its way to the model; first tells whether it
@@ -64,7 +66,7 @@ func buildSplitter(s *step) (split splitter, byteLevel bool, err error) {
 		if s.IndividualDigits {
 			b = isolated
 		}
-		return runeSplitter(isNumber, b), false, nil
+		return runeSplitter(pieces.IsNumber, b), false, nil
 	case "Whitespace":
 		return splitWhitespace, false, nil
 	case "WhitespaceSplit":

@@ -1,8 +1,9 @@
 package tokenizer
 
 import (
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/evalrun/evalrun/internal/pieces"
 )
 
 // Hand-written scanners for the split patterns that nearly all byte-level
@@ -38,60 +39,6 @@ func scanQwen2(s string) int       { return scanCL100K(s, 1, true) }
 func scanLlama3ASCII(s string) int { return scanCL100K(s, 3, false) }
 func scanQwen2ASCII(s string) int  { return scanCL100K(s, 1, false) }
 
-// class is what the patterns distinguish: \p{L}, \p{N}, \s and the rest. A
-// byte that is not UTF-8 belongs to the rest.
-type class uint8
-
-const (
-	other class = iota
-	letter
-	number
-	space
-)
-
-var asciiClass = func() (t [utf8.RuneSelf]class) {
-	for i := range t {
-		t[i] = runeClass(rune(i))
-	}
-	return t
-}()
-
-func runeClass(r rune) class {
-	switch {
-	case isLetter(r):
-		return letter
-	case isNumber(r):
-		return number
-	case unicode.IsSpace(r):
-		return space
-	}
-	return other
-}
-
-// classAt is the class and width of the character at s[i]; width 0 at the end.
-func classAt(s string, i int) (class, int) {
-	if i >= len(s) {
-		return other, 0
-	}
-	if c := s[i]; c < utf8.RuneSelf {
-		return asciiClass[c], 1
-	}
-	r, n := utf8.DecodeRuneInString(s[i:])
-	return runeClass(r), n
-}
-
-// run is the end of the run of class c that goes on at s[i].
-func run(s string, i int, c class) int {
-	for i < len(s) {
-		k, n := classAt(s, i)
-		if k != c {
-			break
-		}
-		i += n
-	}
-	return i
-}
-
 // scanGPT2 is patternGPT2.
 func scanGPT2(s string) int {
 	if s[0] == '\'' {
@@ -103,9 +50,9 @@ func scanGPT2(s string) int {
 	if s[0] == ' ' {
 		at = 1
 	}
-	c, n := classAt(s, at)
-	if n > 0 && c != space {
-		return run(s, at+n, c)
+	c, n := pieces.At(s, at)
+	if n > 0 && c != pieces.Space {
+		return pieces.Run(s, at+n, c)
 	}
 	return scanSpace(s)
 }
@@ -127,66 +74,12 @@ func contraction(s string) int {
 	return 0
 }
 
-// contractionFold is contraction without regard to case. Where folding is
-// Unicode's, ſ (U+017F) is an s.
-func contractionFold(s string, unicodeFold bool) int {
-	if len(s) >= 2 {
-		switch s[1] | 0x20 {
-		case 's', 't', 'm', 'd':
-			return 2
-		}
-	}
-	if len(s) >= 3 {
-		if unicodeFold && s[1:3] == "ſ" {
-			return 3
-		}
-		switch string([]byte{s[1] | 0x20, s[2] | 0x20}) {
-		case "re", "ve", "ll":
-			return 3
-		}
-	}
-	return 0
-}
-
 // scanCL100K is patternLlama3 with digits of at most 3, patternQwen2 with 1.
 func scanCL100K(s string, digits int, unicodeFold bool) int {
-	if s[0] == '\'' {
-		if n := contractionFold(s, unicodeFold); n > 0 {
-			return n
-		}
+	if n := pieces.Word(s, digits, unicodeFold); n > 0 {
+		return n
 	}
-	c, n := classAt(s, 0)
-	switch c {
-	case letter:
-		return run(s, n, letter)
-	case number:
-		end := n
-		for k := 1; k < digits; k++ {
-			c, n := classAt(s, end)
-			if n == 0 || c != number {
-				break
-			}
-			end += n
-		}
-		return end
-	}
-	if s[0] != '\r' && s[0] != '\n' {
-		if k, w := classAt(s, n); w > 0 && k == letter {
-			return run(s, n+w, letter)
-		}
-	}
-	at := 0
-	if s[0] == ' ' {
-		at = 1
-	}
-	if k, w := classAt(s, at); w > 0 && k == other {
-		end := run(s, at+w, other)
-		for end < len(s) && (s[end] == '\r' || s[end] == '\n') {
-			end++
-		}
-		return end
-	}
-	end := run(s, 0, space)
+	end := pieces.Run(s, 0, pieces.Space)
 	for i := end; i > 0; i-- {
 		if s[i-1] == '\r' || s[i-1] == '\n' {
 			return i
@@ -198,7 +91,7 @@ func scanCL100K(s string, digits int, unicodeFold bool) int {
 // scanSpace is \s+(?!\S)|\s+: a run of white space leaves its last character
 // to the word that follows it.
 func scanSpace(s string) int {
-	end := run(s, 0, space)
+	end := pieces.Run(s, 0, pieces.Space)
 	if end == len(s) {
 		return end
 	}

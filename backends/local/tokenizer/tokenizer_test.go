@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/dlclark/regexp2/v2"
@@ -178,25 +177,6 @@ func TestValidUTF8(t *testing.T) {
 	} {
 		if got := validUTF8(c.in); got != c.want {
 			t.Errorf("%q: got %q, want %q", c.in, got, c.want)
-		}
-	}
-}
-
-// Characters that came with Unicode 16, as the reference counts them.
-func TestNewCharacters(t *testing.T) {
-	for _, c := range []struct {
-		r    rune
-		want class
-	}{{0x16d6a, letter}, {0x13e25, letter}, {0x1c89, letter}, {0x1c8b, other}, {0x11399, letter}, {0x2ee5d, letter}, {0x2ee5e, other}, {0x16130, number}, {0x1ccf9, number}, {0x1ccfa, other}} {
-		if got := runeClass(c.r); got != c.want {
-			t.Errorf("%U: class %d, want %d", c.r, got, c.want)
-		}
-	}
-	for _, table := range []*unicode.RangeTable{newLetters, newNumbers} {
-		for _, r := range table.R32 {
-			if r.Lo > r.Hi {
-				t.Errorf("range %x to %x", r.Lo, r.Hi)
-			}
 		}
 	}
 }

@@ -1,6 +1,13 @@
-package tokenizer
+// Package pieces has what the split patterns of byte-level vocabularies share:
+// the classes of characters that they distinguish, and the alternatives that
+// cl100k and its descendants have in common. The patterns differ in white space,
+// which is left to the caller.
+package pieces
 
-import "unicode"
+import (
+	"unicode"
+	"unicode/utf8"
+)
 
 // The reference implementations split by Unicode 16; Go's tables are those of
 // Unicode 15. These are the letters (L) and numbers (N) that came between
@@ -27,17 +34,67 @@ var newNumbers = &unicode.RangeTable{
 	},
 }
 
-// isLetter is \p{L}, isNumber is \p{N}.
-func isLetter(r rune) bool {
+// IsLetter is \p{L}.
+func IsLetter(r rune) bool {
 	return unicode.IsLetter(r) || r >= 0x1c89 && unicode.Is(newLetters, r)
 }
 
-func isNumber(r rune) bool {
+// IsNumber is \p{N}.
+func IsNumber(r rune) bool {
 	return unicode.IsNumber(r) || r >= 0x10d40 && unicode.Is(newNumbers, r)
 }
 
-// isWord is \w as Unicode's regular expressions define it (UTS 18, annex C):
-// letters, marks, decimal digits, connectors, joiners.
-func isWord(r rune) bool {
-	return isLetter(r) || unicode.In(r, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic, unicode.Join_Control)
+// Class is what the patterns distinguish: \p{L}, \p{N}, \s and the rest. A
+// byte that is not UTF-8 belongs to the rest.
+type Class uint8
+
+const (
+	Other Class = iota
+	Letter
+	Number
+	Space
+)
+
+var ascii = func() (t [utf8.RuneSelf]Class) {
+	for i := range t {
+		t[i] = Of(rune(i))
+	}
+	return t
+}()
+
+// Of is the class of a character.
+func Of(r rune) Class {
+	switch {
+	case IsLetter(r):
+		return Letter
+	case IsNumber(r):
+		return Number
+	case unicode.IsSpace(r):
+		return Space
+	}
+	return Other
+}
+
+// At is the class and width of the character at s[i]; width 0 at the end.
+func At(s string, i int) (Class, int) {
+	if i >= len(s) {
+		return Other, 0
+	}
+	if c := s[i]; c < utf8.RuneSelf {
+		return ascii[c], 1
+	}
+	r, n := utf8.DecodeRuneInString(s[i:])
+	return Of(r), n
+}
+
+// Run is the end of the run of class c that goes on at s[i].
+func Run(s string, i int, c Class) int {
+	for i < len(s) {
+		k, n := At(s, i)
+		if k != c {
+			break
+		}
+		i += n
+	}
+	return i
 }
