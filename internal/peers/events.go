@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+
+	"github.com/evalrun/evalrun/internal/trainlog"
 )
 
 // events compares what TensorBoard reads of a training's event files with the
@@ -23,19 +25,11 @@ func (p *peers) events() error {
 		}
 	}
 	work := filepath.Join(p.adapter, "training")
-	text, err := os.ReadFile(filepath.Join(work, "metrics.jsonl"))
+	text, err := os.ReadFile(filepath.Join(work, trainlog.File))
 	if err != nil {
 		return err
 	}
-	type line struct {
-		Step           int
-		Loss, Smoothed float64
-		LR             float64
-		GradNorm       float64 `json:"grad_norm"`
-		Validation     *float64
-		Score          *float64
-	}
-	log, err := lines[line](text)
+	log, err := lines[trainlog.Line](text)
 	if err != nil {
 		return err
 	}

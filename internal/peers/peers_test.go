@@ -9,6 +9,7 @@ import (
 
 	"github.com/evalrun/evalrun/backends/local/demo"
 	"github.com/evalrun/evalrun/backends/local/weights"
+	"github.com/evalrun/evalrun/internal/trainlog"
 )
 
 // Without Python, or without a package, nothing is called checked.
@@ -56,17 +57,17 @@ func TestSameCurve(t *testing.T) {
 	norm := 2.0
 	want := []refWindow{{Step: 1, Losses: []float64{1, 3}, LR: []float64{0, 0.1}, GradNorm: &norm, Tokens: 7}}
 	for _, c := range []struct {
-		got    ourWindow
+		got    trainlog.Line
 		failed int
 		ok     bool
 	}{
-		{ourWindow{Step: 2, Loss: 2, LR: 0.1, GradNorm: 2, Tokens: 7}, 0, true},
-		{ourWindow{Step: 2, Loss: 2.001, LR: 0.1, GradNorm: 2, Tokens: 7}, 1, true},
-		{ourWindow{Step: 2, Loss: 2, LR: 0.2, GradNorm: 2, Tokens: 7}, 1, true},
-		{ourWindow{Step: 2, Loss: 2, LR: 0.1, GradNorm: 2, Tokens: 8}, 0, false},
+		{trainlog.Line{Step: 2, Loss: 2, LR: 0.1, GradNorm: 2, Tokens: 7}, 0, true},
+		{trainlog.Line{Step: 2, Loss: 2.001, LR: 0.1, GradNorm: 2, Tokens: 7}, 1, true},
+		{trainlog.Line{Step: 2, Loss: 2, LR: 0.2, GradNorm: 2, Tokens: 7}, 1, true},
+		{trainlog.Line{Step: 2, Loss: 2, LR: 0.1, GradNorm: 2, Tokens: 8}, 0, false},
 	} {
 		p := &peers{}
-		if err := p.sameCurve("a test", []ourWindow{c.got}, want); (err == nil) != c.ok || p.failed != c.failed {
+		if err := p.sameCurve("a test", []trainlog.Line{c.got}, want); (err == nil) != c.ok || p.failed != c.failed {
 			t.Errorf("%+v: %v, %d failed", c.got, err, p.failed)
 		}
 	}

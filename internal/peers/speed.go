@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"github.com/evalrun/evalrun/internal/trainlog"
 )
 
 // A shape is a Llama model for timing.
@@ -209,10 +211,10 @@ func (p *peers) timeOurs(folder, rows string, t timing, windows int) (tokens int
 	if err := json.Unmarshal(text, &end); err != nil {
 		return 0, r, 0, err
 	}
-	if text, err = os.ReadFile(filepath.Join(out, "training", "metrics.jsonl")); err != nil {
+	if text, err = os.ReadFile(filepath.Join(out, "training", trainlog.File)); err != nil {
 		return 0, r, 0, err
 	}
-	log, err := lines[ourWindow](text)
+	log, err := lines[trainlog.Line](text)
 	for _, w := range log {
 		tokens += w.Tokens
 	}

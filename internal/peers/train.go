@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/evalrun/evalrun/internal/trainlog"
 )
 
 // What the two trainings must have in common. The losses' bound is that of
@@ -26,14 +28,6 @@ type refWindow struct {
 	Tokens   int
 	Seconds  float64
 	CPU      float64 // processor seconds
-}
-
-// An ourWindow is a line of a training's metrics.jsonl.
-type ourWindow struct {
-	Step     int
-	Loss, LR float64
-	GradNorm float64 `json:"grad_norm"`
-	Tokens   int
 }
 
 // train has both sides train on each task from the same start, on the same
@@ -85,11 +79,11 @@ func (p *peers) trainOn(folder, task string) (n, same int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	text, err := os.ReadFile(filepath.Join(ours, "training", "metrics.jsonl"))
+	text, err := os.ReadFile(filepath.Join(ours, "training", trainlog.File))
 	if err != nil {
 		return 0, 0, err
 	}
-	got, err := lines[ourWindow](text)
+	got, err := lines[trainlog.Line](text)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -123,7 +117,7 @@ func (p *peers) reference(folder, ours, start, out string, flags ...string) ([]r
 }
 
 // sameCurve compares losses, rates and norms window by window.
-func (p *peers) sameCurve(task string, got []ourWindow, want []refWindow) error {
+func (p *peers) sameCurve(task string, got []trainlog.Line, want []refWindow) error {
 	if len(got) != len(want) {
 		return fmt.Errorf("%d windows, and %d with PEFT", len(got), len(want))
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/evalrun/evalrun/core/prompt"
 	"github.com/evalrun/evalrun/core/run"
 	"github.com/evalrun/evalrun/internal/filelock"
+	"github.com/evalrun/evalrun/internal/trainlog"
 )
 
 // A Row is an example as a trainer reads it: prompt and completion, or the
@@ -207,7 +208,7 @@ const lockFile = "lock"
 // and the folder with them if nothing else is there.
 func (d *Data) Discard(out string) {
 	dir := filepath.Join(out, workFolder)
-	if exists(filepath.Join(dir, "metrics.jsonl")) || filelock.Held(filepath.Join(dir, lockFile)) {
+	if exists(filepath.Join(dir, trainlog.File)) || filelock.Held(filepath.Join(dir, lockFile)) {
 		return // one has
 	}
 	// What cannot be removed, a full folder above all, stays.

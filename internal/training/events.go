@@ -6,6 +6,8 @@ import (
 	"io"
 	"math"
 	"time"
+
+	"github.com/evalrun/evalrun/internal/trainlog"
 )
 
 // events writes TensorBoard's event files: TFRecords, each of them
@@ -31,7 +33,7 @@ func newEvents(w io.Writer, now time.Time) *events {
 func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // add writes the scalars of a window as one event.
-func (e *events) add(p Point, now time.Time) {
+func (e *events) add(p trainlog.Line, now time.Time) {
 	type scalar struct {
 		tag   string
 		value float64

@@ -1,9 +1,6 @@
 package training
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -11,51 +8,33 @@ import (
 	"time"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/internal/trainlog"
 )
 
 // eventsFile has a name that TensorBoard looks for. There is one: it is written
 // again from the start, as far as the training goes on from a checkpoint.
 const eventsFile = "events.out.tfevents.0.evalrun"
 
-// A Point is a window of a training.
-type Point struct {
-	Step       int      `json:"step"`
-	Updates    int      `json:"updates"`
-	Loss       float64  `json:"loss"`
-	Smoothed   float64  `json:"smoothed"`
-	LR         float64  `json:"lr"`
-	GradNorm   float64  `json:"grad_norm"`
-	Validation *float64 `json:"validation,omitempty"`
-	Score      *float64 `json:"score,omitempty"`
-}
-
 // A Log keeps the windows of a training, as points and as TensorBoard's events.
 type Log struct {
 	Dir    string // work folder
-	Points []Point
+	Points []trainlog.Line
 
 	events *events
 	file   *os.File
 }
 
-// Begin reads what the trainer's metrics.jsonl holds up to a step, and starts
+// Begin reads what the trainer's log holds up to a step, and starts
 // the events with it.
 func (l *Log) Begin(step int) error {
 	if err := os.MkdirAll(l.Dir, 0o777); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(filepath.Join(l.Dir, "metrics.jsonl"))
+	text, err := os.ReadFile(filepath.Join(l.Dir, trainlog.File))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	s := bufio.NewScanner(bytes.NewReader(text))
-	for s.Scan() {
-		var p Point
-		if json.Unmarshal(s.Bytes(), &p) != nil || p.Step > step {
-			break
-		}
-		l.Points = append(l.Points, p)
-	}
+	l.Points, _ = trainlog.Read(text, step)
 	if l.file, err = os.Create(filepath.Join(l.Dir, eventsFile)); err != nil {
 		return err
 	}
@@ -68,7 +47,7 @@ func (l *Log) Begin(step int) error {
 
 // Add enters a window.
 func (l *Log) Add(s *core.TrainStep) error {
-	p := Point{Step: s.Step, Updates: s.Updates, Loss: s.Loss, Smoothed: s.Smoothed, LR: s.LR, GradNorm: s.GradNorm}
+	p := trainlog.Line{Step: s.Step, Updates: s.Updates, Loss: s.Loss, Smoothed: s.Smoothed, LR: s.LR, GradNorm: s.GradNorm, Tokens: s.Tokens}
 	if s.Evaluated {
 		p.Validation = &s.Validation
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/run"
 	"github.com/evalrun/evalrun/internal/filelock"
+	"github.com/evalrun/evalrun/internal/trainlog"
 )
 
 func rows(texts ...string) iter.Seq2[run.Row, error] {
@@ -189,7 +190,7 @@ func TestEvents(t *testing.T) {
 	}
 	var b bytes.Buffer
 	e := newEvents(&b, time.Unix(1, 0))
-	e.add(Point{Step: 300, Loss: 0.5}, time.Unix(2, 0))
+	e.add(trainlog.Line{Step: 300, Loss: 0.5}, time.Unix(2, 0))
 	text := b.Bytes()
 	first, _ := hex.DecodeString("09000000000000f03f" + "1a0d" + hex.EncodeToString([]byte("brain.Event:2")))
 	if int(text[0]) != len(first) || !bytes.Equal(text[12:12+len(first)], first) {

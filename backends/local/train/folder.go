@@ -9,11 +9,12 @@ import (
 
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/internal/filelock"
+	"github.com/evalrun/evalrun/internal/trainlog"
 )
 
 const (
 	lockFile    = "lock"
-	metricsFile = "metrics.jsonl"
+	metricsFile = trainlog.File
 )
 
 // Open takes the folder for this process, which a *filelock.HeldError refuses,

@@ -2,13 +2,14 @@ package train
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/evalrun/evalrun/internal/trainlog"
 )
 
 // metrics is the log of a training, a line a window.
@@ -24,19 +25,7 @@ func openMetrics(path string, step int) (*metrics, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	keep := 0
-	for at := 0; at < len(old); {
-		end := bytes.IndexByte(old[at:], '\n')
-		if end < 0 {
-			break
-		}
-		var line struct{ Step int }
-		if json.Unmarshal(old[at:at+end], &line) != nil || line.Step > step {
-			break
-		}
-		at += end + 1
-		keep = at
-	}
+	_, keep := trainlog.Read(old, step)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
@@ -50,20 +39,10 @@ func openMetrics(path string, step int) (*metrics, error) {
 	return &metrics{f: f, w: bufio.NewWriter(f)}, nil
 }
 
-// add writes a window's line; its numbers do not depend on the clock.
+// add writes a window's line.
 func (m *metrics) add(n News) error {
-	line := struct {
-		Step       int      `json:"step"`
-		Updates    int      `json:"updates"`
-		Loss       float64  `json:"loss"`
-		Smoothed   float64  `json:"smoothed"`
-		LR         float64  `json:"lr"`
-		GradNorm   float64  `json:"grad_norm"`
-		Tokens     int      `json:"tokens"`
-		Validation *float64 `json:"validation,omitempty"`
-		Score      *float64 `json:"score,omitempty"`
-	}{n.Step, n.Updates, n.Loss, n.Smoothed, n.LR, n.GradNorm, n.Tokens, n.Validation, n.Score}
-	b, err := json.Marshal(line)
+	b, err := json.Marshal(trainlog.Line{Step: n.Step, Updates: n.Updates, Loss: n.Loss, Smoothed: n.Smoothed, LR: n.LR, GradNorm: n.GradNorm,
+		Tokens: n.Tokens, Validation: n.Validation, Score: n.Score})
 	if err != nil {
 		return fmt.Errorf("log of step %d: %w", n.Step, err)
 	}
