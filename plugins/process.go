@@ -287,6 +287,10 @@ func (r *childRunner) startError(err error) error {
 	switch {
 	case !started:
 		out.Message, out.Err = r.title()+" cannot be started", err
+		dir := os.TempDir()
+		if info, gone := os.Stat(dir); gone != nil || !info.IsDir() {
+			out.Hint = "the folder for temporary files, " + dir + ", is not there: make it, or set TMPDIR to another"
+		}
 		return out
 	case errors.Is(reason, errStartTime):
 		out.Message = fmt.Sprintf("%s did not shake hands within %s", r.title(), r.startTime)

@@ -2,11 +2,13 @@ package results
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"iter"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/evalrun/evalrun/core"
@@ -87,6 +89,11 @@ func (w *Writer) Append(rec *record.Record) error {
 		w.err = diskError(w.folder.Samples(), err)
 	}
 	return w.err
+}
+
+// DiskFull tells whether a file could not be written for want of space.
+func DiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
 func diskError(path string, err error) error {

@@ -61,7 +61,11 @@ func openParquet(name string, f *os.File, pack packing) (_ reader, err error) {
 		if err != nil {
 			return err
 		}
-		r.groups = file.RowGroups()
+		for _, g := range file.RowGroups() { // one without rows may have no pages to seek in
+			if g.NumRows() > 0 {
+				r.groups = append(r.groups, g)
+			}
+		}
 		return nil
 	})
 	if err != nil {

@@ -97,6 +97,17 @@ func TestParquetGroups(t *testing.T) {
 	}
 }
 
+// A file without rows, as pyarrow writes one: a row group that has none, and no page.
+func TestParquetWithoutRows(t *testing.T) {
+	s, err := Files([]string{"testdata/empty.parquet"}, FileOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows, err := collect(t, s); err != nil || len(rows) != 0 {
+		t.Errorf("%d rows, %v", len(rows), err)
+	}
+}
+
 // TestParquetDamage cuts the file and flips bits: an error that names the file,
 // or rows, but never a panic. Most flips within values cannot be seen, since
 // writers store no checksums.

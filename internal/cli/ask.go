@@ -84,6 +84,9 @@ func runAsk(cmd *cobra.Command, args []string, f *askFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := f.heeded(models...); err != nil {
+		return err
+	}
 	if err := adapterFolders(models); err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func benchKernels(out io.Writer, name string, threads int, o kernelbench.Options
 	}
 	figures, err := kernelbench.Run(dev, top, o)
 	if err != nil {
-		return &core.UserError{Where: "bench kernels", Message: err.Error(), Hint: "give other shapes: --width, --rows, --context", Err: err}
+		return &core.UserError{Where: "bench kernels", Message: err.Error(), Hint: "give other shapes: --width, --rows, --context"}
 	}
 	if asJSON {
 		return json.NewEncoder(out).Encode(map[string]any{"machine": results.ThisMachine(), "device": described, "ceiling": top, "figures": figures})

@@ -244,6 +244,13 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 		}
 		e.judge = &m
 	}
+	asked := slices.Clone(e.models)
+	if e.judge != nil {
+		asked = append(asked, *e.judge)
+	}
+	if err := f.heeded(asked...); err != nil {
+		return err
+	}
 	if err := e.checkConfigs(); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/results"
 	"github.com/evalrun/evalrun/tasks"
 )
 
@@ -82,10 +83,10 @@ func explain(w io.Writer, err error) int {
 	return code
 }
 
-// infrastructure tells failures of services and processes from mistakes.
+// infrastructure tells failures of services, processes and disks from mistakes.
 func infrastructure(err error) bool {
 	var own *core.Error
-	return errors.Is(err, core.ErrSessionLost) || errors.As(err, &own) && (own.Temporary() || own.Code == core.CodeInternal)
+	return results.DiskFull(err) || errors.Is(err, core.ErrSessionLost) || errors.As(err, &own) && (own.Temporary() || own.Code == core.CodeInternal)
 }
 
 func hintOf(err error) string {

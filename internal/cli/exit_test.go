@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/evalrun/evalrun/core"
@@ -27,6 +28,7 @@ func TestExplain(t *testing.T) {
 		{"refused key", &core.Error{Code: core.CodeAuth, Message: "no", Hint: "check the key"}, ExitUsage, "evalrun: auth: no\n  check the key\n"},
 		{"dead service", fmt.Errorf("open: %w", &core.Error{Code: core.CodeUnavailable, Message: "down"}), ExitInfra, "evalrun: open: unavailable: down\n"},
 		{"dead plugin", fmt.Errorf("answers: %w", core.ErrSessionLost), ExitInfra, "evalrun: answers: session lost\n  the backend's process"},
+		{"full disk", &core.UserError{Where: "x", Message: "writing a sample", Err: syscall.ENOSPC, Hint: "free space"}, ExitInfra, "evalrun: x: writing a sample: no space left on device\n  free space\n"},
 		{"interrupted", fmt.Errorf("rows: %w", context.Canceled), ExitInterrupted, "evalrun: interrupted\n"},
 		{"drained", &exitError{code: ExitInterrupted}, ExitInterrupted, ""},
 		{"budget", &exitError{code: ExitBudget, err: &core.UserError{Message: "reached", Hint: "more"}}, ExitBudget, "evalrun: reached\n  more\n"},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/evalrun/evalrun/backends"
 	"github.com/evalrun/evalrun/backends/local/quant"
+	"github.com/evalrun/evalrun/backends/openai"
 	"github.com/evalrun/evalrun/backends/replay"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/nearest"
@@ -174,7 +175,7 @@ func (f *evalFlags) againstSpec(spec string, known []string) (modelSpec, error) 
 	if name == "local" && f.quant != "" {
 		m.Config.Options = map[string]string{"quant": f.quant}
 	}
-	if name == f.backend {
+	if name == f.backend || name == openai.Name && !behindService(f.backend) {
 		m.Config.BaseURL = f.baseURL
 	}
 	if model, adapter, ok := strings.Cut(rest, "+"); ok && name == "local" {
@@ -188,6 +189,26 @@ func (f *evalFlags) againstSpec(spec string, known []string) (modelSpec, error) 
 		m.Label += "+" + m.Adapter
 	}
 	return m, nil
+}
+
+// behindService tells whether a backend may ask a service; of other people's
+// nothing is known.
+func behindService(backend string) bool {
+	return !slices.Contains([]string{"local", "echo", replay.Name}, backend)
+}
+
+// heeded refuses flags that none of the models would heed: what a user thinks to
+// have said must not be passed over.
+func (f *evalFlags) heeded(models ...modelSpec) error {
+	if f.baseURL != "" && !slices.ContainsFunc(models, func(m modelSpec) bool { return m.Config.BaseURL != "" && behindService(m.Backend) }) {
+		return &core.UserError{Where: "--base-url " + f.baseURL, Message: "no model here is asked of a service: the backend is " + f.backend, Hint: "give --backend openai, or --against openai:MODEL, or leave --base-url out"}
+	}
+	if f.device != "" && !slices.ContainsFunc(models, func(m modelSpec) bool {
+		return !slices.Contains([]string{openai.Name, "echo", replay.Name}, m.Backend)
+	}) {
+		return &core.UserError{Where: "--device " + f.device, Message: "no model here computes on this machine: the backend is " + f.backend, Hint: "give --backend local, or leave --device out"}
+	}
+	return nil
 }
 
 func isRun(root, name string) bool {

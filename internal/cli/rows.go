@@ -272,10 +272,23 @@ func (s *rowSet) Rows(ctx context.Context) iter.Seq2[run.Row, error] {
 			}
 		}
 		if n == 0 {
-			yield(run.Row{}, &core.UserError{Where: s.file.Where("dataset"), Message: "no row is left: " + s.Source + " with this filter and limit gives none",
-				Hint: "check filter: and --limit"})
+			none := &core.UserError{Where: s.file.Where("dataset"), Message: "no row is left: " + s.Source + " with this filter and limit gives none",
+				Hint: "check filter: and --limit"}
+			if s.holdsNone(ctx) {
+				none.Message = s.Source + " holds no row"
+				none.Hint = "put rows into it; in .csv and .tsv files the first line holds the names of the columns, and a line ends with \\n"
+			}
+			yield(run.Row{}, none)
 		}
 	}
+}
+
+// holdsNone tells whether the source is empty, whatever filter and limit say.
+func (s *rowSet) holdsNone(ctx context.Context) bool {
+	for range s.selection.Source.Rows(ctx) {
+		return false
+	}
+	return true
 }
 
 // checkColumns names the columns that prompt and target take and the rows lack.

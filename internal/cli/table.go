@@ -184,6 +184,9 @@ func renderTable(s results.Scores, models []string, how shortening) (lines, belo
 	}
 	for _, g := range groups {
 		row := table.Row{g[0].Task}
+		if how >= noMetric && (metrics[g[0].Task] > 1 || g[0].Better == "lower") { // one could not tell its lines apart
+			row[0] = g[0].Task + ", " + metricName(g[0])
+		}
 		if how < noMetric {
 			row = append(row, metricName(g[0]))
 		}

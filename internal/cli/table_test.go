@@ -63,6 +63,29 @@ func TestTableFits(t *testing.T) {
 }
 
 // A warning names its model where the models differ.
+// In a narrow table the lines of a task with several metrics still name them, and
+// one that is better lower says so.
+func TestNarrowTableNamesMetrics(t *testing.T) {
+	var s results.Scores
+	for m := range 4 {
+		for _, metric := range []string{"acc", "acc_norm"} {
+			l := scoreLine("boolq", fmt.Sprintf("openai:gpt-4-0613-of-the-year-%d", m), core.Strict, 0.7)
+			l.Metric = metric
+			s.Tasks = append(s.Tasks, l)
+		}
+		l := scoreLine("wiki", fmt.Sprintf("openai:gpt-4-0613-of-the-year-%d", m), core.Strict, 0.7)
+		l.Metric, l.Better = "perplexity", "lower"
+		s.Tasks = append(s.Tasks, l)
+	}
+	var b bytes.Buffer
+	printTable(&b, s)
+	for _, want := range []string{"\nboolq, acc ", "\nboolq, acc_norm ", "\nwiki, perplexity ↓ "} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+}
+
 func TestWarningsByModel(t *testing.T) {
 	a, b := scoreLine("t", "a", core.Strict, 0.5), scoreLine("t", "b", core.Strict, 0.5)
 	if w := warnings([]results.Score{a, b}, []string{"a", "b"}, core.Strict); strings.Contains(strings.Join(w, ","), "a:") {

@@ -287,7 +287,7 @@ func (a Assumptions) YAML() []byte {
 
 // unknownTask names the nearest task of the report.
 func unknownTask(task string, names []string) error {
-	hint := "the 31 tasks of the LoRA Land report; evalrun ls tasks lists them"
+	hint := "evalrun ls tasks lists the 31 tasks of the LoRA Land report"
 	if near := nearest.Word(task, names); near != "" {
 		hint = "did you mean " + near + "?"
 	}

@@ -170,7 +170,11 @@ func writeAll(dir string, files []file) ([]string, error) {
 			if errors.As(err, &inner) {
 				err = inner.Err
 			}
-			return nil, &core.UserError{Where: path, Message: "writing the report", Err: err, Hint: "name a folder that can be written"}
+			hint := "name a folder that can be written"
+			if results.DiskFull(err) {
+				hint = "free space on the disk; evalrun report writes the report of a run again"
+			}
+			return nil, &core.UserError{Where: path, Message: "writing the report", Err: err, Hint: hint}
 		}
 		names = append(names, path)
 	}

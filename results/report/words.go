@@ -79,6 +79,10 @@ func (p *page) leadOne(add func(string, ...any), first []taskRow) {
 	r := p.Models[0]
 	if len(first) == 1 {
 		t := first[0]
+		if !t.Cells[0].Score.OK {
+			add("It has no score: %s (%s).", strings.TrimPrefix(t.Cells[0].Text, "skipped: "), t.Metric)
+			return
+		}
 		text := fmt.Sprintf("It scores %s (%s, n %d)", t.Cells[0].Text, t.Metric, t.N)
 		if t.Baseline.OK {
 			text += fmt.Sprintf("; the best constant answer %s", t.Baseline)

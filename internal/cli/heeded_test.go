@@ -1,0 +1,74 @@
+//go:build unix
+
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A flag that no model heeds is refused, and one that only the second heeds is
+// given to it.
+func TestFlagsThatNobodyHeeds(t *testing.T) {
+	const url = "http://127.0.0.1:1/v1"
+	for _, tt := range []struct {
+		f    evalFlags
+		want string
+	}{
+		{evalFlags{backend: "local", baseURL: url}, "--base-url " + url + ": no model here is asked of a service: the backend is local"},
+		{evalFlags{backend: "echo", baseURL: url, against: []string{"local:x"}}, "no model here is asked"},
+		{evalFlags{backend: "local", baseURL: url, against: []string{"openai:m"}}, ""},
+		{evalFlags{backend: "openai", baseURL: url}, ""},
+		{evalFlags{backend: "mine", baseURL: url, device: "cpu"}, ""},
+		{evalFlags{backend: "openai", device: "cpu"}, "--device cpu: no model here computes on this machine: the backend is openai"},
+		{evalFlags{backend: "echo", device: "cpu", against: []string{"local:x"}}, ""},
+	} {
+		models, err := tt.f.mainModels()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range tt.f.against {
+			m, err := tt.f.againstSpec(a, []string{"local", "openai", "echo", "replay", "mine"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.Backend == "openai" && m.Config.BaseURL != url {
+				t.Errorf("%s asks %q", a, m.Config.BaseURL)
+			}
+			models = append(models, m)
+		}
+		err = tt.f.heeded(models...)
+		if got := ""; tt.want != "" && err != nil {
+			got = err.Error()
+			if !strings.Contains(got, tt.want) {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		} else if tt.want != "" || err != nil {
+			t.Errorf("%+v: %v, want %q", tt.f, err, tt.want)
+		}
+	}
+}
+
+// A source without rows is told as that, and not as what filter and limit took.
+func TestSourceWithoutRows(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"empty.jsonl": "", "header.csv": "text,label\n", "full.jsonl": `{"text":"a","label":"1"}` + "\n",
+		"t.yaml": "task: t\ndataset: empty.jsonl\nprompt: '{text}'\ntarget: label\nmetrics: [accuracy]\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for set, want := range map[string]string{
+		"dataset=empty.jsonl": "empty.jsonl holds no row",
+		"dataset=header.csv":  "header.csv holds no row",
+		"dataset={source: full.jsonl, filter: 'label == \"2\"'}": "no row is left: full.jsonl with this filter and limit gives none",
+	} {
+		if got := evalrun(t, dir, "validate", "t.yaml", "--set", set); got.code != ExitUsage || !strings.Contains(got.stderr, want) {
+			t.Errorf("%s: exit code %d\n%s%s", set, got.code, got.stdout, got.stderr)
+		}
+	}
+}
