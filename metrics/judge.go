@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/evalrun/evalrun/core"
@@ -32,6 +33,7 @@ type modelJudge struct {
 	template    *prompt.Template
 	system      string
 	pattern     *extract.Pattern // nil finds the last number, or the first word of the scale
+	share       *extract.Pattern // a number out of the scale's best one: 3/5
 	low, high   float64          // of a scale of numbers
 	words       map[string]float64
 	tokens      int
@@ -104,7 +106,9 @@ func (j *modelJudge) scale(v any) error {
 		if !ok1 || !ok2 || !(j.low < j.high) {
 			return fmt.Errorf("parameter scale is %v, and must be two numbers, the worst and the best: [1, 5]", v)
 		}
-		return nil
+		var err error
+		j.share, err = extract.Compile(`(?<![\w.])(-?\d+(?:\.\d+)?)\s*(?:/|out of|of)\s*`+strings.ReplaceAll(strconv.FormatFloat(j.high, 'f', -1, 64), ".", `\.`)+`(?:\.0+)?(?![\w])`, "i", 0)
+		return err
 	case map[string]any:
 		j.words, j.low, j.high = map[string]float64{}, math.Inf(1), math.Inf(-1)
 		for word, x := range v {
@@ -196,6 +200,10 @@ func (j *modelJudge) verdict(said string) core.Score {
 			return core.Score{Skipped: noVerdict, Note: short(said)}
 		}
 		found = m.Groups[0]
+		// In "3/5" the last number is the scale's and not the verdict.
+		if of, err := j.share.Select(said, -1); err == nil && of != nil && of.Spans[0][1] == m.Spans[0][1] {
+			found = of.Groups[1]
+		}
 	}
 	value, ok := j.value(found)
 	if !ok {

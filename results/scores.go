@@ -99,6 +99,7 @@ type Score struct {
 	Withheld         int     `json:"withheld"` // by the service's filter, in part or whole
 	Dropped          int     `json:"dropped,omitempty"`
 	NonFinite        int     `json:"non_finite,omitempty"`
+	NotJudged        int     `json:"not_judged,omitempty"` // items that the metric skipped; Warnings say why
 	Cached           int     `json:"cached"`
 	PromptTokens     int     `json:"prompt_tokens"`
 	CompletionTokens int     `json:"completion_tokens"`
@@ -183,7 +184,7 @@ func (s *Scores) Add(sum run.Summary, task *core.Task) {
 		}
 		if a.N > 0 && a.Skip == "" {
 			v := record.Float(a.Score)
-			line.Score = &v
+			line.Score, line.NotJudged = &v, a.Skipped
 			line.Interval = interval(a, r.Metric)
 			if !math.IsNaN(a.StdErr) {
 				e := record.Float(a.StdErr)

@@ -88,6 +88,32 @@ func TestReducedClusters(t *testing.T) {
 	}
 }
 
+// What a metric skipped is told with its reason and the number of samples.
+func TestNotJudgedIsTold(t *testing.T) {
+	judges := []Judge{{Metric: skipping{}, Profile: core.Strict}}
+	tally := NewTally(&core.Task{Name: "t"}, "model", judges, 1)
+	for row := range 10 {
+		s := record.Score{Metric: "m", Profile: core.Strict, Value: 1}
+		if row < 3 {
+			s.Value, s.Skipped = 0, "no verdict"
+		}
+		tally.Add(&record.Record{Task: "t", Model: "model", Index: row, Response: "x", Targets: []string{"a"}, Scores: []record.Score{s}})
+	}
+	r := tally.Sum(nil).Results[0]
+	if r.Aggregate.N != 7 || r.Aggregate.Skipped != 3 || len(r.Warnings) != 1 || r.Warnings[0] != (Warning{"not judged: no verdict", 3}) {
+		t.Errorf("%+v", r)
+	}
+}
+
+// skipping leaves skipped items out of its mean.
+type skipping struct{ meanMetric }
+
+func (skipping) Aggregate(scores []core.Score) core.Aggregate {
+	a, judged := core.Judged(scores)
+	a.N, a.Score = len(judged), 1
+	return a
+}
+
 // asking is a metric that has every answer judged by a model.
 type asking struct{ exact }
 

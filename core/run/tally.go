@@ -165,6 +165,23 @@ func (t *Tally) warn(judge int, text string) {
 	}
 }
 
+// notJudged counts a judge's skipped verdicts by their reason.
+func (t *Tally) notJudged(judge int) (out []Warning) {
+	counts := map[int16]int{}
+	for _, v := range t.verdicts[judge] {
+		if v.skip > 0 {
+			counts[v.skip]++
+		}
+	}
+	for skip, n := range counts {
+		if len(out) == maxWarnings {
+			break
+		}
+		out = append(out, Warning{"not judged: " + t.skips[skip-1], n})
+	}
+	return out
+}
+
 // maxSkips bounds the different reasons that are kept; what comes after them
 // takes the last one's place.
 const maxSkips = 1000
@@ -271,6 +288,9 @@ func (t *Tally) Sum(baseline BaselineFunc) Summary {
 	var buf []core.Score
 	for i, j := range t.judges {
 		r := Result{Metric: j.info(), Profile: j.Profile, Aggregate: t.aggregate(i, &buf), Warnings: slices.Clone(t.warnings[i])}
+		if r.Aggregate.Skip == "" {
+			r.Warnings = append(r.Warnings, t.notJudged(i)...)
+		}
 		slices.SortFunc(r.Warnings, func(a, b Warning) int {
 			return cmp.Or(cmp.Compare(b.Samples, a.Samples), cmp.Compare(a.Text, b.Text))
 		})

@@ -370,7 +370,7 @@ func flags(g []results.Score, shown core.Profile) []string {
 		out = append(out, f)
 	}
 	for _, l := range g {
-		asked := l.N + l.Dropped
+		asked := l.N + l.Dropped + l.NonFinite + l.NotJudged
 		pct := func(n int) string { return fmt.Sprintf("%.0f %%", 100*float64(n)/float64(max(asked, 1))) }
 		if l.Skipped != "" {
 			if l.APIErrors > 0 {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/core/record"
+	"github.com/evalrun/evalrun/core/run"
 	"github.com/evalrun/evalrun/results"
 )
 
@@ -170,9 +171,10 @@ func TestOneTask(t *testing.T) {
 	s := results.Scores{Tasks: []results.Score{score("boolq", "tuned", 0.97, 32)}}
 	s.Tasks[0].Interval = []record.Float{0.84, 0.995}
 	s.Tasks[0].Withheld = 8
+	s.Tasks[0].NotJudged, s.Tasks[0].Warnings = 32, []run.Warning{{Text: "not judged: no verdict", Samples: 32}}
 	f := folder(t, s)
 	got := render(t, "md", f, s)
-	for _, want := range []string{"0.970 [0.84, 0.99]", "0.970 [0.840, 0.995]", "25 % withheld by the service", "| empty | withheld |"} {
+	for _, want := range []string{"0.970 [0.84, 0.99]", "0.970 [0.840, 0.995]", "12 % withheld by the service", "50 % not judged: no verdict", "| empty | withheld |"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}

@@ -188,7 +188,7 @@ func lineFlags(l results.Score) []string {
 			out = append(out, text)
 		}
 	}
-	asked := max(1, l.N+l.Dropped+l.NonFinite)
+	asked := max(1, l.N+l.Dropped+l.NonFinite+l.NotJudged)
 	if l.N < tooFew {
 		add(l.N, fmt.Sprintf("too few rows (%d)", l.N))
 	}
