@@ -13,36 +13,35 @@ import (
 // A stream is whole when it gave a reason to end or its last mark; the library
 // reports the end of the connection just the same, so both are looked for here.
 
+// A chunk is what one event of a stream brings.
+type chunk struct {
+	usage    *goopenai.Usage
+	texts    []string
+	logprobs []float64
+	reason   string
+}
+
 func (b *backend) chatStream(ctx context.Context, req goopenai.ChatCompletionRequest, c *call, a *answer) error {
 	stream, err := b.client.CreateChatCompletionStream(ctx, req)
 	if err != nil {
 		return b.unreadable(err, c)
 	}
 	defer stream.Close()
-	reason := ""
-	for {
-		chunk, err := stream.Recv()
-		if err != nil {
-			return b.streamEnd(ctx, err, reason, c, a)
+	return b.readStream(ctx, c, a, func() (chunk, error) {
+		got, err := stream.Recv()
+		out := chunk{usage: got.Usage}
+		if len(got.Choices) == 0 { // the chunk that carries the counts
+			return out, err
 		}
-		if chunk.Usage != nil {
-			a.usage = usageOf(chunk.Usage)
-		}
-		if len(chunk.Choices) == 0 { // the chunk that carries the counts
-			continue
-		}
-		choice := &chunk.Choices[0]
-		a.add(choice.Delta.Content)
-		a.add(choice.Delta.Refusal)
+		choice := &got.Choices[0]
+		out.texts, out.reason = []string{choice.Delta.Content, choice.Delta.Refusal}, string(choice.FinishReason)
 		if choice.Logprobs != nil {
 			for _, t := range choice.Logprobs.Content {
-				a.logprobs = append(a.logprobs, t.Logprob)
+				out.logprobs = append(out.logprobs, t.Logprob)
 			}
 		}
-		if choice.FinishReason != "" {
-			reason = string(choice.FinishReason)
-		}
-	}
+		return out, err
+	})
 }
 
 func (b *backend) completionStream(ctx context.Context, req goopenai.CompletionRequest, c *call, a *answer) error {
@@ -51,25 +50,38 @@ func (b *backend) completionStream(ctx context.Context, req goopenai.CompletionR
 		return b.unreadable(err, c)
 	}
 	defer stream.Close()
+	return b.readStream(ctx, c, a, func() (chunk, error) {
+		got, err := stream.Recv()
+		out := chunk{usage: got.Usage}
+		if len(got.Choices) == 0 {
+			return out, err
+		}
+		choice := &got.Choices[0]
+		out.texts, out.reason = []string{choice.Text}, choice.FinishReason
+		for _, p := range choice.LogProbs.TokenLogprobs {
+			out.logprobs = append(out.logprobs, float64(p))
+		}
+		return out, err
+	})
+}
+
+// readStream adds a stream's chunks to the answer until there are no more.
+func (b *backend) readStream(ctx context.Context, c *call, a *answer, next func() (chunk, error)) error {
 	reason := ""
 	for {
-		chunk, err := stream.Recv()
+		got, err := next()
 		if err != nil {
 			return b.streamEnd(ctx, err, reason, c, a)
 		}
-		if chunk.Usage != nil {
-			a.usage = usageOf(chunk.Usage)
+		if got.usage != nil {
+			a.usage = usageOf(got.usage)
 		}
-		if len(chunk.Choices) == 0 {
-			continue
+		for _, text := range got.texts {
+			a.add(text)
 		}
-		choice := &chunk.Choices[0]
-		a.add(choice.Text)
-		for _, p := range choice.LogProbs.TokenLogprobs {
-			a.logprobs = append(a.logprobs, float64(p))
-		}
-		if choice.FinishReason != "" {
-			reason = choice.FinishReason
+		a.logprobs = append(a.logprobs, got.logprobs...)
+		if got.reason != "" {
+			reason = got.reason
 		}
 	}
 }

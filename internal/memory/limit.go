@@ -37,7 +37,7 @@ func (s Sizes) Usable() int64 {
 // tests.
 func Under(root string) Sizes {
 	m := machine(root)
-	s := Sizes{Total: m.kilobytes("MemTotal"), Available: m.kilobytes("MemAvailable")}
+	s := Sizes{Total: m.kilobytes("/proc/meminfo", "MemTotal"), Available: m.kilobytes("/proc/meminfo", "MemAvailable")}
 	take := func(file, value string) {
 		n, err := strconv.ParseInt(value, 10, 64) // or "max"
 		if err != nil || n <= 0 || n >= 1<<60 || s.Total > 0 && n >= s.Total || s.Limit > 0 && n >= s.Limit {
@@ -77,9 +77,10 @@ func (m machine) read(name string) string {
 	return string(b)
 }
 
-func (m machine) kilobytes(name string) int64 {
+// kilobytes is the size that a file gives behind a name; 0 where it does not.
+func (m machine) kilobytes(file, name string) int64 {
 	kb := int64(0)
-	for line := range strings.Lines(m.read("/proc/meminfo")) {
+	for line := range strings.Lines(m.read(file)) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {
 			fmt.Sscan(value, &kb)
 		}

@@ -20,19 +20,7 @@ func Peak() int64 { return status("VmHWM") }
 // Resident gives the size now.
 func Resident() int64 { return status("VmRSS") }
 
-func status(key string) int64 {
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	kb := int64(0)
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, key+":"); ok {
-			fmt.Sscan(rest, &kb)
-		}
-	}
-	return kb << 10
-}
+func status(key string) int64 { return machine("/").kilobytes("/proc/self/status", key) }
 
 // WatchChildren looks at this process's children until the function that it
 // gives is called, which tells the largest resident size of one of them in MB.

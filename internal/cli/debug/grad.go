@@ -30,16 +30,11 @@ func newGrad() *cobra.Command {
 		Example: "  evalrun debug grad --model MODEL --adapter ADAPTER --quant nf4 --in lines.jsonl --out grad.safetensors",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var examples []train.Example
 			t, end, err := f.tuned()
 			if err != nil {
 				return err
 			}
-			err = takeLines(cmd, f.in, func(l labelled) error {
-				e := train.Example{IDs: l.IDs, Labels: l.Labels, Key: uint32(len(examples))}
-				examples = append(examples, e)
-				return e.Check(t.Config())
-			})
+			examples, err := f.examples(cmd, t)
 			if err == nil {
 				err = gradients(cmd, t, examples, nn.PassOptions{Keep: !recompute}, out)
 			}
@@ -51,6 +46,16 @@ func newGrad() *cobra.Command {
 	cmd.Flags().BoolVar(&recompute, "recompute", false, "hold the inputs of blocks only and compute the rest again; the bits are the same")
 	cmd.MarkFlagRequired("out")
 	return cmd
+}
+
+// examples reads the lines that are trained on.
+func (f *modelFlags) examples(cmd *cobra.Command, t *train.Tuned) (examples []train.Example, err error) {
+	err = takeLines(cmd, f.in, func(l labelled) error {
+		e := train.Example{IDs: l.IDs, Labels: l.Labels, Key: uint32(len(examples))}
+		examples = append(examples, e)
+		return e.Check(t.Config())
+	})
+	return examples, err
 }
 
 // gradients prints the loss of each example and writes the gradients to out.

@@ -38,16 +38,11 @@ func newTrain() *cobra.Command {
 					f.dtype = "bf16"
 				}
 			}
-			var examples []train.Example
 			t, end, err := f.tuned()
 			if err != nil {
 				return err
 			}
-			err = takeLines(cmd, f.in, func(l labelled) error {
-				e := train.Example{IDs: l.IDs, Labels: l.Labels, Key: uint32(len(examples))}
-				examples = append(examples, e)
-				return e.Check(t.Config())
-			})
+			examples, err := f.examples(cmd, t)
 			if err == nil {
 				if r.Steps = max(1, len(examples)); cmd.Flags().Changed("warmup") {
 					r.Warmup = &warmup
