@@ -6,6 +6,23 @@ type Run struct {
 	Row, N int
 }
 
+// Pages lays runs into pages of keys one after the other: spans of the runs that
+// are not empty, and how many pages they have.
+func Pages(runs []Run) (spans []Span, pages int) {
+	for _, r := range runs {
+		if r.N == 0 {
+			continue
+		}
+		span := Span{Row: r.Row, N: r.N}
+		for range (r.N + PageTokens - 1) / PageTokens {
+			span.Pages = append(span.Pages, int32(pages))
+			pages++
+		}
+		spans = append(spans, span)
+	}
+	return spans, pages
+}
+
 // AttentionShape is the shape of an attention layer over packed rows: q is
 // [T, Heads·Dim], k and v are [T, KVHeads·Dim].
 type AttentionShape struct {

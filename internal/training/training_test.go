@@ -363,3 +363,28 @@ func TestRowsOfATrainingStay(t *testing.T) {
 		t.Errorf("other rows later: %v", err)
 	}
 }
+
+// Rows of two files that ask the same are named, however the files write it.
+func TestRepeated(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	rows := write("rows", `{"prompt": "a\u003cb", "completion": "1"}`+"\n\n"+`{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}`+"\n")
+	held := write("held", `{"id": 7, "completion": "2", "prompt": "a<b"}`+"\n"+`{"prompt": "b", "completion": "1"}`+"\n"+`{"messages":[{"content":"x","role":"user"},{"role":"assistant","content":"z"}]}`)
+	if again, all := Repeated(rows, held); all != 3 || !slices.Equal(again, []string{"7", "line 3"}) {
+		t.Errorf("%q of %d", again, all)
+	}
+	for _, broken := range []string{write("broken", "x\n"), filepath.Join(dir, "nowhere")} {
+		if again, all := Repeated(rows, broken); again != nil || all != 0 {
+			t.Errorf("%s: %q of %d", broken, again, all)
+		}
+		if again, all := Repeated(broken, held); again != nil || all != 0 {
+			t.Errorf("%s: %q of %d", broken, again, all)
+		}
+	}
+}

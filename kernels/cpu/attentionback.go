@@ -9,19 +9,7 @@ import (
 func (d *Device) AttentionTrain(dst, lse, q, k, v kernels.Buffer, runs []kernels.Run, s kernels.AttentionShape) {
 	rows := q.Len() / (s.Heads * s.Dim)
 	kernels.CheckRuns(runs, rows)
-	var spans []kernels.Span
-	pages := 0
-	for _, r := range runs {
-		if r.N == 0 {
-			continue
-		}
-		span := kernels.Span{Row: r.Row, N: r.N}
-		for range (r.N + page - 1) / page {
-			span.Pages = append(span.Pages, int32(pages))
-			pages++
-		}
-		spans = append(spans, span)
-	}
+	spans, pages := kernels.Pages(runs)
 	if pages == 0 {
 		return
 	}

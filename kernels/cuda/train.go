@@ -62,16 +62,7 @@ func (d *Device) AttentionTrain(dst, lse, q, k, v kernels.Buffer, runs []kernels
 		d.flash(dst, lse, q, k, v, runs, s, rows)
 		return
 	}
-	var spans []kernels.Span
-	pages := 0
-	for _, r := range runs {
-		span := kernels.Span{Row: r.Row, N: r.N}
-		for range (r.N + page - 1) / page {
-			span.Pages = append(span.Pages, int32(pages))
-			pages++
-		}
-		spans = append(spans, span)
-	}
+	spans, pages := kernels.Pages(runs)
 	if pages == 0 {
 		return
 	}
