@@ -13,6 +13,7 @@ import (
 
 	"github.com/evalrun/evalrun/backends/local/train"
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/text"
 )
 
 // longestLine is the size of a row that is still read.
@@ -34,7 +35,11 @@ func readRows(path string, h io.Writer) ([]train.Row, error) {
 		if strings.TrimSpace(s.Text()) == "" {
 			continue
 		}
-		r, err := readRow(s.Bytes())
+		var r train.Row
+		line, err := text.Line(s.Bytes(), n)
+		if err == nil {
+			r, err = readRow(line)
+		}
 		if err != nil {
 			return nil, &core.UserError{Where: fmt.Sprintf("%s:%d", path, n), Message: err.Error(), Hint: `a line is an object with "prompt" and "completion", both texts, or with "messages"`}
 		}

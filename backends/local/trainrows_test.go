@@ -31,6 +31,7 @@ func TestRowsRefused(t *testing.T) {
 		good + `{"prompt":"p","messages":null}`:                                 ":2: has neither completion nor messages",
 		good + `{"prompt":"p","completion":"c"}` + "\n" + good:                  `:3: the id "a" is also that of line 1`,
 		`{"id":7,"completion":"c"}` + "\n" + `{"id":"7","completion":"c"}`:      `:2: the id "7" is also that of line 1`,
+		good + "{\"prompt\":\"\xe9\",\"completion\":\"c\"}":                     ":2: byte 12 of the line (0xe9) is not valid UTF-8: store the file as UTF-8",
 		"":      "holds no rows",
 		"\n \n": "holds no rows",
 	} {
@@ -49,7 +50,7 @@ func TestRowsRefused(t *testing.T) {
 // Rows are named by their id, be it a number, or by their line.
 func TestRowsNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rows.jsonl")
-	text := `{"id":7,"prompt":"p","completion":"c"}` + "\n\n" + `{"completion":"c","note":[1]}` + "\r\n" + `{"id":"x","messages":[{"role":"assistant","content":"c","train":false}]}`
+	text := "\ufeff" + `{"id":7,"prompt":"p","completion":"c"}` + "\n\n" + `{"completion":"c","note":[1]}` + "\r\n" + `{"id":"x","messages":[{"role":"assistant","content":"c","train":false}]}`
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -162,7 +162,7 @@ func (t *trainCommand) words(last *core.TrainStep, end *core.TrainEnd, report *t
 	}
 	fmt.Fprintf(t.out, "%s\n  %s\n  %d steps, %d updates, %s", end.Adapter, end.Hash, end.Step, end.Updates, duration(end.Seconds))
 	if last != nil {
-		fmt.Fprintf(t.out, ", loss %.4f", last.Smoothed)
+		fmt.Fprintf(t.out, ", loss %.4f (smoothed %.4f)", last.Loss, last.Smoothed)
 	}
 	switch {
 	case end.Scored:

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/text"
 )
 
 // longestLine is the size of a row that is still read.
@@ -88,7 +89,11 @@ func eachLine(path string, take func(n int, line []byte) error) error {
 		if len(bytes.TrimSpace(s.Bytes())) == 0 {
 			continue
 		}
-		if err := take(n, s.Bytes()); err != nil {
+		line, err := text.Line(s.Bytes(), n)
+		if err == nil {
+			err = take(n, line)
+		}
+		if err != nil {
 			return &core.UserError{Where: fmt.Sprintf("%s:%d", path, n), Message: err.Error(), Hint: `a line is an object with "prompt" and "completion", both texts, or with "messages"`}
 		}
 	}

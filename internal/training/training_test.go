@@ -101,6 +101,20 @@ func TestHoldout(t *testing.T) {
 	}
 }
 
+// A byte order mark is no part of the first row; bytes that are no UTF-8 are told.
+func TestOwnRowsBytes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rows.jsonl")
+	rows := "\ufeff" + `{"prompt":"a","completion":"x"}` + "\n" + `{"prompt":"b","completion":"y"}` + "\n"
+	for text, want := range map[string]string{rows: "", rows + "{\"prompt\":\"\xe9\"}\n": ":3: byte 12 of the line (0xe9) is not valid UTF-8"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OwnRows(path, 0.5, 1); (err != nil) != (want != "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 // A share of a user's file is held out: rows with the same question stay on one
 // side, lines keep their numbers, and the files hold all there was.
 func TestOwnRows(t *testing.T) {
