@@ -94,7 +94,8 @@ func newEval() *cobra.Command {
 		Short: "evaluate models on tasks (the same as evalrun without a verb)",
 		Example: "  evalrun eval glue_sst2 gsm8k --limit 8\n" +
 			"  evalrun eval boolq --backend echo --data embedded",
-		RunE: func(cmd *cobra.Command, args []string) error { return runEval(cmd, args, f) },
+		RunE:              func(cmd *cobra.Command, args []string) error { return runEval(cmd, args, f) },
+		ValidArgsFunction: completeTasks,
 	}
 	f.register(cmd.Flags())
 	return cmd

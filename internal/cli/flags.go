@@ -8,8 +8,11 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/evalrun/evalrun/backends/local/merge"
+	"github.com/evalrun/evalrun/backends/local/quant"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/nearest"
+	"github.com/evalrun/evalrun/results/report"
 	"github.com/evalrun/evalrun/tasks"
 )
 
@@ -56,4 +59,33 @@ func completeTasks(_ *cobra.Command, args []string, word string) ([]string, cobr
 		}
 	}
 	return out, cobra.ShellCompDirectiveDefault
+}
+
+// completeFlags offers the words that a flag takes, in whatever verb it stands.
+func completeFlags(cmd *cobra.Command) {
+	backendWords := func() []string {
+		host := newHost(true)
+		defer host.Close()
+		return backendNames(host)
+	}
+	for name, words := range map[string]func() []string{
+		"backend": backendWords,
+		"profile": func() []string { return []string{string(core.Strict), string(core.Bakeoff)} },
+		"cache":   func() []string { return []string{"auto", "on", "off"} },
+		"quant":   quant.Policies,
+		"preset":  func() []string { return []string{"paper", "modern"} },
+		"format":  report.Formats,
+		"onto":    func() []string { return []string{merge.Stored, merge.Dequant} },
+		"part":    func() []string { return []string{"auto", "train", "evaluation"} },
+	} {
+		if f := cmd.Flags().Lookup(name); f == nil || f.Value.Type() != "string" {
+			continue
+		}
+		_ = cmd.RegisterFlagCompletionFunc(name, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return words(), cobra.ShellCompDirectiveNoFileComp
+		})
+	}
+	for _, sub := range cmd.Commands() {
+		completeFlags(sub)
+	}
 }

@@ -72,3 +72,22 @@ func TestSourceWithoutRows(t *testing.T) {
 		}
 	}
 }
+
+// Shells complete tasks after eval, and the words that a flag takes.
+func TestCompletion(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"glue_ss"}, "glue_sst2\n"},
+		{[]string{"eval", "glue_ss"}, "glue_sst2\n"},
+		{[]string{"--backend", ""}, "echo\nlocal\nopenai\nreplay\n"},
+		{[]string{"eval", "--profile", ""}, "strict\nbakeoff\n"},
+		{[]string{"train", "--preset", ""}, "paper\nmodern\n"},
+		{[]string{"report", "--format", ""}, "md\nhtml\ncsv\njunit\njson\n"},
+	} {
+		if got := evalrun(t, t.TempDir(), append([]string{"__complete"}, tt.args...)...).stdout; !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%q: %q, want %q", tt.args, got, tt.want)
+		}
+	}
+}

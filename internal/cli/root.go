@@ -96,6 +96,7 @@ func newRoot() *cobra.Command {
 		}
 	}
 	complete(root)
+	completeFlags(root)
 	return root
 }
 
