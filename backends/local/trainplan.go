@@ -3,6 +3,7 @@ package local
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"strings"
 
@@ -75,6 +76,9 @@ func (t *training) plan() (*core.TrainPlan, error) {
 		p.Model = sketch.Parameters()
 	}
 	p.Batch = t.batch(job)
+	if m := memory.Here(); !b.apart && t.job.Memory > 0 && total <= b.limit && m.Usable() > 0 && total > m.Usable() {
+		slog.Warn(tooLarge(total, m))
+	}
 	if b.limit > 0 && total > b.limit {
 		err := &core.UserError{Where: "memory", Message: fmt.Sprintf("the plan needs %s, and %s %s: weights %s, activations %s, logits %s", mib(total), mib(b.limit), b.where, mib(m.Weights), mib(m.Activations), mib(m.Logits)),
 			Hint: t.smaller(m, total-b.limit, b.group)}
@@ -149,6 +153,14 @@ func (b *budget) share(m memory.Sizes) {
 	if b.where = "may be used"; m.Limit > 0 {
 		b.where = fmt.Sprintf("may be used, nine tenths of the %s of %s", mib(m.Limit), m.File)
 	}
+}
+
+// tooLarge says that a plan, which --memory allows, is more than there is.
+func tooLarge(total int64, m memory.Sizes) string {
+	if m.Limit > 0 {
+		return fmt.Sprintf("the plan needs %s, and %s allows %s: the kernel ends a process that takes more", mib(total), m.File, mib(m.Limit))
+	}
+	return fmt.Sprintf("the plan needs %s, and the machine has %s", mib(total), mib(m.Total))
 }
 
 // growth is the code and the stacks that come in once a training runs.

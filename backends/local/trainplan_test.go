@@ -83,6 +83,11 @@ func TestPlanInAGroup(t *testing.T) {
 	if b.share(group); b.limit != 2<<30*9/10 || b.where != "may be used, nine tenths of the 2048 MiB of /sys/fs/cgroup/memory.max" {
 		t.Errorf("of the group: %+v", b)
 	}
+	for m, want := range map[memory.Sizes]string{machine: "needs 30720 MiB, and the machine has 24576 MiB", group: "needs 30720 MiB, and /sys/fs/cgroup/memory.max allows 2048 MiB"} {
+		if got := tooLarge(30<<30, m); !strings.Contains(got, want) {
+			t.Error(got)
+		}
+	}
 	tr := &training{extent: &train.Extent{Longest: 9}}
 	if hint := tr.smaller(&train.Plan{}, 1, b.group); !strings.Contains(hint, "give the container more memory") || strings.Contains(hint, "--memory") {
 		t.Error(hint)
