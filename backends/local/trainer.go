@@ -196,6 +196,7 @@ func (t *training) read() error {
 		}
 		t.data = train.Outline(rows, &t.recipe, t.config.Context)
 		t.recipe.PromptTokens, t.recipe.TotalTokens = t.data.PromptTokens, t.data.TotalTokens
+		t.recipe.Settle(len(t.data.Examples))
 		return nil
 	}
 	t.inputs = newInputs(t.path, t.tok)
@@ -208,6 +209,7 @@ func (t *training) read() error {
 	if len(t.data.Examples) == 0 {
 		return &core.UserError{Where: t.job.Data, Message: fmt.Sprintf("none of %d rows can be trained on: %s", len(rows), first(t.data.Left)), Hint: "raise total_tokens in the recipe, or look at the rows"}
 	}
+	t.recipe.Settle(len(t.data.Examples))
 	// Validation rows are held to the limits of the training's.
 	t.recipe.PromptTokens, t.recipe.TotalTokens = t.data.PromptTokens, t.data.TotalTokens
 	t.held = &train.Encoded{}

@@ -221,3 +221,27 @@ func TestBatchNotFinite(t *testing.T) {
 		}
 	}
 }
+
+// Of few examples Ludwig checks, evaluates and restarts the rate once an epoch.
+func TestSettle(t *testing.T) {
+	for _, c := range []struct {
+		text     string
+		examples int
+		want     [3]int // checkpoint_every, eval_every, restart
+	}{
+		{`{}`, 635, [3]int{635, 635, 635}}, {`{}`, 5000, [3]int{1000, 1000, 1000}}, {`{"batch": 4}`, 635, [3]int{159, 159, 159}},
+		{`{"restart": 50, "eval_every": 20}`, 635, [3]int{635, 20, 50}}, {`{"checkpoint_every": 8}`, 635, [3]int{8, 1000, 1000}},
+		{`{"preset": "modern"}`, 635, [3]int{1000, 1000, 0}},
+	} {
+		r, err := ParseRecipe(c.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // once settled it stays
+			r.Settle(c.examples)
+			if got := [3]int{r.CheckpointEvery, r.EvalEvery, r.Restart}; got != c.want {
+				t.Errorf("%s, %d examples: %v, want %v", c.text, c.examples, got, c.want)
+			}
+		}
+	}
+}

@@ -226,6 +226,21 @@ func (r *Recipe) Check() error {
 	return nil
 }
 
+// Settle puts in what depends on the number of examples. In Ludwig a checkpoint
+// is due once an epoch at least, evaluations are due with it, and the rate's
+// period is the checkpoints' unless it has one of its own.
+func (r *Recipe) Settle(examples int) {
+	if !r.UpdateAtCheckpoint || examples == 0 {
+		return
+	}
+	was, every := r.CheckpointEvery, r.checkpointEvery(newOrder(examples, r).all)
+	for _, period := range []*int{&r.CheckpointEvery, &r.EvalEvery, &r.Restart} {
+		if *period == was {
+			*period = every
+		}
+	}
+}
+
 // Window is how many examples a window has at most.
 func (r *Recipe) Window() int { return max(1, r.Batch) * r.Accumulate }
 
