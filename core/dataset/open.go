@@ -34,8 +34,8 @@ const (
 // derived columns. Files of the hub are fetched here; ctx is for that.
 //
 // A task's own source is hf://owner/name, or a path or pattern of files, in which
-// {split} stands for the split's name, or a folder with one file a split. Relative
-// paths are looked for beside the task's file.
+// {split} stands for the split's name, or a folder with one file a split or laid
+// out as a repository of the hub. Relative paths are looked for beside the task's file.
 func Open(ctx context.Context, t *core.Task, part Part, w Where) (Source, error) {
 	if t.Fewshot.Split != "" && part == Training {
 		one := *t
@@ -106,7 +106,14 @@ func Open(ctx context.Context, t *core.Task, part Part, w Where) (Source, error)
 			return nil, noSplit(t, key)
 		}
 		path = filepath.Clean(path)
-		return Folder(filepath.Dir(path), filepath.Base(path), split)
+		if s, err := Folder(filepath.Dir(path), filepath.Base(path), split); err == nil && d.Config == "" {
+			return s, nil
+		}
+		paths, err := hub.Local(path, d.Config, split)
+		if err != nil {
+			return nil, err
+		}
+		return Files(paths, FileOptions{})
 	}
 	return Files([]string{path}, FileOptions{})
 }

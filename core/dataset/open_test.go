@@ -18,16 +18,21 @@ import (
 
 func TestOpen(t *testing.T) {
 	dir := t.TempDir()
-	os.MkdirAll(filepath.Join(dir, "data", "boolq"), 0o700)
 	for name, content := range map[string]string{
 		"data/boolq/validation.jsonl": `{"from": "data folder"}`, "data/boolq/train.jsonl": `{"from": "training"}`,
+		"hub/data/train-00000-of-00002.jsonl": `{"from": "shards"}`, "hub/data/train-00001-of-00002.jsonl": "",
+		"hub/data/test-00000-of-00001.jsonl": `{"from": "shard"}`, "hub/README.md": "", "hub/.cache/data/x-00000-of-00001.jsonl": "{",
+		"configs/a/test.jsonl": `{"from": "a"}`, "configs/b/test.jsonl": `{"from": "b"}`, "cut/data/test-00000-of-00002.jsonl": `{}`, "saved/test/data-00000-of-00001.arrow": "",
 		"rows.jsonl": `{"from": "file"}`, "test-rows.csv": "from\npattern\n", "boolq.yaml": "",
 	} {
+		os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700)
 		os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600)
 	}
 	task := func(source, split string) *core.Task {
 		return &core.Task{Name: "boolq", Path: filepath.Join(dir, "boolq.yaml"), Dataset: core.Dataset{Source: source, Split: split, TrainSplit: "train"}}
 	}
+	configured := task("configs", "test")
+	configured.Dataset.Config = "b"
 	mapped := task("hf://google/boolq", "dev")
 	mapped.Name = "boolq_open"
 	mapped.Dataset.Local = core.LocalLayout{Folder: "boolq", Split: "validation"}
@@ -47,6 +52,13 @@ func TestOpen(t *testing.T) {
 		{task("data/boolq", "validation"), Evaluation, Where{}, "data folder"},
 		{task("data/boolq", "test"), Evaluation, Where{}, `no split "test"`},
 		{task("data/boolq", ""), Evaluation, Where{}, "names no split"},
+		{task("hub", "test"), Evaluation, Where{}, "shard"},
+		{task("hub", "test"), Training, Where{}, "shards"},
+		{task("hub", "dev"), Evaluation, Where{}, `no split "dev"`},
+		{configured, Evaluation, Where{}, "b"},
+		{task("configs", "test"), Evaluation, Where{}, "several configurations"},
+		{task("cut", "test"), Evaluation, Where{}, "shards of the split \"test\" are not complete"},
+		{task("saved", "test"), Evaluation, Where{}, "the folder holds Arrow files"},
 		{task("kaggle://a/b", "test"), Evaluation, Where{}, "cannot be fetched from kaggle://"},
 		{task("", "test"), Evaluation, Where{}, "names no source"},
 		{task("none.jsonl", "test"), Evaluation, Where{}, "no such file"},
