@@ -27,8 +27,7 @@ type Ludwig struct {
 	Lost []LudwigKey
 
 	keys  map[string]ludwigValue
-	batch int    // examples of a micro-batch
-	epoch string // its micro-batches, in words
+	batch int // examples of a micro-batch
 }
 
 // A LudwigKey is what was found out about a key.
@@ -105,7 +104,7 @@ var words = map[string]struct {
 	"trainer.effective_batch_size":                    {"accumulate", nil},
 	"trainer.steps_per_checkpoint":                    {"checkpoint_every", nil},
 	"trainer.early_stop":                              {"patience", nil},
-	"trainer.epochs":                                  {"steps", nil},
+	"trainer.epochs":                                  {"epochs", nil},
 	"trainer.learning_rate_scheduler.t_0":             {"restart", nil},
 	"trainer.learning_rate_scheduler.warmup_fraction": {"warmup", nil},
 	"adapter": {"", nil},
@@ -311,17 +310,18 @@ func (l *Ludwig) batches() {
 	if l.Recipe["accumulate"], l.batch = a, n; n > 1 {
 		l.Recipe["batch"] = n
 	}
-	if l.epoch = "the number of rows"; n > 1 {
-		l.epoch += fmt.Sprintf(" divided by %d, rounded up", n)
-	}
-	if !l.has("trainer.train_steps") && l.has("trainer") {
-		key, says, epochs := "trainer.epochs", "says", l.whole("trainer.epochs")
-		if epochs == 0 {
-			key, says, epochs = "trainer.train_steps", "is not there: Ludwig then takes", 100
-		}
-		l.lost(key, fmt.Sprintf("%s %d epochs, a number of steps that depends on the rows", says, epochs), fmt.Sprintf("set steps to %d times %s", epochs, l.epoch))
-	} else if l.has("trainer.epochs") {
+	epochs := l.keys["trainer.epochs"].value
+	switch {
+	case l.has("trainer.train_steps") && epochs != nil:
 		l.pass("trainer.epochs", "train_steps goes before it")
+	case l.has("trainer.train_steps") || !l.has("trainer"):
+	case epochs == nil:
+		l.Recipe["epochs"] = 100 // Ludwig's default
+		l.pass("trainer.epochs", "is not there, and neither is train_steps: 100, as in Ludwig")
+	case l.whole("trainer.epochs") < 1:
+		l.lost("trainer.epochs", fmt.Sprintf("is %v, and no whole number from 1", epochs), "")
+	default:
+		l.Recipe["epochs"] = l.whole("trainer.epochs")
 	}
 }
 
@@ -348,7 +348,7 @@ func (l *Ludwig) rates() {
 		if steps := l.whole("trainer.train_steps"); steps > 0 {
 			l.Recipe["warmup"] = share * float64(steps)
 		} else if share > 0 {
-			l.lost(at+"warmup_fraction", "is a share of a number of steps that is not known", "set warmup to it times the steps")
+			l.lost(at+"warmup_fraction", "is a share of a number of steps that depends on the rows", "set warmup to it times the steps: `evalrun train --dry-run` tells them")
 		}
 	}
 	if n := l.whole(at + "t_0"); n > 0 {
@@ -356,16 +356,26 @@ func (l *Ludwig) rates() {
 	}
 }
 
+// onceAnEpoch is a period that no epoch has: recipes that follow Ludwig bound it
+// by their own.
+const onceAnEpoch = 1_000_000_000
+
 // evaluations are due at checkpoints.
 func (l *Ludwig) evaluations() {
 	const every = "trainer.steps_per_checkpoint"
-	if n := l.whole(every); n > 0 {
+	n := l.whole(every)
+	if v := l.keys[every].value; n < 0 || n == 0 && v != nil && v != 0 {
+		l.lost(every, fmt.Sprintf("is %v, and no whole number", v), "")
+	}
+	if n <= 0 && l.has("trainer") {
+		n = onceAnEpoch
+		l.pass(every, "is not there or 0: an epoch, as in Ludwig; so large a period becomes one")
+	}
+	if n > 0 {
 		l.Recipe["checkpoint_every"], l.Recipe["eval_every"] = n, n
 		if _, set := l.Recipe["restart"]; !set {
 			l.Recipe["restart"] = n
 		}
-	} else if l.has("trainer") {
-		l.lost(every, "is not there: Ludwig then checks and evaluates after each epoch, the section every 1000 steps", "set checkpoint_every, eval_every and restart to "+l.epoch)
 	}
 	l.evaluationBatches()
 	if v := l.keys["trainer.early_stop"].value; v != nil {

@@ -314,13 +314,13 @@ func TestLudwigDefaults(t *testing.T) {
 			[]string{"2 trainer.learning_rate is auto, and no number"}},
 		{fine + ", gradient_accumulation_steps: 2, effective_batch_size: 8}", nil, []string{"2 trainer.effective_batch_size is 8, which batch_size 1"}},
 		{"adapter: {type: lora, r: 4, bias_type: all}\ntrainer:\n  type: finetune\n  batch_size: 4\n  epochs: 3\n  learning_rate_schedular: {decay: linear}\n  optimizer: {type: sgd}\n  learning_rate_scheduler: {warmup_fraction: 0.1}\n",
-			map[string]any{"rank": 4, "alpha": 8}, []string{
-				"1 adapter.bias_type is all, and here it is none", "5 trainer.epochs says 3 epochs, a number of steps that depends on the rows; set steps to 3 times the number of rows divided by 4, rounded up",
+			map[string]any{"rank": 4, "alpha": 8, "batch": 4, "epochs": 3, "checkpoint_every": 1_000_000_000, "eval_every": 1_000_000_000, "restart": 1_000_000_000}, []string{
+				"1 adapter.bias_type is all, and here it is none",
 				"6 trainer.learning_rate_schedular.decay is not understood; did you mean \"trainer.learning_rate_scheduler.decay\"?", "7 trainer.optimizer.type is sgd; known: adam, adamw, paged_adam",
-				"8 trainer.learning_rate_scheduler.warmup_fraction is a share", "0 trainer.steps_per_checkpoint is not there"}},
-		{"base_model: x\nquantization: {bits: 4, bnb_4bit_use_double_quant: false}\ntrainer: {type: none}", nil, []string{
-			"2 quantization.bnb_4bit_use_double_quant is false, and here it is true", "3 trainer.type is none", "0 adapter is not there", "0 quantization.bnb_4bit_compute_dtype is not there",
-			"0 trainer.steps_per_checkpoint is not there", "0 trainer.train_steps is not there: Ludwig then takes 100 epochs"}},
+				"8 trainer.learning_rate_scheduler.warmup_fraction is a share"}},
+		{"adapter: lora\ntrainer: {type: finetune, epochs: 0, steps_per_checkpoint: -4}", nil, []string{"2 trainer.epochs is 0, and no whole number from 1", "2 trainer.steps_per_checkpoint is -4"}},
+		{"base_model: x\nquantization: {bits: 4, bnb_4bit_use_double_quant: false}\ntrainer: {type: none}", map[string]any{"epochs": 100}, []string{
+			"2 quantization.bnb_4bit_use_double_quant is false, and here it is true", "3 trainer.type is none", "0 adapter is not there", "0 quantization.bnb_4bit_compute_dtype is not there"}},
 		{"adapter: [lora]\ntrainer: {optimizer: [adam], batch_size: 1, train_steps: 1, steps_per_checkpoint: 1}\noutput_features: [{name: o, preprocessing: {max_sequence_length: 5}}]", nil, []string{
 			"1 adapter is [lora]", "2 trainer.optimizer is [adam]", "3 output_features preprocessing.max_sequence_length is 5"}},
 	} {

@@ -3,6 +3,7 @@ package train
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -231,7 +232,7 @@ func TestSettle(t *testing.T) {
 	}{
 		{`{}`, 635, [3]int{635, 635, 635}}, {`{}`, 5000, [3]int{1000, 1000, 1000}}, {`{"batch": 4}`, 635, [3]int{159, 159, 159}},
 		{`{"restart": 50, "eval_every": 20}`, 635, [3]int{635, 20, 50}}, {`{"checkpoint_every": 8}`, 635, [3]int{8, 1000, 1000}},
-		{`{"preset": "modern"}`, 635, [3]int{1000, 1000, 0}},
+		{`{"preset": "modern"}`, 635, [3]int{1000, 1000, 0}}, {`{"steps": 96}`, 635, [3]int{96, 96, 96}}, {`{"epochs": 0.1}`, 635, [3]int{64, 64, 64}},
 	} {
 		r, err := ParseRecipe(c.text)
 		if err != nil {
@@ -242,6 +243,36 @@ func TestSettle(t *testing.T) {
 			if got := [3]int{r.CheckpointEvery, r.EvalEvery, r.Restart}; got != c.want {
 				t.Errorf("%s, %d examples: %v, want %v", c.text, c.examples, got, c.want)
 			}
+		}
+	}
+}
+
+// Epochs make steps, of micro-batches; steps that are given go before them.
+func TestEpochs(t *testing.T) {
+	for text, want := range map[string]int{`{"epochs": 3}`: 300, `{"epochs": 1.005, "preset": "modern"}`: 101, `{"epochs": 2, "batch": 8}`: 26, `{"epochs": 3, "steps": 40}`: 40, `{}`: 40000} {
+		r, err := ParseRecipe(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Settle(100)
+		if r.Steps != want {
+			t.Errorf("%s: %d steps, want %d", text, r.Steps, want)
+		}
+		// What is kept beside the adapter says the same.
+		kept, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := ParseRecipe(string(kept)); err != nil || again.Steps != want {
+			t.Errorf("%s: read again %d steps, %v", text, again.Steps, err)
+		}
+		if s := r.Rates(); s.Steps != want || r.Warmup == nil && math.Ceil(s.Warmup) != math.Ceil(0.03*float64(want)) {
+			t.Errorf("%s: a warm-up of %v of %d", text, s.Warmup, s.Steps)
+		}
+	}
+	for _, text := range []string{`{"epochs": -1}`, `{"epochs": 1e9}`} {
+		if _, err := ParseRecipe(text); err == nil || !strings.Contains(err.Error(), "epochs is") {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

@@ -41,6 +41,8 @@ type Recipe struct {
 	Steps      int `json:"steps"`
 	Batch      int `json:"batch"`
 	Accumulate int `json:"accumulate"`
+	// Epochs make the steps, unless those are given: see Settle.
+	Epochs float64 `json:"epochs,omitempty"`
 	// CheckpointEvery is in micro-batches. With UpdateAtCheckpoint a window that
 	// a checkpoint cuts is applied as it is, still divided by Accumulate.
 	CheckpointEvery    int  `json:"checkpoint_every"`
@@ -165,7 +167,9 @@ func ParseRecipe(text string) (Recipe, error) {
 			return Recipe{}, fmt.Errorf("recipe: %s: %w", k, err)
 		}
 	}
-	r.Preset = preset
+	if r.Preset = preset; keys["steps"] != nil {
+		r.Epochs = 0
+	}
 	return r, r.Check()
 }
 
@@ -198,6 +202,8 @@ func (r *Recipe) Check() error {
 		return bad("compute", r.Compute, "bf16 or f32")
 	case r.Batch < 1:
 		return bad("batch", r.Batch, "1 or more")
+	case !(r.Epochs >= 0 && r.Epochs <= 1e6):
+		return bad("epochs", r.Epochs, "from 0, which leaves it to steps, to a million")
 	case r.EvalBatch < 1:
 		return bad("eval_batch", r.EvalBatch, "1 or more")
 	case r.Accumulate < 1:
@@ -226,14 +232,22 @@ func (r *Recipe) Check() error {
 	return nil
 }
 
-// Settle puts in what depends on the number of examples. In Ludwig a checkpoint
-// is due once an epoch at least, evaluations are due with it, and the rate's
-// period is the checkpoints' unless it has one of its own.
+// Settle puts in what depends on the number of examples: the steps of epochs,
+// and for a recipe that follows Ludwig the periods. There a checkpoint is due
+// once an epoch and once a training at least, evaluations are due with it, and
+// the rate's period is the checkpoints' unless it has one of its own.
 func (r *Recipe) Settle(examples int) {
-	if !r.UpdateAtCheckpoint || examples == 0 {
+	if examples == 0 {
 		return
 	}
-	was, every := r.CheckpointEvery, r.checkpointEvery(newOrder(examples, r).all)
+	all := newOrder(examples, r).all
+	if r.Epochs > 0 {
+		r.Steps = int(math.Ceil(r.Epochs * float64(all)))
+	}
+	if !r.UpdateAtCheckpoint {
+		return
+	}
+	was, every := r.CheckpointEvery, max(1, min(r.checkpointEvery(all), r.Steps))
 	for _, period := range []*int{&r.CheckpointEvery, &r.EvalEvery, &r.Restart} {
 		if *period == was {
 			*period = every
