@@ -26,7 +26,8 @@ var newLetters = &unicode.RangeTable{
 	},
 }
 
-var newNumbers = &unicode.RangeTable{
+// NewNumbers are all decimal digits (Nd).
+var NewNumbers = &unicode.RangeTable{
 	R32: []unicode.Range32{
 		{Lo: 0x10d40, Hi: 0x10d49, Stride: 1}, {Lo: 0x116d0, Hi: 0x116e3, Stride: 1}, {Lo: 0x11bf0, Hi: 0x11bf9, Stride: 1},
 		{Lo: 0x16130, Hi: 0x16139, Stride: 1}, {Lo: 0x16d70, Hi: 0x16d79, Stride: 1}, {Lo: 0x1ccf0, Hi: 0x1ccf9, Stride: 1},
@@ -41,7 +42,7 @@ func IsLetter(r rune) bool {
 
 // IsNumber is \p{N}.
 func IsNumber(r rune) bool {
-	return unicode.IsNumber(r) || r >= 0x10d40 && unicode.Is(newNumbers, r)
+	return unicode.IsNumber(r) || r >= 0x10d40 && unicode.Is(NewNumbers, r)
 }
 
 // Class is what the patterns distinguish: \p{L}, \p{N}, \s and the rest. A

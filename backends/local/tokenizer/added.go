@@ -71,17 +71,22 @@ func (set *addedSet) split(dst []part, p piece, literal bool) []part {
 		}
 		begin, end := i, i+len(hit.text)
 		i = end
-		if begin < done || literal && hit.Special {
+		if literal && hit.Special {
 			continue
 		}
 		if hit.SingleWord && (wordBefore(text[:begin]) || wordAfter(text[end:])) {
 			continue
 		}
+		// A token in the white space that the one before took along is taken too:
+		// the text between is then counted twice, or not at all.
 		if hit.LStrip {
 			begin = max(done, len(strings.TrimRightFunc(text[:begin], unicode.IsSpace)))
 		}
 		if hit.RStrip {
 			end = len(text) - len(strings.TrimLeftFunc(text[end:], unicode.IsSpace))
+		}
+		if begin >= end {
+			continue
 		}
 		if begin > done {
 			dst = append(dst, part{piece{text[done:begin], p.first && done == 0}, none})

@@ -199,12 +199,12 @@ func (t *Tokenizer) setGGUFPieces(meta *weights.Meta, types []int64) error {
 	if v, ok := meta.Bool("tokenizer.ggml.remove_extra_whitespaces"); ok && v {
 		return fmt.Errorf("tokenizer.ggml.remove_extra_whitespaces=true is not supported")
 	}
-	t.normalize = func(text string) (string, error) {
+	t.normalize = func(text string) (string, bool, error) {
 		text = strings.ReplaceAll(text, " ", spaceMark)
 		if prefix && text != "" {
 			text = spaceMark + text
 		}
-		return text, nil
+		return text, false, nil
 	}
 	t.decoder = func(tokens []string) []string {
 		for i := range tokens {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"strings"
 	"unicode/utf8"
@@ -186,7 +187,7 @@ func (t *Tokenizer) setBPE(fm *fileModel, byteLevel bool) error {
 	}
 	t.setSymbols(m)
 	if fm.IgnoreMerges {
-		m.whole = t.ids
+		m.whole = maps.Clone(t.ids) // without the added tokens, which come later
 		if byteLevel {
 			m.whole = t.rawIDs()
 		}

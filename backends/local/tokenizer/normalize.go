@@ -9,9 +9,10 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// A normalizer rewrites a piece of text before it is split. The error is that
-// of a pattern which ran out of time.
-type normalizer func(string) (string, error)
+// A normalizer rewrites a piece of text before it is split. It tells whether the
+// text begins later than it did, what stood first being taken out. The error is
+// that of a pattern which ran out of time.
+type normalizer func(string) (text string, later bool, err error)
 
 // normalizerTypes are what buildNormalizer knows, for messages.
 const normalizerTypes = "Sequence NFC NFD NFKC NFKD Lowercase Strip StripAccents Replace Prepend"
@@ -73,13 +74,16 @@ func buildNormalizer(s *step) (normalizer, error) {
 			}
 			list = append(list, n)
 		}
-		return func(text string) (_ string, err error) {
+		return func(text string) (string, bool, error) {
+			later := false
 			for _, n := range list {
-				if text, err = n(text); err != nil {
-					return "", err
+				next, cut, err := n(text)
+				if err != nil {
+					return "", false, err
 				}
+				text, later = next, later || cut
 			}
-			return text, nil
+			return text, later, nil
 		}, nil
 	case "NFC":
 		return form(norm.NFC), nil
@@ -90,50 +94,56 @@ func buildNormalizer(s *step) (normalizer, error) {
 	case "NFKD":
 		return form(norm.NFKD), nil
 	case "Lowercase":
-		return func(text string) (string, error) { return lower(text), nil }, nil
+		return func(text string) (string, bool, error) { return lower(text), false, nil }, nil
 	case "Strip":
 		left, right := on(s.StripLeft), on(s.StripRight)
-		return func(text string) (string, error) {
+		return func(text string) (string, bool, error) {
+			n := len(text)
 			if left {
 				text = strings.TrimLeftFunc(text, unicode.IsSpace)
 			}
+			later := len(text) < n
 			if right {
 				text = strings.TrimRightFunc(text, unicode.IsSpace)
 			}
-			return text, nil
+			return text, later, nil
 		}, nil
 	case "StripAccents":
-		return func(text string) (string, error) {
+		return func(text string) (string, bool, error) {
+			rest := strings.TrimLeftFunc(text, isMark)
 			return strings.Map(func(r rune) rune {
-				if unicode.Is(unicode.M, r) {
+				if isMark(r) {
 					return -1
 				}
 				return r
-			}, text), nil
+			}, rest), len(rest) < len(text), nil
 		}, nil
 	case "Replace":
 		p, content, err := s.replacePattern()
 		if err != nil {
 			return nil, fmt.Errorf("normalizer Replace: %w", err)
 		}
-		return func(text string) (string, error) { return p.replace(text, content) }, nil
+		return func(text string) (string, bool, error) {
+			out, later, err := p.replace(text, content)
+			return out, later && content == "", err
+		}, nil
 	case "Prepend":
 		if s.Prepend == nil {
 			return nil, fmt.Errorf("normalizer Prepend: no prepend")
 		}
 		prefix := *s.Prepend
-		return func(text string) (string, error) {
+		return func(text string) (string, bool, error) {
 			if text == "" {
-				return "", nil
+				return "", false, nil
 			}
-			return prefix + text, nil
+			return prefix + text, false, nil
 		}, nil
 	}
 	return nil, unknownType("normalizer", s.Type, normalizerTypes)
 }
 
 func form(f norm.Form) normalizer {
-	return func(text string) (string, error) { return f.String(text), nil }
+	return func(text string) (string, bool, error) { return f.String(text), false, nil }
 }
 
 // lower is Unicode's full lower case of each character by itself, without

@@ -55,12 +55,16 @@ func newPattern(source string) (*pattern, error) {
 	if len(source) > maxPattern {
 		return nil, fmt.Errorf("pattern of %d bytes, limit %d", len(source), maxPattern)
 	}
+	own, err := fromOniguruma(source)
+	if err != nil {
+		return nil, fmt.Errorf("pattern %q: %w", source, err)
+	}
 	// In a group of its own: the engine has a table of compiled patterns that
 	// any package of the program may add to under the pattern's exact text, and
 	// one that is in wide use cuts "\u00a0\n\v\r" wrongly.
-	re, err := regexp2.Compile("(?:" + source + ")")
+	re, err := regexp2.Compile("(?:" + own + ")")
 	if err != nil {
-		return nil, fmt.Errorf("pattern: %w", err)
+		return nil, fmt.Errorf("pattern %q: %w", source, err)
 	}
 	re.MatchTimeout = patternTimeout
 	return &pattern{source: source, regexp: re}, nil
@@ -116,14 +120,15 @@ func (p *pattern) all(dst []match, text string) ([]match, error) {
 	return dst, nil
 }
 
-// replace puts content in the place of every hit.
-func (p *pattern) replace(text, content string) (string, error) {
+// replace puts content in the place of every hit, and tells whether the text
+// begins with one.
+func (p *pattern) replace(text, content string) (_ string, first bool, err error) {
 	if p.literal != "" {
-		return strings.ReplaceAll(text, p.literal, content), nil
+		return strings.ReplaceAll(text, p.literal, content), strings.HasPrefix(text, p.literal), nil
 	}
 	found, err := p.all(nil, text)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	var b strings.Builder
 	for _, m := range found {
@@ -133,5 +138,5 @@ func (p *pattern) replace(text, content string) (string, error) {
 			b.WriteString(text[m.begin:m.end])
 		}
 	}
-	return b.String(), nil
+	return b.String(), len(found) > 0 && found[0].hit && found[0].end > 0, nil
 }

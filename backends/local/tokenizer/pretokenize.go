@@ -311,10 +311,11 @@ func splitWhitespace(dst []piece, p piece) ([]piece, error) {
 	return dst, nil
 }
 
-// isPunctuation is every ASCII sign and every character of category P.
+// isPunctuation is every ASCII sign and every character of category P, as Unicode
+// had it when the reference's table was made.
 func isPunctuation(r rune) bool {
 	if r < utf8.RuneSelf {
 		return r > ' ' && r < 0x7f && !unicode.IsLetter(r) && !unicode.IsNumber(r)
 	}
-	return unicode.IsPunct(r)
+	return unicode.IsPunct(r) && !unicode.Is(laterPunctuation, r) || r == 0x166d || r == 0x111c9
 }

@@ -89,7 +89,7 @@ func FromSentencePiece(data []byte) (*Tokenizer, error) {
 		return nil, fmt.Errorf("model_type %d is not supported, want 1 (unigram) or 2 (BPE)", sp.kind)
 	}
 	dummy, squeeze := sp.dummy, sp.squeeze
-	t.normalize = func(text string) (string, error) {
+	t.normalize = func(text string) (string, bool, error) {
 		if squeeze {
 			text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == ' ' }), " ")
 		}
@@ -100,7 +100,7 @@ func FromSentencePiece(data []byte) (*Tokenizer, error) {
 		for squeeze && strings.HasSuffix(text, spaceMark) { // a mark in the text itself
 			text = strings.TrimSuffix(text, spaceMark)
 		}
-		return text, nil
+		return text, false, nil
 	}
 	// User-defined pieces are cut out of the text after it was normalised.
 	var added []addedToken

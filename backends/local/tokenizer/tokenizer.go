@@ -105,11 +105,11 @@ func (t *Tokenizer) appendPlain(dst []int32, text string, literal bool) ([]int32
 			continue
 		}
 		if t.normalize != nil {
-			normal, err := t.normalize(p.text)
+			normal, later, err := t.normalize(p.text)
 			if err != nil {
 				return nil, fmt.Errorf("encode: %w", err)
 			}
-			p.text = normal
+			p.text, p.first = normal, p.first && !later
 		}
 		if p.text == "" {
 			continue
@@ -210,23 +210,32 @@ func (t *Tokenizer) setToken(token string, id int32) {
 func (t *Tokenizer) setAdded(added []addedToken) error {
 	var before, after []addedToken
 	var beforeText, afterText []string
+	names := map[string]bool{} // of special tokens, by which decoding leaves them out
 	for _, a := range added {
 		if a.Special {
-			t.special[a.ID] = true
+			names[a.Content] = true
 		}
+	}
+	for _, a := range added {
 		if !a.Normalized {
+			if names[a.Content] {
+				t.special[a.ID] = true
+			}
 			before, beforeText = append(before, a), append(beforeText, a.Content)
 			continue
 		}
 		text := a.Content
 		if t.normalize != nil {
 			var err error
-			if text, err = t.normalize(text); err != nil {
+			if text, _, err = t.normalize(text); err != nil {
 				return fmt.Errorf("added token %q: %w", a.Content, err)
 			}
 		}
 		after, afterText = append(after, a), append(afterText, text)
 		t.tokens[a.ID] = text // what was found is what is given back
+		if names[text] {
+			t.special[a.ID] = true
+		}
 	}
 	t.before = newAddedSet(before, beforeText)
 	t.after = newAddedSet(after, afterText)
