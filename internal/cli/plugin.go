@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -18,10 +19,8 @@ import (
 // this program started again.
 func newHost(quiet bool) *plugins.Host {
 	var names []string
-	secrets := map[string][]string{}
 	for _, e := range backends.Builtin() {
 		names = append(names, e.Name)
-		secrets[e.Name] = e.Env
 	}
 	level := slog.LevelWarn
 	if quiet {
@@ -29,17 +28,29 @@ func newHost(quiet bool) *plugins.Host {
 	}
 	return plugins.NewHost(plugins.HostOptions{
 		Backends: names,
-		Env: func(kind, name string) []string {
-			var env []string
-			for _, v := range secrets[name] {
-				if value, ok := os.LookupEnv(v); ok && kind == plugins.KindBackend {
-					env = append(env, v+"="+value)
-				}
-			}
-			return env
-		},
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+		Env:      ownVariables,
+		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	})
+}
+
+// ownVariables are those of our environment that belong to one plugin and to no
+// other: a backend of the house names them, and other people's get those that
+// begin with their name, as ACME_API_KEY for evalrun-backend-acme.
+func ownVariables(kind, name string) (env []string) {
+	belongs := func(string) bool { return false }
+	switch entry, builtin := backends.Find(name); {
+	case builtin && kind == plugins.KindBackend:
+		belongs = func(variable string) bool { return slices.Contains(entry.Env, variable) }
+	case !builtin:
+		prefix := strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name)) + "_"
+		belongs = func(variable string) bool { return strings.HasPrefix(variable, prefix) }
+	}
+	for _, v := range os.Environ() {
+		if variable, _, ok := strings.Cut(v, "="); ok && belongs(variable) {
+			env = append(env, v)
+		}
+	}
+	return env
 }
 
 // servePlugin makes the process a built-in plugin when it was started as one:
