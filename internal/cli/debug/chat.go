@@ -32,7 +32,7 @@ func newChat() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return eachLine(cmd, *in, func(line json.RawMessage) (any, error) { return renderChat(t, line) })
+		return eachLine(cmd, *in, func(line json.RawMessage) (any, error) { return renderChat(t, line, model != "") })
 	}
 	return cmd
 }
@@ -62,8 +62,9 @@ func chatTemplate(file, model string) (*chat.Template, error) {
 	return nil, &core.UserError{Where: "debug chat", Message: "no template is given", Hint: "write --template FILE or --model DIR"}
 }
 
-// renderChat answers one line.
-func renderChat(t *chat.Template, line json.RawMessage) (any, error) {
+// renderChat answers one line. A model's template is given tools and documents as
+// the engine gives them, none where the line has none.
+func renderChat(t *chat.Template, line json.RawMessage, ofModel bool) (any, error) {
 	v, err := jinja.DecodeJSON(line)
 	if err != nil {
 		return nil, err
@@ -73,6 +74,9 @@ func renderChat(t *chat.Template, line json.RawMessage) (any, error) {
 		return nil, errors.New(`a line is an object with "messages"`)
 	}
 	c := chat.Conversation{Variables: map[string]any{}}
+	if ofModel {
+		c.Variables["tools"], c.Variables["documents"] = nil, nil
+	}
 	for _, p := range fields {
 		switch name := p.Key.(string); name {
 		case "messages":

@@ -78,6 +78,14 @@ func TestChatWindow(t *testing.T) {
 	if got, err := window(newChat(), lines, "--template", file); err != nil || got != want {
 		t.Errorf("got %s, %v\nwant %s", got, err, want)
 	}
+	// A model's template is given none for tools, as transformers gives it.
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "chat_template.jinja"), []byte("{{ tools is defined }} {{ documents is none }} {{ other is defined }}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := window(newChat(), `{"messages":[]}`, "--model", dir); err != nil || got != `{"text":"True True False"}` {
+		t.Errorf("a model's template: %s, %v", got, err)
+	}
 	for _, line := range []string{`{}`, `{"messages":5}`, `[]`, `{"messages":[],"add_generation_prompt":"yes"}`} {
 		if out, err := window(newChat(), line, "--template", file); err == nil || out != "" {
 			t.Errorf("%s: %s", line, out)
