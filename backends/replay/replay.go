@@ -49,6 +49,7 @@ type backend struct {
 // stored is what a run's file holds of one model. It never changes.
 type stored struct {
 	label, hash string
+	chat        bool // something was asked as messages
 	answers     []answer
 	byContent   map[content]int32
 	byPlace     map[place]int32
@@ -170,6 +171,7 @@ func (d *stored) add(rec *record.Record) {
 	if len(rec.Continuations) > 0 {
 		r.Kind = core.ScoreText
 	}
+	d.chat = d.chat || rec.Messages != nil
 	i := int32(len(d.answers))
 	d.answers = append(d.answers, answer{
 		input: inputOf(&r), text: rec.Response, finish: rec.Finish, scores: rec.Likelihoods,
@@ -216,9 +218,13 @@ func (b *backend) Info(ctx context.Context) (core.Info, error) {
 	if err != nil {
 		return core.Info{}, err
 	}
+	forms := []core.Form{core.FormCompletion, core.FormChat}
+	if d.chat { // what was asked as messages is only found again by messages
+		slices.Reverse(forms)
+	}
 	return core.Info{
 		Name: Name, Version: "1", Model: d.label, ModelHash: d.hash, Family: familyOf(d.label),
-		Kinds: kinds, Forms: []core.Form{core.FormCompletion, core.FormChat},
+		Kinds: kinds, Forms: forms,
 		Deterministic: true, InFlight: 64, Device: "stored run",
 		Notes: []string{"answers are replayed from " + b.path},
 	}, nil

@@ -172,6 +172,23 @@ func TestRepeatsOfTheTask(t *testing.T) {
 	}
 }
 
+// The answers of a chat model stand beside those of another model, from its run.
+func TestAgainstARunOfAChatModel(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 12)
+	service, url := newMoody(t, func(row string) (int, string) { return http.StatusOK, even(row) })
+	first := evalrun(t, dir, "count.yaml", "--backend", "openai", "--model", "m", "--base-url", url, "--cache", "off", "--json")
+	asked := service.total()
+	second := evalrun(t, dir, "count.yaml", "--backend", "echo", "--against", "runs/latest", "--json")
+	if first.code != ExitOK || second.code != ExitOK || service.total() != asked {
+		t.Fatalf("exit codes %d, %d, %d and %d requests\n%s%s", first.code, second.code, asked, service.total(), first.stderr, second.stderr)
+	}
+	want, got := first.strict(t, "m"), second.strict(t, "run:")
+	if got.N != 12 || *got.Score != *want.Score {
+		t.Errorf("%d rows score %v, want %v", got.N, *got.Score, *want.Score)
+	}
+}
+
 // What a service lets one know only by its answers stands beside the numbers:
 // that it counts no tokens, that its filter withheld some.
 func TestWhatAnswersTell(t *testing.T) {
