@@ -40,6 +40,7 @@ type defaults struct {
 	act                       string
 	tied                      bool
 	bos                       int32
+	pad                       int32 // one more than the token, 0 is none
 	eos                       []int32
 }
 
@@ -107,6 +108,9 @@ type Config struct {
 	// end one.
 	BOS int32
 	EOS []int32
+	// Pad is the token that fills up batches, -1 if there is none. Its row of the
+	// embedding is not trained by what stands in a text.
+	Pad int32
 
 	// Quant is quantization_config as it stands in config.json, nil without.
 	Quant *QuantConfig

@@ -7,7 +7,7 @@ import "math"
 // gelu and mean the tanh form. In GGUF files the norms' 1 is added already.
 var gemma = family{
 	name: "gemma", gguf: "gemma", class: "GemmaForCausalLM",
-	defaults: defaults{kvHeads: 16, headDim: 256, context: 8192, eps: 1e-6, theta: 1e4, act: "gelu_pytorch_tanh", tied: true, bos: 2, eos: []int32{1}},
+	defaults: defaults{kvHeads: 16, headDim: 256, context: 8192, eps: 1e-6, theta: 1e4, act: "gelu_pytorch_tanh", tied: true, bos: 2, eos: []int32{1}, pad: 1},
 	hf: func(h *hfConfig, c *Config) error {
 		h.gemma(c)
 		if c.Act == "gelu" {

@@ -7,7 +7,7 @@ import "fmt"
 // window on every other layer, the first one included.
 var gemma2 = family{
 	name: "gemma2", gguf: "gemma2", class: "Gemma2ForCausalLM",
-	defaults: defaults{kvHeads: 4, headDim: 256, context: 8192, window: 4096, eps: 1e-6, theta: 1e4, act: "gelu_pytorch_tanh", tied: true, bos: 2, eos: []int32{1}},
+	defaults: defaults{kvHeads: 4, headDim: 256, context: 8192, window: 4096, eps: 1e-6, theta: 1e4, act: "gelu_pytorch_tanh", tied: true, bos: 2, eos: []int32{1}, pad: 1},
 	hf: func(h *hfConfig, c *Config) error {
 		h.gemma(c)
 		c.Act = c.family.defaults.act

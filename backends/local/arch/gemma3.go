@@ -9,7 +9,7 @@ import "fmt"
 // scaled.
 var gemma3 = family{
 	name: "gemma3_text", also: []string{"gemma3"}, gguf: "gemma3", class: "Gemma3ForCausalLM",
-	defaults: defaults{kvHeads: 4, headDim: 256, context: 1 << 17, window: 4096, eps: 1e-6, theta: 1e6, act: "gelu_pytorch_tanh", tied: true, bos: 2, eos: []int32{1}},
+	defaults: defaults{kvHeads: 4, headDim: 256, context: 1 << 17, window: 4096, eps: 1e-6, theta: 1e6, act: "gelu_pytorch_tanh", tied: true, bos: 2, eos: []int32{1}, pad: 1},
 	hf: func(h *hfConfig, c *Config) error {
 		h.gemma(c)
 		c.QKNorm = true

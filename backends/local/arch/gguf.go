@@ -69,7 +69,7 @@ func parseGGUF(file *weights.File) (*Config, error) {
 		return nil, unknownFamily(arch, supported)
 	}
 	g := &ggufConfig{file, m, arch}
-	c := &Config{family: f, Family: f.name, BOS: -1, Act: f.defaults.act}
+	c := &Config{family: f, Family: f.name, BOS: -1, Pad: -1, Act: f.defaults.act}
 	for _, k := range []struct {
 		key string
 		to  *int

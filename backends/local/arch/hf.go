@@ -51,6 +51,7 @@ type hfConfig struct {
 	FirstContext  *float64    `json:"original_max_position_embeddings"`
 
 	BOS          optional[int32] `json:"bos_token_id"`
+	Pad          optional[int32] `json:"pad_token_id"`
 	EOS          tokenIDs        `json:"eos_token_id"`
 	Quantization *QuantConfig    `json:"quantization_config"`
 
@@ -167,6 +168,10 @@ func (h *hfConfig) config(f *family) (*Config, error) {
 	c := &Config{family: f, Family: f.name, BOS: h.BOS.or(d.bos), EOS: d.eos, NormEps: d.eps, Context: d.context, Tied: d.tied, Act: d.act, Quant: h.Quantization}
 	if h.BOS.null {
 		c.BOS = -1
+	}
+	c.Pad = h.Pad.or(d.pad - 1)
+	if h.Pad.null {
+		c.Pad = -1
 	}
 	if h.EOS.set {
 		c.EOS = h.EOS.ids

@@ -186,3 +186,15 @@ func addHead(t *testing.T, dir string, change func([]byte)) {
 		t.Fatal(err)
 	}
 }
+
+// The token that fills up: the file's, none where it is null, else the class's.
+func TestPad(t *testing.T) {
+	for keys, want := range map[string]int32{
+		`"model_type":"llama"`: -1, `"model_type":"llama","pad_token_id":7`: 7, `"model_type":"gemma"`: 0, `"model_type":"gemma2"`: 0,
+		`"model_type":"gemma3_text"`: 0, `"model_type":"gemma","pad_token_id":null`: -1, `"model_type":"phi3"`: 32000, `"model_type":"qwen2"`: -1,
+	} {
+		if c := parse(t, keys); c.Pad != want {
+			t.Errorf("%s: %d, want %d", keys, c.Pad, want)
+		}
+	}
+}

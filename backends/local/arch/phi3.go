@@ -7,7 +7,7 @@ import "fmt"
 // LongRoPE in the models of long context.
 var phi3 = family{
 	name: "phi3", gguf: "phi3", class: "Phi3ForCausalLM", partial: true,
-	defaults: defaults{context: 4096, eps: 1e-5, theta: 1e4, act: "silu", bos: 1, eos: []int32{32000}},
+	defaults: defaults{context: 4096, eps: 1e-5, theta: 1e4, act: "silu", bos: 1, eos: []int32{32000}, pad: 32001},
 	hf: func(h *hfConfig, c *Config) error {
 		w, err := h.window(0)
 		if err != nil {

@@ -39,6 +39,9 @@ type Trained struct {
 	// GradEmbed [Vocab, Hidden] is the embedding's; a tied head adds to it as
 	// well through its own TrainedLinear.
 	GradEmbed kernels.Buffer
+	// Pad is the token whose row of the embedding has no gradient (padding_idx of
+	// torch.nn.Embedding), -1 if there is none.
+	Pad int32
 }
 
 // Packed is examples side by side: rows of one do not see those of another.
@@ -410,6 +413,12 @@ func (p *Pass) run(b *Packed, back bool) []float32 {
 	if p.first < 0 {
 		if d.EmbedScale != 0 {
 			dev.Scale(p.dx, p.dx, rows*d.Hidden, d.EmbedScale)
+		}
+		for row, id := range b.IDs {
+			if id == p.t.Pad {
+				x := p.dx.Slice(row*d.Hidden, (row+1)*d.Hidden)
+				dev.Scale(x, x, d.Hidden, 0)
+			}
 		}
 		dev.Scatter(p.t.GradEmbed, p.dx, b.IDs, d.Hidden)
 	}

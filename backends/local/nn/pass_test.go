@@ -293,8 +293,34 @@ func TestPassLowest(t *testing.T) {
 	if p = x.pass(t, PassOptions{}); p.first != 1 {
 		t.Errorf("lowest block %d, want 1", p.first)
 	}
-	x.t.GradEmbed = x.grads[0]
+	x.t.GradEmbed, x.t.Pad = x.grads[0], -1
 	if p = x.pass(t, PassOptions{}); p.first != -1 {
 		t.Errorf("lowest block %d, want the embedding", p.first)
+	}
+}
+
+// The embedding of the token that fills up has no gradient, whatever stands there;
+// those of the others are what they are without one.
+func TestPassPad(t *testing.T) {
+	rows := func(pad int32) [][]float32 {
+		x := tune(t, ref.New(), shapes["plain"], 0)
+		grad, err := x.dev.Alloc(format.F32, x.d.Vocab*x.d.Hidden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.t.GradEmbed, x.t.Pad, x.grads = grad, pad, []kernels.Buffer{grad}
+		all := x.backward(t, PassOptions{}, packed())
+		return slices.Collect(slices.Chunk(all, x.d.Hidden))
+	}
+	pad := packed().IDs[1]
+	want, got := rows(-1), rows(pad)
+	if slices.Equal(want[pad], make([]float32, len(want[pad]))) {
+		t.Fatal("the token of the test has no gradient anyway")
+	}
+	clear(want[pad])
+	for id := range want {
+		if !slices.Equal(got[id], want[id]) {
+			t.Errorf("token %d: other gradients with token %d as pad", id, pad)
+		}
 	}
 }

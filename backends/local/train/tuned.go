@@ -35,7 +35,7 @@ type pair struct {
 
 func newTuned(dev kernels.TrainDevice, m *arch.Model) *Tuned {
 	return &Tuned{dev: dev, model: m, shapes: map[string][]int{}, plus1: map[string]bool{}, paired: map[string]int{},
-		nn: nn.Trained{Linears: map[*nn.Linear]*nn.TrainedLinear{}, Norms: map[*nn.Norm]*nn.TrainedNorm{}}}
+		nn: nn.Trained{Pad: -1, Linears: map[*nn.Linear]*nn.TrainedLinear{}, Norms: map[*nn.Norm]*nn.TrainedNorm{}}}
 }
 
 // Config is the model's.
@@ -211,7 +211,7 @@ func (t *Tuned) embedding(module int) error {
 	if err != nil {
 		return err
 	}
-	t.nn.GradEmbed = p.Grad
+	t.nn.GradEmbed, t.nn.Pad = p.Grad, t.model.Config.Pad
 	if t.model.Config.Tied {
 		t.model.Head.Weight = w
 	}
