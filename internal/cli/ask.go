@@ -231,7 +231,7 @@ func (f *askFlags) print(w io.Writer, spec modelSpec, job *run.Job, req core.Req
 		fmt.Fprintln(w, a.Prompt)
 		fmt.Fprintln(w, "---")
 	}
-	fmt.Fprintln(w, strings.TrimSpace(printable(a.Answer)))
+	_, err := fmt.Fprintln(w, strings.TrimSpace(printable(a.Answer)))
 	if a.Extracted != nil && strings.TrimSpace(*a.Extracted) != strings.TrimSpace(a.Answer) {
 		fmt.Fprintf(w, "extracted: %s\n", printable(*a.Extracted))
 	}
@@ -243,7 +243,7 @@ func (f *askFlags) print(w io.Writer, spec modelSpec, job *run.Job, req core.Req
 		fmt.Fprintln(os.Stderr, "the demonstration model knows the embedded tasks' prompts and little else: --task NAME uses one, --model another model")
 	}
 	fmt.Fprintf(os.Stderr, "%s: %d + %d tokens, %.2f s%s\n", spec.Label, r.Usage.Prompt, r.Usage.Completion, r.Seconds, note)
-	return nil
+	return err
 }
 
 // printable keeps control characters of a model's answer from the terminal.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -166,7 +167,7 @@ func (e *evaluation) fill(ctx context.Context, host *plugins.Host, folder *resul
 	}
 	err = e.save(folder, t, failed, time.Since(began))
 	if len(t.scores.Tasks) > 0 {
-		e.print(folder, t.scores, t.notes)
+		err = errors.Join(err, e.print(folder, t.scores, t.notes))
 	}
 	switch {
 	case failed != nil:
@@ -403,26 +404,29 @@ func modelOf(i core.Info) results.Model {
 	return m
 }
 
-func (e *evaluation) print(folder *results.Folder, scores results.Scores, notes []string) {
+// print puts the table, or with --json its object, on standard output.
+func (e *evaluation) print(folder *results.Folder, scores results.Scores, notes []string) error {
 	if e.flags.json {
 		enc := json.NewEncoder(e.out)
 		enc.SetEscapeHTML(false)
-		_ = enc.Encode(scores)
-		return
+		return enc.Encode(scores)
 	}
 	if e.flags.quiet {
-		return
+		return nil
 	}
-	fmt.Fprintln(e.out)
-	printTable(e.out, scores)
+	var out bytes.Buffer
+	fmt.Fprintln(&out)
+	printTable(&out, scores, tableWidth(e.out))
 	for _, n := range notes {
-		fmt.Fprintln(e.out, n)
+		fmt.Fprintln(&out, n)
 	}
 	cost := ""
 	if scores.CostUSD > 0 {
 		cost = fmt.Sprintf(", $%.4f", scores.CostUSD)
 	}
-	fmt.Fprintf(e.out, "%s  %s%s\n", folder.Path, time.Duration(scores.Seconds*float64(time.Second)).Round(100*time.Millisecond), cost)
+	fmt.Fprintf(&out, "%s  %s%s\n", folder.Path, time.Duration(scores.Seconds*float64(time.Second)).Round(100*time.Millisecond), cost)
+	_, err := out.WriteTo(e.out)
+	return err
 }
 
 // verdict turns what happened into the exit code.

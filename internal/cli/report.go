@@ -259,7 +259,7 @@ func reportInPlace(w io.Writer, r report.Run) error {
 	if err := writeReports(r.Folder, r.Scores); err != nil {
 		return err
 	}
-	printTable(w, r.Scores)
+	printTable(w, r.Scores, tableWidth(w))
 	for _, file := range []string{report.MarkdownFile, report.HTMLFile, report.JUnitFile} {
 		fmt.Fprintln(w, filepath.Join(r.Folder.Path, file))
 	}

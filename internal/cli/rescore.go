@@ -276,8 +276,7 @@ func runRescore(ctx context.Context, w io.Writer, root, name string, files []str
 		return err
 	}
 	e := &evaluation{flags: &evalFlags{json: asJSON}, out: w, err: os.Stderr}
-	e.print(folder, scores, []string{fmt.Sprintf("%d answers of run %s scored again, %d of them otherwise than before", verdicts.answers, origin.Manifest.ID, verdicts.changed)})
-	return nil
+	return e.print(folder, scores, []string{fmt.Sprintf("%d answers of run %s scored again, %d of them otherwise than before", verdicts.answers, origin.Manifest.ID, verdicts.changed)})
 }
 
 // rescored is the manifest of the new run: what was asked and answered is the

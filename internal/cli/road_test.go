@@ -189,6 +189,25 @@ func TestAgainstARunOfAChatModel(t *testing.T) {
 	}
 }
 
+// A table or an object that could not be written is no success.
+func TestOutputThatIsLost(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	dir := t.TempDir()
+	writeCountTask(t, dir, 4)
+	for _, args := range [][]string{{"count.yaml", "--backend", "echo", "--json"}, {"count.yaml", "--backend", "echo"}, {"rescore", "--json"}, {"ask", "hi", "--backend", "echo"}} {
+		cmd := evalrunCommand(t, dir, args...)
+		cmd.Stdout = full
+		_ = cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != ExitInfra {
+			t.Errorf("%v: exit code %d", args, code)
+		}
+	}
+}
+
 // What a service lets one know only by its answers stands beside the numbers:
 // that it counts no tokens, that its filter withheld some.
 func TestWhatAnswersTell(t *testing.T) {

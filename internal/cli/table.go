@@ -36,9 +36,8 @@ const (
 // printTable writes the table of a run: a line a task, a column a model, with
 // interval and baseline, and the published GPT-4 score beside it. What would make
 // the lines too wide stands below them.
-func printTable(w io.Writer, s results.Scores) {
+func printTable(w io.Writer, s results.Scores, width int) {
 	models := s.Models()
-	width := tableWidth(w)
 	var lines, below []string
 	for how := whole; how <= margins; how++ {
 		if lines, below = renderTable(s, models, how); widest(lines) <= width {

@@ -34,7 +34,7 @@ func TestTableFits(t *testing.T) {
 				}
 			}
 			var b bytes.Buffer
-			printTable(&b, s)
+			printTable(&b, s, plainWidth)
 			text := b.String()
 			head, _, _ := strings.Cut(text, "baseline:")
 			for _, line := range strings.Split(head, "\n") {
@@ -78,7 +78,7 @@ func TestNarrowTableNamesMetrics(t *testing.T) {
 		s.Tasks = append(s.Tasks, l)
 	}
 	var b bytes.Buffer
-	printTable(&b, s)
+	printTable(&b, s, plainWidth)
 	for _, want := range []string{"\nboolq, acc ", "\nboolq, acc_norm ", "\nwiki, perplexity ↓ "} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
@@ -106,7 +106,7 @@ func TestAboveBaseline(t *testing.T) {
 		s.Tasks = append(s.Tasks, l)
 	}
 	var b bytes.Buffer
-	printTable(&b, s)
+	printTable(&b, s, plainWidth)
 	if !strings.Contains(b.String(), "m: above the best constant answer on 2 of 2 tasks") {
 		t.Error(b.String())
 	}
@@ -120,7 +120,7 @@ func TestOwnTask(t *testing.T) {
 	other := scoreLine("other", "m", core.Strict, 0.2)
 	other.Published = nil
 	var b bytes.Buffer
-	printTable(&b, results.Scores{Tasks: []results.Score{first, second, other}})
+	printTable(&b, results.Scores{Tasks: []results.Score{first, second, other}}, plainWidth)
 	if text := b.String(); strings.Contains(text, "GPT-4") || strings.Contains(text, "arXiv") || !strings.Contains(text, "m: above the best constant answer on 1 of 2 tasks") {
 		t.Error(text)
 	}
@@ -140,7 +140,7 @@ func TestNotReached(t *testing.T) {
 	}
 	s.Tasks[0].NonFinite, s.Tasks[0].ExtractionFailed = 3, 40
 	var b bytes.Buffer
-	printTable(&b, s)
+	printTable(&b, s, plainWidth)
 	if text := b.String(); !strings.Contains(text, "\nnot reached: 7 of 9 tasks\n") || strings.Contains(text, "t3: ") || !strings.Contains(text, "0.900 [0.85, 0.95]") {
 		t.Error(text)
 	}
