@@ -28,7 +28,7 @@ type MicroBatch struct {
 
 // Rehearse reads a job's rows for the model as Train does.
 func Rehearse(model string, job core.Job) (*Rehearsal, error) {
-	t := &training{backend: &backend{config: core.Config{Model: model}}, job: job}
+	t := &training{backend: &backend{config: core.Config{Model: model}}, job: job, dry: true}
 	if err := t.open(); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,21 @@ import (
 	"github.com/evalrun/evalrun/kernels/cpu"
 )
 
+// A training that followed a score is rehearsed without what scored it.
+func TestRehearsalOfAScoredTraining(t *testing.T) {
+	r, err := Rehearse("", core.Job{Data: rowsFile(t, t.TempDir(), 8), Recipe: `{"preset":"modern","steps":8,"accumulate":4,"monitor":"score"}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for range r.MicroBatches() {
+		n++
+	}
+	if err := r.Close(); n != 8 || err != nil {
+		t.Errorf("%d micro-batches, %v", n, err)
+	}
+}
+
 // Whoever takes the rehearsed micro-batches from the rehearsed start ends with
 // the adapter that the training left, byte for byte: with windows that a
 // checkpoint cuts, and others whose gradients are dropped.

@@ -64,6 +64,7 @@ type training struct {
 	job     core.Job
 	yield   func(core.TrainNews, error) bool
 	left    bool // the caller wants no more news
+	dry     bool // nothing is evaluated: a rehearsal
 	cancel  context.CancelFunc
 
 	recipe   train.Recipe

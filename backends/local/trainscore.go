@@ -33,7 +33,7 @@ const (
 func (t *training) monitor() error {
 	known := t.job.Metric != "" && t.job.Validation != ""
 	switch r := &t.recipe; {
-	case r.Monitor == train.MonitorScore && !known:
+	case r.Monitor == train.MonitorScore && !known && !t.dry:
 		return &core.UserError{Where: "recipe: monitor", Message: "the validation rows have no score", Hint: "monitor=loss follows their loss; --holdout keeps rows of a task for validation, which its metric can score"}
 	case r.Monitor == "" && known:
 		r.Monitor = train.MonitorScore
