@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/evalrun/evalrun/backends/local/lora"
 	"github.com/evalrun/evalrun/backends/local/nn"
@@ -35,6 +36,21 @@ type loader struct {
 // roots are the places of a decoder within a checkpoint: of a language model,
 // of its bare decoder, and of the decoder in a model that sees pictures too.
 var roots = []string{"model.", "", "model.language_model.", "language_model.model."}
+
+// heads are those of the output layer.
+var heads = []string{"lm_head", "language_model.lm_head"}
+
+// Places are the names that a Hugging Face checkpoint may have for a module.
+func Places(path string) []string {
+	if path == heads[0] {
+		return heads
+	}
+	var all []string
+	for _, r := range roots {
+		all = append(all, r+strings.TrimPrefix(path, roots[0]))
+	}
+	return all
+}
 
 func (l *loader) build() (*nn.Decoder, error) {
 	c, n := l.config, &l.config.family.names
@@ -74,7 +90,10 @@ func (l *loader) build() (*nn.Decoder, error) {
 	head := l.whole("lm_head", "output")
 	head.path = "lm_head"
 	if !l.gguf {
-		head.file = "lm_head"
+		head.file = heads[0]
+		if !l.has(heads[0]+".weight") && l.has(heads[1]+".weight") {
+			head.file = heads[1]
+		}
 		if c.Tied && !l.has("lm_head.bias") {
 			head.file = embed.file
 		}

@@ -2,6 +2,7 @@ package arch_test
 
 import (
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -150,6 +151,13 @@ func TestHeadBesideTie(t *testing.T) {
 	if tied {
 		t.Error("another head: still tied")
 	}
+	// The head of a language model within one that sees pictures lies elsewhere.
+	dir := shape.WriteHF(t, 1, format.F32)
+	addHead(t, dir, func(head []byte) { copy(head[7*width:8*width], head[8*width:9*width]) })
+	inner := rename(t, dir, func(name string) string { return "language_model." + name })
+	if m := load(t, dev, inner); m.Config.Tied || !slices.Equal(flat(forward(t, dev, m, someIDs[:5], 8)), other) {
+		t.Error("a head within another model is not read")
+	}
 	for row := range len(base) / shape.Vocab {
 		want := slices.Clone(base[row*shape.Vocab : (row+1)*shape.Vocab])
 		want[7] = want[8]
@@ -157,6 +165,37 @@ func TestHeadBesideTie(t *testing.T) {
 			t.Errorf("row %d: logits are not those of the file's own head", row)
 		}
 	}
+}
+
+// rename writes a model with other names of its tensors into another folder.
+func rename(t *testing.T, dir string, name func(string) string) string {
+	t.Helper()
+	out := t.TempDir()
+	f, err := weights.Open(filepath.Join(dir, "model.safetensors"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var all []weights.Tensor
+	for _, old := range f.Names() {
+		x, err := f.Tensor(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Name = name(old)
+		all = append(all, x)
+	}
+	if err := weights.WriteSafetensors(filepath.Join(out, "model.safetensors"), all, nil); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(out, "config.json"), text, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // addHead writes lm_head.weight into a model, a changed copy of its embedding.

@@ -98,25 +98,35 @@ func readConfig(path string, f *weights.File) (*Config, error) {
 // untie believes a file with a head of its own over a configuration that ties it
 // to the embedding, as transformers does from version 5 on.
 func (c *Config) untie(f *weights.File) error {
-	if !c.Tied || !f.Has("lm_head.weight") {
+	if !c.Tied {
 		return nil
 	}
-	for _, r := range roots {
-		if !f.Has(r + "embed_tokens.weight") {
-			continue
-		}
-		head, err := f.Tensor("lm_head.weight")
-		if err != nil {
-			return err
-		}
-		table, err := f.Tensor(r + "embed_tokens.weight")
-		if err != nil {
-			return err
-		}
-		c.Tied = head.Type == table.Type && bytes.Equal(head.Data, table.Data)
-		return f.Release()
+	head, err := first(f, heads)
+	if errors.Is(err, weights.ErrNoTensor) {
+		return nil
 	}
-	return nil
+	if err != nil {
+		return err
+	}
+	table, err := first(f, Places("model.embed_tokens"))
+	if errors.Is(err, weights.ErrNoTensor) {
+		return nil // which the loader tells
+	}
+	if err != nil {
+		return err
+	}
+	c.Tied = head.Type == table.Type && bytes.Equal(head.Data, table.Data)
+	return f.Release()
+}
+
+// first is the weight of the first of the modules that the file has.
+func first(f *weights.File, names []string) (weights.Tensor, error) {
+	for _, name := range names {
+		if f.Has(name + ".weight") {
+			return f.Tensor(name + ".weight")
+		}
+	}
+	return f.Tensor(names[0] + ".weight")
 }
 
 // Load opens the checkpoint at path and builds its model on dev.

@@ -54,6 +54,9 @@ var ErrOtherModel = errors.New("the adapter belongs to another model")
 // prefix is what PEFT puts before the paths of the base model.
 const prefix = "base_model.model."
 
+// home is the place of the decoder in the modules' paths.
+const home = "model."
+
 // roots are other places of the decoder in the model that was trained: alone,
 // or within one that sees pictures too.
 var roots = []string{"model.language_model.", "language_model.model.", "model.model."}
@@ -83,6 +86,7 @@ func (a *Adapter) bind(modules []Module, values bool) ([]Part, error) {
 			index[m.Path] = i
 		}
 	}
+	trained := a.trained(index)
 	parts := map[int]*Part{}
 	halves := map[int]string{} // modules with A or B, and the name of one of them
 	for _, name := range a.file.Names() {
@@ -101,14 +105,14 @@ func (a *Adapter) bind(modules []Module, values bool) ([]Part, error) {
 		if what == "lora_A.weight" || what == "lora_B.weight" {
 			halves[at] = name
 		}
-		if err := a.put(parts[at], modules[at], what, t, values); err != nil {
+		if err := a.put(parts[at], modules[at], trained(modules[at].Path), what, t, values); err != nil {
 			return nil, err
 		}
 	}
 	if len(parts) == 0 {
 		return nil, errors.New("adapter_model.safetensors holds no tensors")
 	}
-	if err := a.complete(modules, parts, halves); err != nil {
+	if err := a.complete(modules, parts, halves, trained); err != nil {
 		return nil, err
 	}
 	if err := numbers(parts, values); err != nil {
@@ -155,9 +159,35 @@ func find(index map[string]int, path string) (int, bool) {
 	return at, ok
 }
 
-// put enters one tensor into its part.
-func (a *Adapter) put(p *Part, m Module, what string, t weights.Tensor, values bool) error {
-	rank := a.Config.rank(m.Path)
+// trained gives a module's path in the model that the adapter was trained on, by
+// which adapter_config.json calls it.
+func (a *Adapter) trained(index map[string]int) func(path string) string {
+	root := home
+	for _, name := range a.file.Names() {
+		path, _ := split(name)
+		if _, ok := index[path]; ok {
+			continue
+		}
+		for _, r := range append(roots, "") {
+			if rest, cut := strings.CutPrefix(path, r); cut {
+				if _, ok := index[home+rest]; ok {
+					root = r
+					break
+				}
+			}
+		}
+	}
+	return func(path string) string {
+		if rest, cut := strings.CutPrefix(path, home); cut {
+			return root + rest
+		}
+		return path
+	}
+}
+
+// put enters one tensor into its part; path is the module's where it was trained.
+func (a *Adapter) put(p *Part, m Module, path, what string, t weights.Tensor, values bool) error {
+	rank := a.Config.rank(path)
 	want := func(says string, shape ...int) error {
 		if !slices.Equal(t.Shape, shape) {
 			return fmt.Errorf("tensor %q: shape %v, want %v (%s of %s): %w", t.Name, t.Shape, shape, says, m.Path, ErrOtherModel)
@@ -175,7 +205,7 @@ func (a *Adapter) put(p *Part, m Module, what string, t weights.Tensor, values b
 	}
 	switch {
 	case m.Kind == Linear && what == "lora_A.weight":
-		p.A, p.Rank, p.Scale = t, rank, a.Config.scale(m.Path)
+		p.A, p.Rank, p.Scale = t, rank, a.Config.scale(path)
 		if len(t.Shape) == 2 && t.Shape[1] == m.K && t.Shape[0] != rank {
 			return fmt.Errorf("tensor %q: rank %d, and adapter_config.json says %d", t.Name, t.Shape[0], rank)
 		}
@@ -191,7 +221,7 @@ func (a *Adapter) put(p *Part, m Module, what string, t weights.Tensor, values b
 			return err
 		}
 		for i := range p.Shift {
-			p.Shift[i] *= a.Config.scale(m.Path)
+			p.Shift[i] *= a.Config.scale(path)
 		}
 		return nil
 	case m.Kind == Linear && what == "lora_magnitude_vector":
@@ -232,12 +262,13 @@ func finite(t weights.Tensor) ([]float32, error) {
 }
 
 // complete holds the parts against what adapter_config.json promises.
-func (a *Adapter) complete(modules []Module, parts map[int]*Part, halves map[int]string) error {
+func (a *Adapter) complete(modules []Module, parts map[int]*Part, halves map[int]string, trained func(path string) string) error {
 	c := a.Config
 	for i, m := range modules {
 		if m.Path == "" {
 			continue
 		}
+		path := trained(m.Path)
 		p := parts[i]
 		if p == nil {
 			p = &Part{}
@@ -246,7 +277,7 @@ func (a *Adapter) complete(modules []Module, parts map[int]*Part, halves map[int
 			name string
 			t    weights.Tensor
 			want []int
-		}{{"lora_A", p.A, []int{c.rank(m.Path), m.K}}, {"lora_B", p.B, []int{m.N, c.rank(m.Path)}}} {
+		}{{"lora_A", p.A, []int{c.rank(path), m.K}}, {"lora_B", p.B, []int{m.N, c.rank(path)}}} {
 			if halves[i] != "" && half.t.Name == "" {
 				return fmt.Errorf("tensor %q is missing; want shape %v", prefix+m.Path+"."+half.name+".weight", half.want)
 			}
@@ -266,12 +297,12 @@ func (a *Adapter) complete(modules []Module, parts map[int]*Part, halves map[int
 		if !c.targets.given {
 			continue
 		}
-		target, err := c.target(m.Path)
+		target, err := c.target(path)
 		if err != nil {
 			return fmt.Errorf("target_modules: %w", err)
 		}
 		if target && halves[i] == "" {
-			return fmt.Errorf("target_modules names %s, and tensor %q is missing; want shape [%d %d]", m.Path, prefix+m.Path+".lora_A.weight", c.rank(m.Path), m.K)
+			return fmt.Errorf("target_modules names %s, and tensor %q is missing; want shape [%d %d]", m.Path, prefix+m.Path+".lora_A.weight", c.rank(path), m.K)
 		}
 		if !target && halves[i] != "" {
 			return fmt.Errorf("tensor %q: target_modules does not name %s, so that PEFT would pass over it", halves[i], m.Path)

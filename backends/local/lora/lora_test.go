@@ -3,6 +3,8 @@ package lora
 import (
 	"math"
 	"testing"
+
+	"github.com/evalrun/evalrun/backends/local/weights"
 )
 
 func parse(t *testing.T, text string) *Config {
@@ -110,4 +112,36 @@ func FuzzParseConfig(f *testing.F) {
 			c.scale(p)
 		}
 	})
+}
+
+// An adapter of a language model within one that sees pictures is called by the
+// paths that it has there: those of expressions, patterns and whole names.
+func TestTrainedPaths(t *testing.T) {
+	modules := []Module{{}, {Path: "model.layers.0.self_attn.q_proj", N: 4, K: 3}, {Path: "model.layers.1.self_attn.q_proj", N: 4, K: 3}, {Path: "lm_head", N: 5, K: 3}}
+	for root, config := range map[string]string{
+		"model.language_model.": `{"r":2,"lora_alpha":2,"target_modules":".*language_model.*q_proj","rank_pattern":{"^model.language_model.layers.1.*":1},"alpha_pattern":{"language_model.layers.0.self_attn.q_proj":8}}`,
+		"language_model.model.": `{"r":2,"lora_alpha":2,"target_modules":["language_model.model.layers.0.self_attn.q_proj","layers.1.self_attn.q_proj"],"rank_pattern":{"^language_model.*1.*":1},"alpha_pattern":{"^language_model.*0.*":8}}`,
+		"":                      `{"r":2,"lora_alpha":2,"target_modules":"layers.*q_proj","rank_pattern":{"^layers.1.*":1},"alpha_pattern":{"^layers.0.*":8}}`,
+	} {
+		dir := t.TempDir()
+		var tensors []weights.Tensor
+		for layer, rank := range []int{2, 1} {
+			at := "base_model.model." + root + "layers." + string(rune('0'+layer)) + ".self_attn.q_proj."
+			tensors = append(tensors, weights.Float32s(at+"lora_A.weight", make([]float32, rank*3), rank, 3), weights.Float32s(at+"lora_B.weight", make([]float32, 4*rank), 4, rank))
+		}
+		if err := Write(dir, []byte(config), tensors); err != nil {
+			t.Fatal(err)
+		}
+		a, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts, err := a.Bind(modules)
+		if err != nil {
+			t.Errorf("%q: %v", root, err)
+		} else if len(parts) != 2 || parts[0].Rank != 2 || parts[0].Scale != 4 || parts[1].Rank != 1 || parts[1].Scale != 2 {
+			t.Errorf("%q: %+v", root, parts)
+		}
+		a.Close()
+	}
 }

@@ -136,9 +136,9 @@ func (m *merger) bind(c *arch.Config, a *lora.Adapter) error {
 	return nil
 }
 
-// name finds a module's tensor: some files leave the root out.
+// name finds a module's tensor at one of its places.
 func (m *merger) name(path, end string) (string, bool) {
-	for _, p := range []string{path, strings.TrimPrefix(path, "model.")} {
+	for _, p := range arch.Places(path) {
 		if m.base.Has(p + end) {
 			return p + end, true
 		}

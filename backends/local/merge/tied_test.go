@@ -163,3 +163,38 @@ func addSaved(t *testing.T, dir string, save []string, tensors []weights.Tensor)
 		t.Fatal(err)
 	}
 }
+
+// A language model within one that sees pictures keeps its tensors elsewhere.
+func TestInnerModel(t *testing.T) {
+	base, adapter := fixture(t, false)
+	inner := t.TempDir()
+	f, err := weights.Open(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var all []weights.Tensor
+	for _, name := range f.Names() {
+		x, err := f.Tensor(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Name = "language_model." + name
+		all = append(all, x)
+	}
+	if err := weights.WriteSafetensors(filepath.Join(inner, "model.safetensors"), all, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(inner, "config.json"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want, got := filepath.Join(t.TempDir(), "want"), filepath.Join(t.TempDir(), "got")
+	for _, m := range [][2]string{{base, want}, {inner, got}} {
+		if _, err := Write(m[0], adapter, m[1], Stored); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(read(t, got, "language_model."+target+".weight"), read(t, want, target+".weight")) {
+		t.Error("the merged weight is another")
+	}
+}
