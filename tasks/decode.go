@@ -3,6 +3,7 @@ package tasks
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -243,6 +244,10 @@ func (d *decoder) texts(path string, dst *[]string) func(*yaml.Node) {
 		for _, it := range items {
 			s, ok := d.label(path, it)
 			if !ok {
+				return
+			}
+			if path == "labels" && slices.Contains(out, s) {
+				d.complain(it, "list each label once", "the label %q stands twice", s)
 				return
 			}
 			out = append(out, s)

@@ -141,6 +141,7 @@ func TestSetMistakes(t *testing.T) {
 		"=3":                        "--set =3: not of the form key=value",
 		"generation.max_tokens=[":   "--set generation.max_tokens=[: the value is not readable as YAML",
 		"generation.max_tokens=few": "--set: generation.max_tokens must be a whole number, not text",
+		"labels=[a, b, a]":          `--set: the label "a" stands twice`,
 		"generation.max_token=3":    `--set: unknown key "max_token" in generation`,
 		"target.x=3":                "--set target.x=3: target is not a mapping",
 		"prompt={":                  "--set prompt={: the value is not readable as YAML",

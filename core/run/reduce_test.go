@@ -105,6 +105,22 @@ func TestNotJudgedIsTold(t *testing.T) {
 	}
 }
 
+// Answers whose extraction ran out of time are told from those that hold none.
+func TestExtractionOutOfTimeIsTold(t *testing.T) {
+	tally := NewTally(&core.Task{Name: "t"}, "model", []Judge{{Metric: meanMetric{}, Profile: core.Strict}}, 1)
+	for row := range 4 {
+		rec := &record.Record{Task: "t", Model: "model", Index: row, Response: "x", Targets: []string{"a"}, ExtractFailed: true,
+			Scores: []record.Score{{Metric: "m", Profile: core.Strict, Failed: true}}}
+		if row == 0 {
+			rec.ExtractError = "time"
+		}
+		tally.Add(rec)
+	}
+	if w := tally.Sum(nil).Results[0].Warnings; len(w) != 1 || w[0] != (Warning{"extraction ran out of time", 1}) {
+		t.Errorf("%+v", w)
+	}
+}
+
 // skipping leaves skipped items out of its mean.
 type skipping struct{ meanMetric }
 

@@ -134,6 +134,9 @@ func (t *Tally) Add(r *record.Record) {
 				if s.Warning != "" {
 					t.warn(i, s.Warning)
 				}
+				if r.ExtractError != "" && j.Pipeline == "" {
+					t.warn(i, "extraction ran out of time")
+				}
 				break
 			}
 		}

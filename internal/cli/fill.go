@@ -429,6 +429,14 @@ func (e *evaluation) print(folder *results.Folder, scores results.Scores, notes 
 	return err
 }
 
+// latest names the run that has just ended, for the verbs that take one.
+func (e *evaluation) latest() string {
+	if e.flags.out == "runs" || e.flags.out == "" {
+		return "latest"
+	}
+	return "latest --out " + e.flags.out
+}
+
 // verdict turns what happened into the exit code.
 func (e *evaluation) verdict(t *tableau) error {
 	const again = "the same command asks for the missing ones again; --new starts a new run instead"
@@ -471,7 +479,7 @@ func (e *evaluation) verdict(t *tableau) error {
 		if name != "" && (side == "below" && float64(*l.Score) < least || side == "above" && float64(*l.Score) > least) {
 			return &exitError{code: ExitThreshold, err: &core.UserError{
 				Message: fmt.Sprintf("%s scores %.3f on %s, %s %s of %g", l.Model, float64(*l.Score), l.Task, side, name, least),
-				Hint:    "evalrun view latest --wrong --task " + l.Task + " shows what went wrong"}}
+				Hint:    "evalrun view " + e.latest() + " --wrong --task " + l.Task + " shows what went wrong"}}
 		}
 	}
 	return nil

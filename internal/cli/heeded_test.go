@@ -73,6 +73,24 @@ func TestSourceWithoutRows(t *testing.T) {
 	}
 }
 
+// Help about a verb that is not there is an error; lists of runs count in numbers.
+func TestHelpAndLists(t *testing.T) {
+	dir := t.TempDir()
+	if got := evalrun(t, dir, "help", "nosuch"); got.code != ExitUsage || !strings.Contains(got.stderr, "help nosuch: there is no such verb") {
+		t.Errorf("exit code %d\n%s%s", got.code, got.stdout, got.stderr)
+	}
+	if got := evalrun(t, dir, "help", "adapter", "info"); got.code != ExitOK || !strings.Contains(got.stdout, "evalrun adapter info DIR") {
+		t.Errorf("exit code %d\n%s%s", got.code, got.stdout, got.stderr)
+	}
+	got := evalrun(t, dir, "glue_sst2", "--backend", "echo", "--data", "embedded", "--limit", "2", "--quiet", "--out", "elsewhere", "--min-score", "0.99")
+	if got.code != ExitThreshold || !strings.Contains(got.stderr, "evalrun view latest --out elsewhere --wrong --task glue_sst2") {
+		t.Errorf("exit code %d\n%s", got.code, got.stderr)
+	}
+	if got := evalrun(t, dir, "ls", "runs", "--json", "--out", "elsewhere"); !strings.Contains(got.stdout, `"tasks":1`) {
+		t.Errorf("%s%s", got.stdout, got.stderr)
+	}
+}
+
 // Shells complete tasks after eval, and the words that a flag takes.
 func TestCompletion(t *testing.T) {
 	for _, tt := range []struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -136,11 +137,14 @@ func listRuns(out string) (rows [][]string, header []string, err error) {
 
 func printList(w io.Writer, header []string, rows [][]string, asJSON bool) error {
 	if asJSON {
-		objects := make([]map[string]string, 0, len(rows))
+		objects := make([]map[string]any, 0, len(rows))
 		for _, r := range rows {
-			o := map[string]string{}
+			o := map[string]any{}
 			for i, h := range header {
 				o[h] = r[i]
+				if n, err := strconv.Atoi(r[i]); err == nil && h == "tasks" { // a run's: how many
+					o[h] = n
+				}
 			}
 			objects = append(objects, o)
 		}

@@ -86,6 +86,14 @@ func newRoot() *cobra.Command {
 		switch c.Name() {
 		case "help":
 			c.Short = "help about any command"
+			c.Run, c.RunE = nil, func(_ *cobra.Command, args []string) error {
+				verb, left, err := root.Find(args)
+				if err != nil || len(left) > 0 {
+					return &core.UserError{Where: "evalrun help " + strings.Join(args, " "), Message: "there is no such verb", Hint: "evalrun --help lists the verbs"}
+				}
+				verb.InitDefaultHelpFlag()
+				return verb.Help()
+			}
 		case "completion":
 			c.Short = "completion scripts for bash, zsh, fish and PowerShell"
 			c.Long = "Completion prints the script with which a shell completes verbs, flags, task names and\nruns: in bash, source <(evalrun completion bash). Each shell's help says where to keep it."
