@@ -454,9 +454,12 @@ func (e *evaluation) verdict(t *tableau) error {
 		}
 		return &exitError{code: ExitInfra, err: u}
 	case float64(t.failures) > e.flags.maxErrors*float64(t.asked):
-		return &exitError{code: ExitInfra, err: &core.UserError{
-			Message: fmt.Sprintf("%d of %d requests got no answer (the last: %s)", t.failures, t.asked, causeText(t.cause)),
-			Hint:    again + "; --max-errors sets how many are tolerated"}}
+		u := &core.UserError{Message: fmt.Sprintf("%d of %d requests got no answer (the last: %s)", t.failures, t.asked, causeText(t.cause)),
+			Hint: again + "; --max-errors sets how many are tolerated"}
+		if t.cause != nil && !t.cause.Temporary() && t.cause.Hint != "" {
+			u.Hint = t.cause.Hint + "; " + u.Hint // asking again alone would not help
+		}
+		return &exitError{code: ExitInfra, err: u}
 	}
 	if t.failures > 0 && !e.flags.quiet {
 		fmt.Fprintf(e.err, "%d of %d requests got no answer: %s\n", t.failures, t.asked, again)

@@ -189,6 +189,17 @@ func TestAgainstARunOfAChatModel(t *testing.T) {
 	}
 }
 
+// Where asking again would not help, the error says what would.
+func TestFailuresThatStay(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 4)
+	_, url := newMoody(t, func(string) (int, string) { return http.StatusNotFound, "no such model" })
+	got := evalrun(t, dir, "count.yaml", "--backend", "openai", "--model", "m", "--base-url", url, "--cache", "off", "--quiet")
+	if got.code != ExitInfra || !strings.Contains(got.stderr, "4 of 4 requests got no answer") || !strings.Contains(got.stderr, "  check --model and --base-url") {
+		t.Errorf("exit code %d\n%s", got.code, got.stderr)
+	}
+}
+
 // A table or an object that could not be written is no success.
 func TestOutputThatIsLost(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
