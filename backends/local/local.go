@@ -25,6 +25,7 @@ import (
 	"github.com/evalrun/evalrun/backends/local/engine"
 	"github.com/evalrun/evalrun/backends/local/sample"
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/kernels/cpu"
 )
 
 // Name of the backend.
@@ -131,6 +132,9 @@ func (b *backend) path() (string, error) {
 }
 
 func unreadable(path string, err error) error {
+	if errors.Is(err, cpu.ErrNoPath) {
+		return &core.UserError{Where: cpu.PathVariable, Message: "starting the device", Err: err, Hint: "unset it, or set it to one of those"}
+	}
 	return &core.UserError{Where: path, Message: "loading the model", Err: err, Hint: "evalrun reads " + strings.Join(arch.Families(), ", ") + " as safetensors; docs/backends.md lists the formats"}
 }
 

@@ -91,6 +91,16 @@ func TestHelpAndLists(t *testing.T) {
 	}
 }
 
+// Instructions that the machine lacks are told of the variable that names them.
+func TestUnknownPath(t *testing.T) {
+	cmd := evalrunCommand(t, t.TempDir(), "glue_sst2", "--limit", "1", "--quiet")
+	cmd.Env = append(cmd.Environ(), "EVALRUN_CPU=foo")
+	out, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != ExitUsage || !strings.Contains(string(out), `EVALRUN_CPU: starting the device: "foo": this machine cannot compute so`) {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+}
+
 // Shells complete tasks after eval, and the words that a flag takes.
 func TestCompletion(t *testing.T) {
 	for _, tt := range []struct {

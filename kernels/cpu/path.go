@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -11,6 +12,9 @@ import (
 // PathVariable is the environment variable that names the instruction-set path
 // to use in place of the fastest: the way to get the same bits on two machines.
 const PathVariable = "EVALRUN_CPU"
+
+// ErrNoPath says that the machine lacks the instructions that were named.
+var ErrNoPath = errors.New("this machine cannot compute so")
 
 // A path is one way to compute the inner loops. All members of a path work the
 // same way on every machine that has it.
@@ -76,5 +80,5 @@ func choosePath(name string) (*path, error) {
 			return p, nil
 		}
 	}
-	return nil, fmt.Errorf("cpu path %q is not available on this machine; it has %s", name, strings.Join(Paths(), ", "))
+	return nil, fmt.Errorf("%q: %w; it has %s", name, ErrNoPath, strings.Join(Paths(), ", "))
 }
