@@ -27,6 +27,7 @@ type loader struct {
 	gguf    bool
 	root    string // before layers. in Hugging Face's names
 	modules []Module
+	used    map[string]bool
 	outline bool  // of shapes: nothing is read but types
 	held    int64 // bytes of weights that are read in place of, or beside, a device's own form
 	row     int64 // bytes of a row of the embedding, where rows are looked up in the file
@@ -255,6 +256,7 @@ func (l *loader) weight(at place, n, k int, use kernels.Use) kernels.Prepared {
 	if l.outline {
 		return l.sketch(name, n, k, use)
 	}
+	l.used[name] = true
 	w, err := quant.Load(l.file, name, n, k)
 	if errors.Is(err, weights.ErrNoTensor) {
 		err = fmt.Errorf("%w; want shape [%d %d]", err, n, k)
@@ -345,6 +347,7 @@ func (l *loader) vector(name string, n int, plus1 bool) kernels.Buffer {
 		b, l.err = l.dev.Alloc(format.F32, n)
 		return b
 	}
+	l.used[name] = true
 	t, err := l.tensor(name, n)
 	if err != nil {
 		l.err = err

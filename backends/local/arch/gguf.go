@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/evalrun/evalrun/backends/local/weights"
 	"github.com/evalrun/evalrun/kernels"
@@ -162,11 +163,17 @@ func (g *ggufConfig) rope(dim int) (RopeConfig, error) {
 	}
 	r.Freqs = baseFreqs(theta, dim)
 	kind, ok := m.String(g.family + ".rope.scaling.type")
+	by, scaled := m.Float(g.family + ".rope.scaling.factor")
+	if !scaled {
+		by, scaled = m.Float(g.family + ".rope.scale_linear") // its first name
+	}
+	if !ok && scaled && by != 0 {
+		kind, ok = "linear", true // what llama.cpp takes a factor alone for
+	}
 	switch {
 	case !ok || kind == "none" || kind == "longrope":
 	case kind == "linear":
-		by, ok := m.Float(g.family + ".rope.scaling.factor")
-		if !ok || !(by >= 1) {
+		if !(by >= 1) {
 			return r, fmt.Errorf("key %s.rope.scaling.factor is %g, want at least 1", g.family, by)
 		}
 		for i := range r.Freqs {
@@ -204,6 +211,20 @@ func (g *ggufConfig) factors(name string, n int) ([]float32, error) {
 		}
 	}
 	return factors, nil
+}
+
+// leftover refuses a GGUF file with a tensor that nothing reads, such as biases that
+// the family does not have here: as in llama.cpp, what a file holds takes part.
+func (l *loader) leftover() error {
+	for _, name := range l.file.Names() {
+		switch {
+		case l.used[name], name == "rope_freqs.weight", strings.HasSuffix(name, ".attn_rot_embd"):
+		case l.config.family == &phi3 && strings.HasPrefix(name, "rope_factors_"):
+		default:
+			return fmt.Errorf("tensor %q is no part of a %s model as it is read here", name, l.config.Family)
+		}
+	}
+	return nil
 }
 
 // llama in GGUF files: the converter reorders the rows of q and k so that the

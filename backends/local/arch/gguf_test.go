@@ -81,6 +81,12 @@ func TestGGUFConfig(t *testing.T) {
 	if err != nil || c.Ropes[0].Freqs[1] != plain[1]/4 {
 		t.Errorf("linear scaling: %v, %v", c, err)
 	}
+	for _, key := range []string{"scaling.factor", "scale_linear"} { // without a type
+		c, err = changed(t, nil, func(m *weights.Meta) { m.SetFloat32("llama.rope."+key, 4) })
+		if err != nil || c.Ropes[0].Freqs[1] != plain[1]/4 {
+			t.Errorf("%s alone: %v, %v", key, c, err)
+		}
+	}
 	c, err = changed(t, nil, nil, weights.Float32s("rope_freqs.weight", []float32{1, 2, 8, 8}, 4))
 	if err != nil || c.Ropes[0].Freqs[0] != plain[0] || c.Ropes[0].Freqs[1] != plain[1]/2 {
 		t.Errorf("factors: %v, %v", c, err)
@@ -106,6 +112,8 @@ func TestGGUFRefusals(t *testing.T) {
 		{set: func(m *weights.Meta) { m.SetString("llama.rope.scaling.type", "yarn") }, want: `rope scaling "yarn" is not supported`},
 		{set: func(m *weights.Meta) { m.SetString("llama.rope.scaling.type", "linear") }, want: "rope.scaling.factor is 0"},
 		{more: []weights.Tensor{weights.Float32s("rope_freqs.weight", []float32{1}, 1)}, want: "holds 1 factors, want 4"},
+		{more: []weights.Tensor{weights.Float32s("blk.0.ffn_gate.bias", make([]float32, 72), 72)}, want: `tensor "blk.0.ffn_gate.bias" is no part of a llama model`},
+		{more: []weights.Tensor{weights.Float32s("rope_factors_long.weight", make([]float32, 4), 4)}, want: `tensor "rope_factors_long.weight" is no part`},
 		{more: []weights.Tensor{weights.Float32s("output.weight", []float32{1}, 1)}, want: `tensor "output.weight": shape [1], want [263 40]`},
 	} {
 		_, err := changed(t, []string{c.without}, c.set, c.more...)

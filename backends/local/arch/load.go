@@ -178,11 +178,14 @@ func Build(dev kernels.Device, c *Config, f *weights.File, context int, o Option
 	if q := c.Quant; q != nil && q.Method != "bitsandbytes" && !q.Load4Bit && !q.Load8Bit {
 		return nil, errors.Join(fmt.Errorf("load model %s: quantization_config: weights quantised by %q are not supported; supported are those of bitsandbytes; use the unquantised checkpoint or a GGUF file", f.Path(), q.Method), f.Close())
 	}
-	l := &loader{options: o, dev: dev, file: f, config: c, context: context, gguf: f.Meta() != nil, modules: make([]Module, 1)}
+	l := &loader{options: o, dev: dev, file: f, config: c, context: context, gguf: f.Meta() != nil, modules: make([]Module, 1), used: map[string]bool{}}
 	// What loading leaves behind is small beside what it makes, but a collector
 	// that waits for the heap to double would let it pile up to the model's size.
 	defer debug.SetGCPercent(debug.SetGCPercent(loadingGC))
 	d, err := l.build()
+	if err == nil && l.gguf {
+		err = l.leftover()
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("load model %s: %w", f.Path(), err), f.Close())
 	}
