@@ -184,18 +184,23 @@ func List(root string) ([]*Folder, error) {
 }
 
 // Unfinished finds the newest run under root with the same effective config
-// that has not ended, and that no one is writing to.
-func Unfinished(root, configHash string) (*Folder, error) {
+// that has not ended, and that no one is writing to. Where there is none,
+// running is one that another process is writing to.
+func Unfinished(root, configHash string) (last, running *Folder, err error) {
 	runs, err := List(root)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, f := range runs {
-		if f.Manifest.ConfigHash == configHash && f.Manifest.Finished == nil && !f.Locked() {
-			return f, nil
+		switch {
+		case f.Manifest.ConfigHash != configHash || f.Manifest.Finished != nil:
+		case !f.Locked():
+			return f, nil, nil
+		case running == nil:
+			running = f
 		}
 	}
-	return nil, nil
+	return nil, running, nil
 }
 
 // SaveManifest writes the manifest in one step.

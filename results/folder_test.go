@@ -69,14 +69,14 @@ func TestUnfinished(t *testing.T) {
 	if err := done.Finish(time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if f, err := Unfinished(root, "h"); err != nil || f == nil || f.Manifest.ID != old.Manifest.ID {
+	if f, _, err := Unfinished(root, "h"); err != nil || f == nil || f.Manifest.ID != old.Manifest.ID {
 		t.Errorf("got %v, %v", f, err)
 	}
 	w, err := old.Writer()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f, err := Unfinished(root, "h"); err != nil || f != nil {
+	if f, running, err := Unfinished(root, "h"); err != nil || f != nil || running == nil || running.Manifest.ID != old.Manifest.ID {
 		t.Errorf("a run that is being written was taken: %v, %v", f, err)
 	}
 	if _, err := old.Writer(); err == nil {
@@ -88,10 +88,10 @@ func TestUnfinished(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(other.Path, ManifestFile), []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if f, err := Unfinished(root, "h"); err != nil || f == nil {
+	if f, running, err := Unfinished(root, "h"); err != nil || f == nil || running != nil {
 		t.Errorf("a damaged neighbour: %v, %v", f, err)
 	}
-	if f, err := Unfinished(filepath.Join(root, "none"), "h"); err != nil || f != nil {
+	if f, _, err := Unfinished(filepath.Join(root, "none"), "h"); err != nil || f != nil {
 		t.Errorf("no folder: %v, %v", f, err)
 	}
 }

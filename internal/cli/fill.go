@@ -52,8 +52,12 @@ func (e *evaluation) run(ctx context.Context, host *plugins.Host) error {
 	var folder *results.Folder
 	var err error
 	if !e.flags.fresh {
-		if folder, err = results.Unfinished(e.flags.out, m.ConfigHash); err != nil {
+		var running *results.Folder
+		if folder, running, err = results.Unfinished(e.flags.out, m.ConfigHash); err != nil {
 			return err
+		}
+		if folder == nil && running != nil && !e.flags.quiet {
+			fmt.Fprintf(e.err, "the same command is running in %s: this is another run, which asks everything anew\n", running.Path)
 		}
 	}
 	if folder != nil {
