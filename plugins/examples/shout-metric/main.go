@@ -8,10 +8,10 @@ package main
 
 import (
 	"context"
-	"math"
 	"unicode"
 
 	"github.com/evalrun/evalrun/core"
+	"github.com/evalrun/evalrun/core/stats"
 	"github.com/evalrun/evalrun/plugins"
 )
 
@@ -77,24 +77,20 @@ func (m *shout) Score(_ context.Context, items []core.Item) ([]core.Score, error
 	return scores, nil
 }
 
-// Aggregate gives the mean with its interval by the normal approximation.
+// Aggregate gives the mean with its interval. Method says that it is Student's:
+// evalrun then minds that answers to one row, and rows of one cluster, are no
+// independent evidence.
 func (m *shout) Aggregate(scores []core.Score) core.Aggregate {
-	a := core.Aggregate{N: len(scores), Method: "normal approximation"}
-	if len(scores) == 0 {
-		a.Skip = "no items"
+	a, judged := core.Judged(scores)
+	if a.Skip != "" {
 		return a
 	}
-	var sum, squares float64
-	for _, s := range scores {
-		sum += s.Value
-		squares += s.Value * s.Value
-		if s.Failed {
-			a.Failed++
-		}
+	values := make([]float64, len(judged))
+	for i, at := range judged {
+		values[i] = scores[at].Value
 	}
-	n := float64(len(scores))
-	a.Score = sum / n
-	half := 1.96 * math.Sqrt(max(squares/n-a.Score*a.Score, 0)/n)
-	a.Low95, a.High95 = max(a.Score-half, 0), min(a.Score+half, 1)
+	interval := stats.MeanInterval(values, 0, 1, 0.95)
+	a.Score, a.StdErr = stats.MeanStderr(values)
+	a.Low95, a.High95, a.Method = interval.Low, interval.High, "student-t"
 	return a
 }

@@ -51,6 +51,9 @@ func TestShout(t *testing.T) {
 					t.Errorf("item %d scores %v, want %v", i, scores[i].Value, want)
 				}
 			}
+			if same := m.Aggregate([]core.Score{{Value: 0}, {Value: 0}, {Value: 1, Skipped: "x"}}); same.N != 2 || same.Skipped != 1 || same.High95 < 0.5 {
+				t.Errorf("two values alike tell little: %+v", same)
+			}
 			a := m.Aggregate(scores)
 			if a.N != 4 || a.Failed != 1 || math.Abs(a.Score-0.375) > 1e-12 || !(a.Low95 < a.Score && a.Score < a.High95) {
 				t.Errorf("aggregate %+v", a)
