@@ -207,10 +207,12 @@ func TestSentencePiece(t *testing.T) {
 			t.Errorf("squeezed %q: got %v, want %v (%v)", text, got, want, err)
 		}
 	}
+	wide := slices.Concat(toyPieces, []any{"▁▁", 0.0, pieceUserDefined}) // which squeezing would take apart
 	for _, c := range []struct {
 		data []byte
 		want string
 	}{
+		{append(toySP(2, wide...), 3<<3|2, 2, 4<<3, 1), `beside the user-defined piece "▁▁"`},
 		{toySP(2), "the vocabulary is empty"},
 		{toySP(3, toyPieces...), "model_type 3"},
 		{toySP(2, "a", 0.0, pieceUnused), "marked as unused"},

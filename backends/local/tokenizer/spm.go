@@ -107,6 +107,9 @@ func FromSentencePiece(data []byte) (*Tokenizer, error) {
 	for id, typ := range sp.types {
 		switch typ {
 		case pieceUserDefined:
+			if wide := strings.ReplaceAll(sp.pieces[id], " ", spaceMark); squeeze && strings.Contains(wide, spaceMark+spaceMark) {
+				return nil, fmt.Errorf("remove_extra_whitespaces beside the user-defined piece %q is not supported", sp.pieces[id])
+			}
 			added = append(added, addedToken{ID: int32(id), Content: sp.pieces[id]})
 		case pieceControl:
 			t.special[int32(id)] = true
