@@ -119,10 +119,13 @@ func (m *bpe) merge(dst []int32, piece string) []int32 {
 	if m.pseudoFrom == 0 {
 		return append(dst, s.ids...)
 	}
-	for _, id := range s.ids {
-		if id >= m.pseudoFrom {
+	for i, id := range s.ids {
+		switch {
+		case id >= m.pseudoFrom:
 			dst = m.fallback(dst, string(m.pseudo[id-m.pseudoFrom]))
-		} else {
+		case id == m.unk && m.fuseUnk && i > 0 && len(dst) > 0 && dst[len(dst)-1] == id:
+			// behind a character that has become unknown again
+		default:
 			dst = append(dst, id)
 		}
 	}

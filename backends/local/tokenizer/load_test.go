@@ -189,6 +189,16 @@ func TestSentencePiece(t *testing.T) {
 	if got := tk.Decode([]int32{1, 7, 3, 2}, true); got != "lo\ufffd" {
 		t.Errorf("decoded %q", got)
 	}
+	// z and q are no pieces, but within one: that makes them no less unknown.
+	inner, err := FromSentencePiece(toySP(2, slices.Concat(toyPieces, []any{"zq", -7.0, pieceNormal})...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string][]int32{"zx": {8, 0}, "xz": {8, 0}, "xzxqxxlx": {8, 0, 9, 0}, "zqx": {8, 12, 0}} {
+		if got, err := inner.Encode(text, false, false); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q: got %v, want %v (%v)", text, got, want, err)
+		}
+	}
 	// The same pieces as log-probabilities: "▁lo" beats "▁l"+"o" and "▁"+"lo".
 	uni, err := FromSentencePiece(toySP(1, toyPieces...))
 	if err != nil {
