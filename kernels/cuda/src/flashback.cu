@@ -190,17 +190,19 @@ template <int DIM, int ROWS, int OUT, bool HELD> DEVICE void flashBackKVBody(flo
 		timesColumns<DIM, 1, ROWS, OUT>(accV, s, dys + laneOfA<DIM>() + 2 * column);
 		timesColumns<DIM, 1, ROWS, OUT>(accK, d, qs + laneOfA<DIM>() + 2 * column);
 	}
-	// The first group gives its part of dv away and takes the other's of dk.
+	// The first group gives its part of dv away and takes the other's of dk, in place of
+	// all that was there.
+	const SharedAddress partV = ks, partK = partV + ownKeys * OUT * 4;
 	barrier();
 	if (group == 0)
-		give<OUT>(ring, accV[0]);
+		give<OUT>(partV, accV[0]);
 	else
-		give<OUT>(ring + 64 * OUT * 4, accK[0]);
+		give<OUT>(partK, accK[0]);
 	barrier();
 	if (group == 0)
-		addGiven<OUT>(accK[0], ring + 64 * OUT * 4);
+		addGiven<OUT>(accK[0], partK);
 	else
-		addGiven<OUT>(accV[0], ring);
+		addGiven<OUT>(accV[0], partV);
 #pragma unroll
 	for (int r = 0; r < 2; r++) {
 		const int u = own + mine + g + 8 * r;
