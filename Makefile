@@ -41,13 +41,15 @@ ptx:
 
 # The CUDA kernels thread by thread on the processor, against kerneltest; needs a
 # C++ compiler. Minutes. (go build does not see that files in src changed; a flag
-# made of them does.) Backwards, what a GPU may do in any order comes in another, and
-# one warp lags behind all others.
+# made of them does.) First every access is checked: races, memory that is
+# nobody's or that nobody wrote, warps that part; -o keeps the lines of the source
+# for what is found. Backwards, what a GPU may do in any order comes in another.
 EMULATE = CGO_CXXFLAGS="-O2 -fsanitize=alignment -fsanitize-undefined-trap-on-error -DSOURCES=$$(cat kernels/cuda/src/* kernels/cuda/driver/*.h kernels/cuda/emulate/* | sha256sum | cut -c1-12)" \
-	go test -tags emulate -run Emulated -timeout 30m
+	go test -run Emulated -timeout 40m
 emulate:
-	$(EMULATE) ./kernels/cuda ./backends/local/train ./backends/local/engine
-	EMULATE_BACKWARDS=1 EMULATE_SLOW=1 $(EMULATE) ./kernels/cuda
+	set -e; bin=$$(mktemp -d); trap "rm -r $$bin" EXIT; \
+	$(EMULATE) -tags emulate,check -o $$bin/ ./kernels/cuda/emulate ./kernels/cuda ./backends/local/train ./backends/local/engine
+	EMULATE_BACKWARDS=1 $(EMULATE) -tags emulate ./kernels/cuda
 
 # What a GPU that is lent for minutes is checked with, built where there is none:
 # copy the folder gpu there and run gpu/check.sh. Wants what make cuda wants.

@@ -19,6 +19,9 @@ type cache struct {
 	k, v              *block
 }
 
+// half is the bytes of the keys, or of the values.
+func (c *cache) half() int64 { return 4 * int64(c.pages) * int64(c.heads) * page * int64(c.dim) }
+
 func (c *cache) Bytes() int64 { return c.k.bytes + c.v.bytes }
 
 func (d *Device) newCache(pages, heads, dim int) (*cache, error) {
@@ -30,7 +33,7 @@ func (d *Device) newCache(pages, heads, dim int) (*cache, error) {
 	}
 	c := &cache{pages: pages, heads: heads, dim: dim}
 	var err error
-	bytes := 4 * int64(pages) * int64(heads) * page * int64(dim)
+	bytes := c.half()
 	if c.k, err = d.heap.take(bytes); err != nil {
 		return nil, fmt.Errorf("keys of %d pages: %w", pages, err)
 	}
@@ -46,7 +49,7 @@ func (d *Device) AllocKV(pages, heads, dim int) (kernels.KV, error) {
 		return nil, err
 	}
 	for _, b := range []*block{c.k, c.v} {
-		d.check("clear memory", d.driver.Clear(b.at, b.bytes))
+		d.check("clear memory", d.driver.Clear(b.at, c.half()))
 	}
 	return c, nil
 }

@@ -62,6 +62,9 @@ func Over(drv driver.Driver, failed func(*Fault)) *Device {
 	s.graphs, _ = drv.(driver.Grapher)
 	d.unit, _ = drv.(driver.Mapper)
 	d.copier, _ = drv.(driver.Copier)
+	if t, ok := drv.(driver.Taker); ok {
+		d.heap.taken = t.Taken
+	}
 	return d
 }
 

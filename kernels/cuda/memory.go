@@ -31,7 +31,8 @@ type block struct {
 // is short.
 type heap struct {
 	driver driver.Driver
-	broken func(what string, err error) // does not return
+	taken  func(at uint64, bytes, size int64) // may be nil; see driver.Taker
+	broken func(what string, err error)       // does not return
 	mu     sync.Mutex
 	free   map[int64][]uint64 // by size
 	slabs  []uint64
@@ -82,8 +83,16 @@ func (h *heap) take(bytes int64) (*block, error) {
 		return nil, &MemoryError{Bytes: bytes, Held: h.held, Free: free, Total: total}
 	}
 	b := &block{at: at, bytes: size}
+	h.tell(b, bytes)
 	b.cleanup = runtime.AddCleanup(b, h.give, *b)
 	return b, nil
+}
+
+// tell says how much was asked for of a block.
+func (h *heap) tell(b *block, bytes int64) {
+	if h.taken != nil {
+		h.taken(b.at, bytes, b.bytes)
+	}
 }
 
 func (h *heap) find(size int64) (uint64, error) {
@@ -221,6 +230,7 @@ func (d *Device) scratch(values int) *block {
 	last := len(d.idle) - 1
 	for i, b := range d.idle {
 		if b.bytes >= bytes {
+			d.heap.tell(b, bytes)
 			d.idle = slices.Delete(d.idle, i, i+1)
 			return b
 		}
@@ -234,6 +244,7 @@ func (d *Device) scratch(values int) *block {
 	if err != nil {
 		d.fault("memory of an operation", err)
 	}
+	d.heap.tell(mem, bytes)
 	return mem
 }
 

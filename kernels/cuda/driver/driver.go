@@ -60,6 +60,12 @@ type Grapher interface {
 	GraphFree(graph uintptr)
 }
 
+// A Taker is a Driver that is told when a block of size bytes is handed out of which
+// some were asked for, so that it finds what reaches beyond. Drivers for tests are.
+type Taker interface {
+	Taken(at uint64, bytes, size int64)
+}
+
 // A Copier is a Driver with a second stream, for copies beside the work, and host
 // memory from which they run without the processor's help.
 type Copier interface {

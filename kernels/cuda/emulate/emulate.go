@@ -2,8 +2,9 @@
 
 // Package emulate runs the CUDA kernels on the processor, thread by thread, so
 // that their logic is tested where there is no GPU: it compiles the same
-// sources with the host's C++ compiler. It shows no race, no limit of a real
-// processor and no speed, and is for tests only.
+// sources with the host's C++ compiler. With the build tag check it finds races
+// and what else compute-sanitizer finds (check.c). It shows no speed, and is for
+// tests only.
 package emulate
 
 /*
@@ -20,6 +21,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"unsafe"
 
@@ -64,6 +66,10 @@ type graph struct {
 }
 
 func New() *Machine {
+	// So that go test's cache tells the runs apart.
+	for _, name := range []string{"EMULATE_BACKWARDS", "EMULATE_SLOW", "EMULATE_GO_ON"} {
+		os.Getenv(name)
+	}
 	const hopper = 9
 	return &Machine{held: map[uint64]int64{}, kernels: ptx.Kernels(hopper), found: map[uintptr]ptx.Kernel{}, Together: 227 << 10, graphs: map[uintptr]*graph{}, copies: map[uintptr]*transfer{}}
 }
@@ -79,7 +85,7 @@ func (m *Machine) Alloc(bytes int64) (uint64, error) {
 	if m.Limit > 0 && m.used+bytes > m.Limit {
 		return 0, fmt.Errorf("no memory")
 	}
-	p := uint64(uintptr(C.aligned_alloc(256, C.size_t(bytes+255)/256*256))) // as a GPU gives it
+	p := uint64(uintptr(allocate(bytes)))
 	C.memset(pointer(p), 0xa5, C.size_t(bytes))
 	m.held[p] = bytes
 	m.used += bytes
@@ -88,23 +94,32 @@ func (m *Machine) Alloc(bytes int64) (uint64, error) {
 
 func (m *Machine) Free(p uint64) {
 	m.used -= m.held[p]
+	release(pointer(p), m.held[p])
 	delete(m.held, p)
-	C.free(pointer(p))
 }
 
 func pointer(p uint64) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&p)) }
 
 func (*Machine) Upload(dst uint64, src unsafe.Pointer, bytes int64) error {
+	if err := access(dst, bytes, true); err != nil {
+		return err
+	}
 	C.memcpy(pointer(dst), src, C.size_t(bytes))
 	return nil
 }
 
 func (*Machine) Download(dst unsafe.Pointer, src uint64, bytes int64) error {
+	if err := access(src, bytes, false); err != nil {
+		return err
+	}
 	C.memcpy(dst, pointer(src), C.size_t(bytes))
 	return nil
 }
 
 func (*Machine) Clear(dst uint64, bytes int64) error {
+	if err := access(dst, bytes, true); err != nil {
+		return err
+	}
 	C.memset(pointer(dst), 0, C.size_t(bytes))
 	return nil
 }
@@ -128,11 +143,13 @@ func (m *Machine) Launch(f uintptr, gridX, gridY, threads, shared int, args []ui
 	if err := m.found[f].Fits(gridX, gridY, threads, shared, m.Together, len(args)); err != nil {
 		return err
 	}
-	failed := C.emulateLaunch(*(*unsafe.Pointer)(unsafe.Pointer(&f)), (*C.longlong)(unsafe.Pointer(unsafe.SliceData(args))), C.int(len(args)), C.int(gridX), C.int(gridY), C.int(threads), C.int(shared))
-	if failed != nil {
-		return errors.New(C.GoString(failed))
-	}
-	return nil
+	return m.tried(func() error {
+		failed := C.emulateLaunch(*(*unsafe.Pointer)(unsafe.Pointer(&f)), (*C.longlong)(unsafe.Pointer(unsafe.SliceData(args))), C.int(len(args)), C.int(gridX), C.int(gridY), C.int(threads), C.int(shared))
+		if failed != nil {
+			return errors.New(withLines(C.GoString(failed)))
+		}
+		return nil
+	})
 }
 
 func (*Machine) TensorMap(at uint64, rows, cols, box int) (m [32]int32, err error) {
@@ -201,9 +218,9 @@ func (m *Machine) Copied(handle uintptr) (bool, error) {
 
 func (m *Machine) Follow(handle uintptr) error {
 	t := m.copies[handle]
-	m.Upload(t.dst, t.src, t.bytes)
+	err := m.Upload(t.dst, t.src, t.bytes)
 	t.bytes = 0
-	return nil
+	return err
 }
 
 func (m *Machine) Forget(handle uintptr) { delete(m.copies, handle) }

@@ -222,12 +222,14 @@ void seen(u64 descriptor, int rows) {
 } // namespace
 
 void wrote(u64 to, int bytes) {
+	Inside inside;
 	const u64 o = to - (u64)dynamicShared;
 	if (o >= window) return;
 	for (u64 i = o / 16; i <= (o + bytes - 1) / 16; i++) written[i] = Written{(u32)thread + 1, fences[thread]};
 }
 
 void beginBarrier(u64 at, int arrivals) {
+	Inside inside;
 	if (at % 8) fail("an mbarrier at byte %llu of shared memory, which is no multiple of 8", at - (u64)dynamicShared);
 	offsetOf(at, 8, "an mbarrier");
 	if (numberOf(at) >= 0) fail("mbarrier %d begins twice", numberOf(at));
@@ -236,6 +238,7 @@ void beginBarrier(u64 at, int arrivals) {
 }
 
 void arrive(u64 at, int bytes) {
+	Inside inside;
 	if (broken == noArrival && bytes == 0 && thread == 128) return;
 	if (broken == twoArrivals && bytes == 0 && thread == 128) {
 		broken = whole;
@@ -250,6 +253,7 @@ void arrive(u64 at, int bytes) {
 }
 
 void await(u64 at, u32 parity) {
+	Inside inside;
 	if (broken == noEmptyWait && thread >= 256) return;
 	if (broken == noFullWait && thread < 256) return;
 	until(Wait{0, at, parity}, [=] { return (barrierAt(at).phase & 1) != parity; });
@@ -266,12 +270,14 @@ std::string lacking(u64 at) {
 }
 
 void fenceBarriers() {
+	Inside inside;
 	if (broken == noBarrierFence) return;
 	for (Barrier &b : barriers)
 		if (b.by == thread) b.visible = true;
 }
 
 void fenceAsync() {
+	Inside inside;
 	if (broken == noAsyncFence || broken == noBarrierFence) return;
 	fences[thread]++;
 	for (Barrier &b : barriers)
@@ -279,10 +285,12 @@ void fenceAsync() {
 }
 
 void fenceMap(const void *map) {
+	Inside inside;
 	if (broken != noMapFence) fencedMaps.push_back(map);
 }
 
 void copyTile(u64 to, const void *map, int x, int y, u64 full) {
+	Inside inside;
 	Tile t = {{}, to, x, y, full};
 	if ((u64)map % 64) fail("a tensor map at %p, which is no multiple of 64", map);
 	memcpy(&t.map, map, sizeof t.map);
@@ -292,12 +300,16 @@ void copyTile(u64 to, const void *map, int x, int y, u64 full) {
 	if (to % 128) fail("a tile is copied to byte %llu of shared memory, which is no multiple of 128", to - (u64)dynamicShared);
 	offsetOf(to, t.map.bytes(), "a tile");
 	if (!barrierAt(full).visible) fail("a tile is counted at mbarrier %d, whose beginning was not fenced", numberOf(full));
+	const i64 from = x < 0 ? 0 : x, end = (i64)x + t.map.wide < (i64)t.map.columns ? x + t.map.wide : t.map.columns;
+	for (i64 row = y < 0 ? 0 : y; checks && row < (i64)y + t.map.tall && row < (i64)t.map.rows; row++)
+		checkReads(thread, t.map.at + row * t.map.stride + from * 2, (end - from) * 2, __builtin_return_address(0));
 	if (!backwards) return t.land();
 	t.spoil();
 	tiles.push_back(t);
 }
 
 void multiply(float *d, int wide, u64 a, u64 b) {
+	Inside inside;
 	Group &g = groups[thread / 128];
 	const int lane = thread % 128, index = g.issued[lane]++, n = wide / 2;
 	if (broken == otherStride) b += 64ull << 32;
@@ -334,16 +346,19 @@ void multiply(float *d, int wide, u64 a, u64 b) {
 }
 
 void fenceSums() {
+	Inside inside;
 	if (broken == noSumFence) return;
 	groups[thread / 128].fenced[thread % 128] = true;
 }
 
 void closeProducts() {
+	Inside inside;
 	Group &g = groups[thread / 128];
 	g.ends[thread % 128].push_back(g.issued[thread % 128]);
 }
 
 void awaitProducts(int left) {
+	Inside inside;
 	if (broken == noProductWait && left > 0) return;
 	if (broken == noLastWait && left == 0) return;
 	Group &g = groups[thread / 128];

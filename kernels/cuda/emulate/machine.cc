@@ -1,6 +1,7 @@
 //go:build emulate
 
 #include "../src/device.h"
+#include <algorithm>
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,8 +30,9 @@ jmp_buf host;
 int alive, waiting, generation;
 int idle; // how many threads in a row have found that they have to wait on
 bool held; // the slow warp
-std::string failure;
+std::string failure, noted;
 int warpAlive[32], warpWaiting[32], warpGeneration[32];
+bool warpOrders[32]; // what the warp waits at is its barrier
 int groupWaiting[8], groupGeneration[8]; // of 128 threads, all of them alive
 const int parameters = 32; // a kernel takes those that it declares
 void (*kernel)(i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64, i64);
@@ -40,8 +42,10 @@ struct Copy {
 	u64 to, from;
 	int bytes;
 	bool there;
+	void *at; // in the kernel
 	void make() const {
 		wrote(to, bytes);
+		if (checks) checkCopyEnds(thread, to, from, bytes, there, at);
 		if (there)
 			memcpy((void *)to, (const void *)from, bytes);
 		else
@@ -100,16 +104,22 @@ void release(int w) {
 	if (warpWaiting[w] > 0 && warpWaiting[w] == warpAlive[w]) {
 		warpWaiting[w] = 0;
 		warpGeneration[w]++;
+		if (checks && warpOrders[w]) checkWarpBarrier(w);
 	}
 	if (waiting > 0 && waiting == alive) {
 		waiting = 0;
 		generation++;
+		if (checks) checkBarrier();
 	}
 }
 
 void run() {
-	const i64 *a = arguments;
+	const auto kernel = machine::kernel;
+	i64 a[parameters];
+	memcpy(a, arguments, sizeof a);
+	if (checks) checkEnter(thread);
 	kernel(a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22], a[23], a[24], a[25], a[26], a[27], a[28], a[29], a[30], a[31]);
+	if (checks) checkLeave(), checkExit(thread);
 	fibres[thread].ended = true;
 	moved();
 	alive--;
@@ -150,51 +160,95 @@ void yield(const Wait &w) {
 	if (_setjmp(fibres[thread].at) == 0) next();
 }
 
+// told is why, with the kernel and the block.
+static std::string told(const char *why) {
+	Dl_info known = {};
+	dladdr((void *)kernel, &known);
+	return std::string(known.dli_sname ? known.dli_sname : "a kernel") + ", block " + std::to_string(block) + ", " + std::to_string(blockY) + ": " + why;
+}
+
 void fail(const char *format, ...) {
 	char text[2000];
 	va_list of;
 	va_start(of, format);
 	vsnprintf(text, sizeof text, format, of);
 	va_end(of);
-	Dl_info known = {};
-	dladdr((void *)kernel, &known);
-	failure = std::string(known.dli_sname ? known.dli_sname : "a kernel") + ", block " + std::to_string(block) + ", " + std::to_string(blockY) + ": " + text;
+	failure = told(text);
 	_longjmp(host, 1);
 }
+extern "C" void emulateNote(const char *why) { noted = told(why); }
+extern "C" void emulateFail(const char *why) { fail("%s", why); }
 
-void barrier() {
+// Barriers and waits that the kernels came to, and the one that they do without, for tests
+// of the checker.
+static std::vector<std::string> places;
+static std::string without;
+static bool noting;
+static bool leftOut(PLACE) {
+	if (!noting && without.empty()) return false;
+	const char *name = strrchr(file, '/');
+	const std::string place = std::string(name ? name + 1 : file) + ":" + std::to_string(line);
+	if (noting && std::find(places.begin(), places.end(), place) == places.end()) places.push_back(place);
+	return place == without;
+}
+extern "C" void emulateWithout(int note, const char *place) {
+	noting = note;
+	without = place;
+	if (note) places.clear();
+}
+extern "C" const char *emulatePlace(int i) { return i < (int)places.size() ? places[i].c_str() : 0; }
+
+void barrier(PLACE) {
+	Inside inside;
+	if (checks && leftOut(file, line)) return;
+	if (checks) checkMeets(thread, "a barrier", 0, file, line, __builtin_return_address(0));
 	int g = generation;
 	waiting++;
 	release(thread / 32);
 	until(Wait{"barrier", 0, 0}, [=] { return generation != g; });
 }
 
-void groupBarrier() {
+void groupBarrier(PLACE) {
+	Inside inside;
+	if (checks && leftOut(file, line)) return;
+	if (checks) checkMeets(thread, "a barrier of 128 threads", 1, file, line, __builtin_return_address(0));
 	int i = thread / 128, g = groupGeneration[i];
 	if (++groupWaiting[i] == 128) {
 		groupWaiting[i] = 0;
 		groupGeneration[i]++;
+		if (checks) checkGroupBarrier(i);
 	}
 	until(Wait{"groupBarrier", 0, 0}, [=] { return groupGeneration[i] != g; });
 }
 
-void warpBarrier() {
+void meet(const char *what, bool orders, PLACE) {
+	Inside inside;
+	if (checks && orders && leftOut(file, line)) return;
+	if (checks) checkMeets(thread, what, 1, file, line, __builtin_return_address(0));
 	int w = thread / 32, g = warpGeneration[w];
 	warpWaiting[w]++;
+	warpOrders[w] = orders;
 	release(w);
 	until(Wait{"its warp", 0, 0}, [=] { return warpGeneration[w] != g; });
 }
 
 void copy(u64 to, u64 from, int bytes, bool there) {
-	const Copy c = {to, from, bytes, there};
-	if (backwards)
+	Inside inside;
+	const Copy c = {to, from, bytes, there, __builtin_return_address(0)};
+	if (checks) checkCopyBegins(thread, to, from, bytes, there, c.at);
+	if (backwards || checks)
 		copies[thread].push_back(c);
 	else
 		c.make();
 }
-void closeCopies() { batches[thread].push_back(copies[thread].size()); }
+void closeCopies() {
+	Inside inside;
+	batches[thread].push_back(copies[thread].size());
+}
 // awaitCopies makes the copies of all batches but the last so many; -1: all copies.
-void awaitCopies(int left) {
+void awaitCopies(int left, PLACE) {
+	Inside inside;
+	if (checks && leftOut(file, line)) return;
 	auto &mine = copies[thread];
 	auto &ends = batches[thread];
 	const size_t keep = left < 0 ? 0 : left < (int)ends.size() ? left : ends.size();
@@ -215,12 +269,16 @@ extern "C" const char *emulateLaunch(void *k, const i64 *args, int n, int gridX,
 	blocks = gridX;
 	sharedBytes = shared;
 	failure.clear();
+	noted.clear();
+	if (checks) checkLaunch(stacks, (u64)stackBytes * most, dynamicShared, count, shared);
 	for (volatile int y = 0; y < gridY; y++)
 		for (volatile int x = 0; x < gridX; x++) {
 			block = backwards ? gridX - 1 - x : x;
 			blockY = backwards ? gridY - 1 - y : y;
 			alive = count;
 			waiting = 0;
+			for (int &g : groupWaiting) g = 0;
+			if (checks) checkBlock(block, blockY);
 			for (int w = 0; w < 32; w++) {
 				warpWaiting[w] = 0;
 				warpAlive[w] = count - 32 * w < 0 ? 0 : count - 32 * w > 32 ? 32 : count - 32 * w;
@@ -243,7 +301,7 @@ extern "C" const char *emulateLaunch(void *k, const i64 *args, int n, int gridX,
 			if (failure.empty() && _setjmp(host) == 0) endBlock();
 			if (!failure.empty()) return failure.c_str();
 		}
-	return 0;
+	return noted.empty() ? 0 : noted.c_str();
 }
 
 } // namespace machine

@@ -22,5 +22,5 @@ template <int LEFT> DEVICE void awaitBatches() { asm volatile("cp.async.wait_gro
 #else
 DEVICE void copy16(SharedAddress to, const void *from) { copy16(to, from, true); }
 DEVICE void closeCopies() { machine::closeCopies(); }
-template <int LEFT> DEVICE void awaitBatches() { machine::awaitCopies(LEFT); }
+template <int LEFT> DEVICE void awaitBatches(HERE) { machine::awaitCopies(LEFT, file, line); }
 #endif
