@@ -343,6 +343,49 @@ func TestLastTries(t *testing.T) {
 	}
 }
 
+// Where the service has asked for a pause, what still waits in the backend is
+// cancelled after a while.
+func TestLastTriesDuringAPause(t *testing.T) {
+	f := &fake{answer: func(ctx context.Context, _ *session.Session, r *core.Request, _ func(string)) (core.Response, error) {
+		if r.ID == "behind" { // the backend keeps the pause
+			<-ctx.Done()
+			return core.Response{}, ctx.Err()
+		}
+		return core.Response{}, &core.Error{Code: core.CodeRateLimit, Message: "slow down", RetryAfter: time.Minute}
+	}}
+	var waits []time.Duration
+	b := retry.Wrap(f, retry.Options{After: func(d time.Duration, f func()) func() bool {
+		waits = append(waits, d)
+		if d >= time.Minute {
+			return func() bool { return true }
+		}
+		return time.AfterFunc(0, f).Stop
+	}})
+	s, err := b.Open(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, id := range []string{"behind", "told"} {
+		if err := s.Send(ask(id, "x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ended []string
+	for ev := range s.Events() {
+		if ev.Kind == core.EventProgress {
+			b.LastTries()
+			continue
+		}
+		if ended = append(ended, fmt.Sprint(ev.ID, " ", ev.Err.Code)); len(ended) == 2 {
+			break
+		}
+	}
+	if got := fmt.Sprint(ended); got != "[told rate_limit behind cancelled]" {
+		t.Errorf("%s after waits of %v", got, waits)
+	}
+}
+
 // The deltas of a try that was cut go on where they were.
 func TestDeltasAcrossTries(t *testing.T) {
 	tests := []struct {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,6 +52,7 @@ type session struct {
 	silent   int  // sessions lost in a row without an answer
 	rng      *rand.Rand
 	lastNews time.Time
+	ending   sync.Once // of endSoon
 }
 
 func newSession(ctx context.Context, b *Backend, inner core.Session) *session {
@@ -84,6 +87,25 @@ func (s *session) watchLast() {
 		s.failed(p, p.err)
 	}
 }
+
+// endSoon cancels what is still in flight after a while. It is called where nothing
+// shall be tried again and the service has asked for a pause, or does not answer: a
+// backend may still hold requests that it has not sent, and nobody need wait for those.
+func (s *session) endSoon() {
+	s.ending.Do(func() {
+		s.o.After(pauseKept, func() {
+			s.mu.Lock()
+			ids := slices.Collect(maps.Keys(s.flight))
+			s.mu.Unlock()
+			for _, id := range ids {
+				_ = s.Cancel(id)
+			}
+		})
+	})
+}
+
+// pauseKept is how long answers under way may take then.
+const pauseKept = 10 * time.Second
 
 // isLast tells whether nothing shall be tried again.
 func (s *session) isLast() bool {
@@ -245,6 +267,9 @@ func (s *session) failed(p *pending, e *core.Error) {
 			e = &tried
 		}
 		s.out.Put(core.Event{Kind: core.EventError, ID: p.r.ID, Err: e})
+		if (e.Code == core.CodeRateLimit || e.Code == core.CodeTimeout) && s.isLast() {
+			s.endSoon()
+		}
 		return
 	}
 	wait := max(s.o.backoff(p.attempts, s.rng.Float64()), e.RetryAfter)
