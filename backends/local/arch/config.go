@@ -130,6 +130,8 @@ type RopeConfig struct {
 	Switch int
 	// Scale is a factor of cosine and sine, 0 is 1.
 	Scale float32
+	// Within says that the table is right within the model's own context only.
+	Within bool
 }
 
 // Limits of a shape. They keep sums of products within an int64 and refuse

@@ -68,6 +68,7 @@ func TestRopePlaces(t *testing.T) {
 		`"rope_parameters":{"rope_type":"default","rope_theta":300},"rope_theta":40`:                                                                     root(300),
 		`"rope_parameters":{"rope_type":"default","rope_theta":300},"rope_scaling":{"type":"linear","factor":2},"rope_theta":40`:                         root(40) / 2,
 		`"rope_parameters":{"rope_type":"default","rope_theta":300},"rope_scaling":{"type":"linear","factor":2,"rope_theta":50}`:                         root(50) / 2,
+		`"rope_scaling":{"type":"dynamic","factor":8},"rope_theta":40`:                                                                                   root(40),
 		`"rope_parameters":{"rope_type":"default"},"rope_scaling":{"rope_type":"linear","type":"dynamic","factor":2}`:                                    root(1e4) / 2,
 		`"rope_scaling":{"rope_type":"longrope","short_factor":[1,2,1,1,1,1,1,1],"long_factor":[1,9,1,1,1,1,1,1],"original_max_position_embeddings":32}`: root(1e4) / 2,
 	} {
@@ -83,6 +84,23 @@ func TestRopePlaces(t *testing.T) {
 				t.Errorf("%s of %s: the second frequency is %g", kind, key, got)
 			}
 		}
+	}
+}
+
+// Dynamic scaling is none within the model's context, and is refused beyond it.
+func TestDynamicWithinContext(t *testing.T) {
+	shape := fixture.Tiny
+	dir := shape.WriteHF(t, 1, format.F32)
+	config := shape.Config()
+	config["rope_scaling"] = map[string]any{"type": "dynamic", "factor": 4}
+	fixture.WriteConfig(t, dir, config)
+	m, err := arch.Load(ref.New(), dir, shape.Context)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+	if _, err := arch.Load(ref.New(), dir, shape.Context+1); err == nil || !strings.Contains(err.Error(), "dynamic rope scaling") {
+		t.Errorf("a longer context: %v", err)
 	}
 }
 
@@ -110,7 +128,8 @@ func TestConfigRefusals(t *testing.T) {
 	for keys, want := range map[string]string{
 		`"model_type":"llama","partial_rotary_factor":0.5,"rope_scaling":{"type":"linear","factor":2}`:                              "llama models rotate whole heads",
 		`"model_type":"llama","rope_parameters":{"rope_theta":300},"rope_scaling":{"type":"linear","factor":2}`:                     "rope_theta 300",
-		`"model_type":"llama","rope_scaling":{"type":"dynamic","factor":2}`:                                                         `"dynamic"`,
+		`"model_type":"llama","rope_scaling":{"type":"dynamic","alpha":1000}`:                                                       "factor is missing",
+		`"model_type":"llama","rope_scaling":{"type":"ntk","factor":2}`:                                                             `"ntk"`,
 		`"model_type":"phi3","rope_scaling":{"type":"linear","factor":2}`:                                                           "those of phi3 are: default, longrope",
 		`"model_type":"gemma2","sliding_window":null`:                                                                               "sliding_window is null",
 		`"model_type":"gemma3_text","sliding_window":null`:                                                                          "sliding_window is null",

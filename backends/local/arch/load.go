@@ -175,6 +175,11 @@ func Build(dev kernels.Device, c *Config, f *weights.File, context int, o Option
 	if context == 0 {
 		context = c.Context
 	}
+	for _, r := range c.Ropes {
+		if r.Within && context > c.Context {
+			return nil, errors.Join(fmt.Errorf("load model %s: a context of %d tokens under dynamic rope scaling, which is supported up to the model's %d", f.Path(), context, c.Context), f.Close())
+		}
+	}
 	if q := c.Quant; q != nil && q.Method != "bitsandbytes" && !q.Load4Bit && !q.Load8Bit {
 		return nil, errors.Join(fmt.Errorf("load model %s: quantization_config: weights quantised by %q are not supported; supported are those of bitsandbytes; use the unquantised checkpoint or a GGUF file", f.Path(), q.Method), f.Close())
 	}

@@ -129,7 +129,7 @@ func (p *ropeParams) table(c *Config, theta float64) (RopeConfig, error) {
 	}
 	switch kind {
 	case "default":
-	case "linear", "llama3":
+	case "linear", "llama3", "dynamic":
 		if p.Factor == nil || !(*p.Factor >= 1) || math.IsInf(*p.Factor, 0) {
 			return r, fmt.Errorf("rope scaling %s: factor is %s, want at least 1", kind, number(p.Factor))
 		}
@@ -137,6 +137,10 @@ func (p *ropeParams) table(c *Config, theta float64) (RopeConfig, error) {
 			for i := range r.Freqs {
 				r.Freqs[i] /= float32(*p.Factor)
 			}
+			break
+		}
+		// Dynamic scaling changes the base for sequences beyond the context alone.
+		if r.Within = kind == "dynamic"; r.Within {
 			break
 		}
 		if !(first > 0 && p.LowFactor > 0 && p.HighFactor > p.LowFactor) {
@@ -151,7 +155,7 @@ func (p *ropeParams) table(c *Config, theta float64) (RopeConfig, error) {
 	case "longrope":
 		return r, p.longrope(&r, theta, first, float64(c.Context))
 	default:
-		return r, fmt.Errorf("rope scaling %q is not supported; supported are: default, linear, llama3, longrope, yarn", kind)
+		return r, fmt.Errorf("rope scaling %q is not supported; supported are: default, dynamic, linear, llama3, longrope, yarn", kind)
 	}
 	return r, nil
 }
