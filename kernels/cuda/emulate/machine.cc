@@ -259,6 +259,8 @@ void awaitCopies(int left, PLACE) {
 	for (size_t &e : ends) e -= n;
 }
 
+bool chosen(int x, int y, int gridX, int gridY); // corner.cc
+
 // emulateLaunch runs a kernel. It gives what a block failed of, or null.
 extern "C" const char *emulateLaunch(void *k, const i64 *args, int n, int gridX, int gridY, int count, int shared) {
 	if (!stacks) stacks = (u8 *)malloc((size_t)stackBytes * most);
@@ -273,6 +275,7 @@ extern "C" const char *emulateLaunch(void *k, const i64 *args, int n, int gridX,
 	if (checks) checkLaunch(stacks, (u64)stackBytes * most, dynamicShared, count, shared);
 	for (volatile int y = 0; y < gridY; y++)
 		for (volatile int x = 0; x < gridX; x++) {
+			if (!chosen(x, y, gridX, gridY)) continue;
 			block = backwards ? gridX - 1 - x : x;
 			blockY = backwards ? gridY - 1 - y : y;
 			alive = count;

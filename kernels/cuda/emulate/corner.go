@@ -1,0 +1,70 @@
+//go:build emulate && amd64
+
+package emulate
+
+// unsigned long long emulateReserve(unsigned long long bytes);
+// void emulateRelease(unsigned long long at, unsigned long long bytes);
+// void emulateFew(int few);
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// Corners is a Machine for shapes as large as real ones, with as many processors as it is
+// told. It runs each kernel's first block, its last and two between, and refuses one that touches what
+// is no memory of the device. Large uploads are left out, so that values are mostly zeros and
+// results say nothing.
+type Corners struct {
+	*Machine
+	processors int
+}
+
+// NewCorners makes one.
+func NewCorners(processors int) Corners { return Corners{New(), processors} }
+
+const smallUpload = 1 << 20
+
+func (c Corners) Processors() int { return c.processors }
+
+func (c Corners) Alloc(bytes int64) (uint64, error) {
+	at := uint64(C.emulateReserve(C.ulonglong(bytes)))
+	if at == 0 {
+		return 0, fmt.Errorf("no room for %d bytes", bytes)
+	}
+	c.held[at] = bytes
+	return at, nil
+}
+
+func (c Corners) Free(at uint64) {
+	C.emulateRelease(C.ulonglong(at), C.ulonglong(c.held[at]))
+	delete(c.held, at)
+}
+
+func (c Corners) Upload(dst uint64, src unsafe.Pointer, bytes int64) error {
+	if bytes > smallUpload {
+		return nil
+	}
+	return c.Machine.Upload(dst, src, bytes)
+}
+
+// Clear leaves large pieces alone: fresh ones are zeros.
+func (c Corners) Clear(dst uint64, bytes int64) error {
+	if bytes > smallUpload {
+		return nil
+	}
+	return c.Machine.Clear(dst, bytes)
+}
+
+func (c Corners) Launch(f uintptr, gridX, gridY, threads, shared int, args []uint64) error {
+	C.emulateFew(2)
+	defer C.emulateFew(0)
+	return c.Machine.Launch(f, gridX, gridY, threads, shared, args)
+}
+
+func (c Corners) GraphLaunch(id uintptr) error { return fmt.Errorf("graph %d: not of corners", id) }
+
+func (c Corners) Graph([]uintptr, [][4]int, [][]uint64) (uintptr, error) {
+	return 0, fmt.Errorf("corners keep no graphs")
+}
