@@ -91,6 +91,9 @@ func (a *Adapter) bind(modules []Module, values bool) ([]Part, error) {
 	halves := map[int]string{} // modules with A or B, and the name of one of them
 	for _, name := range a.file.Names() {
 		path, what := split(name)
+		if strings.HasSuffix(path, ".original_module") {
+			continue // what stands aside while the adapter's own is used
+		}
 		at, ok := find(index, path)
 		if !ok {
 			return nil, fmt.Errorf("tensor %q: the model has no module %s: %w", name, path, ErrOtherModel)

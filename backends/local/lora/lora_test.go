@@ -129,6 +129,8 @@ func TestTrainedPaths(t *testing.T) {
 			at := "base_model.model." + root + "layers." + string(rune('0'+layer)) + ".self_attn.q_proj."
 			tensors = append(tensors, weights.Float32s(at+"lora_A.weight", make([]float32, rank*3), rank, 3), weights.Float32s(at+"lora_B.weight", make([]float32, 4*rank), 4, rank))
 		}
+		// PEFT writes biases of modules beside those that it saves whole.
+		tensors = append(tensors, weights.Float32s("base_model.model."+root+"layers.0.self_attn.v_proj.original_module.bias", make([]float32, 4), 4))
 		if err := Write(dir, []byte(config), tensors); err != nil {
 			t.Fatal(err)
 		}
