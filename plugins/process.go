@@ -64,7 +64,7 @@ func startProcess(ctx context.Context, c *command) (link, error) {
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC},
 		AutoMTLS:         true,
 		SkipHostEnv:      true,
-		StartTimeout:     c.startTime,
+		StartTimeout:     c.startTime + killTime, // ours comes first and knows the reason
 		GRPCDialOptions:  dialOptions(),
 		Logger:           hclog.NewNullLogger(),
 		SyncStdout:       &lineWriter{log: c.log},
