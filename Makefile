@@ -40,12 +40,12 @@ ptx:
 	./kernels/cuda/compile.sh
 
 # The CUDA kernels thread by thread on the processor, against kerneltest; needs a
-# C++ compiler. Minutes. (go build does not see that files in src changed; a flag
+# C++ compiler. A quarter of an hour. (go build does not see that files in src changed; a flag
 # made of them does.) First every access is checked: races, memory that is
 # nobody's or that nobody wrote, warps that part; -o keeps the lines of the source
 # for what is found. Backwards, what a GPU may do in any order comes in another.
 EMULATE = CGO_CXXFLAGS="-O2 -fsanitize=alignment -fsanitize-undefined-trap-on-error -DSOURCES=$$(cat kernels/cuda/src/* kernels/cuda/driver/*.h kernels/cuda/emulate/* | sha256sum | cut -c1-12)" \
-	go test -run Emulated -timeout 40m
+	go test -run Emulated -timeout 90m
 emulate:
 	set -e; bin=$$(mktemp -d); trap "rm -r $$bin" EXIT; \
 	$(EMULATE) -tags emulate,check -o $$bin/ ./kernels/cuda/emulate ./kernels/cuda ./backends/local/train ./backends/local/engine

@@ -368,7 +368,9 @@ func TestEmulatedHopperBroken(t *testing.T) {
 			if backwards {
 				want = c.backwards
 			}
-			if (want == "") != (got == "") || !strings.Contains(got, want) {
+			// Checked, it is found first that the product reads a stage which is being copied.
+			raced := c.what == emulate.OtherStride && c.copies && strings.Contains(got, "race: ")
+			if (want == "") != (got == "") || !strings.Contains(got, want) && !raced {
 				t.Errorf("broken in way %d (copies by threads %v), backwards %v: %q, want %q", c.what, c.copies, backwards, got, want)
 			}
 		}

@@ -169,12 +169,13 @@ struct Tall {
 struct Op {
 	u64 a, b;
 	Sums *sums;
-	int lanes; // threads that have come
+	int lanes, wide; // threads that have come; columns
 };
 
 struct Group {
 	std::vector<Op> ops; // of this block
 	int done;            // of them
+	int over;            // of these, those that its first thread has waited for
 	std::vector<Sums *> live;
 	int issued[128];
 	std::vector<int> ends[128]; // where a thread's groups end in ops
@@ -218,6 +219,13 @@ void seen(u64 descriptor, int rows) {
 			const Written w = written[o / 16];
 			if (w.by && fences[w.by - 1] == w.fences) fail("a product reads byte %llu of shared memory, which thread %d wrote without a fence.proxy.async since", o, w.by - 1);
 		}
+}
+
+// reads tells the checker that this thread's products read a tile.
+void reads(u64 descriptor, int rows) {
+	const Tall t(descriptor);
+	for (int r = 0; r < rows; r++)
+		for (int c = 0; c < 2; c++) checkReads(thread, (u64)dynamicShared + t.offset(r, c), 16, __builtin_return_address(0));
 }
 } // namespace
 
@@ -325,7 +333,7 @@ void multiply(float *d, int wide, u64 a, u64 b) {
 		} else
 			sums = g.ops[index].sums;
 	}
-	if (index == (int)g.ops.size()) g.ops.push_back(Op{a, b, sums, 0});
+	if (index == (int)g.ops.size()) g.ops.push_back(Op{a, b, sums, 0, wide});
 	Op &op = g.ops[index];
 	if (op.a != a || op.b != b || op.sums != sums || sums->wide != wide) fail("thread %d is at another product than its warpgroup: %llx by %llx, not %llx by %llx", thread, a, b, op.a, op.b);
 	for (int i = 0; i < n; i++) {
@@ -342,6 +350,7 @@ void multiply(float *d, int wide, u64 a, u64 b) {
 	if (++op.lanes < 128) return;
 	seen(a, 64);
 	seen(b, wide);
+	if (checks) reads(a, 64), reads(b, wide);
 	if (!backwards) computeNext(g);
 }
 
@@ -367,6 +376,8 @@ void awaitProducts(int left) {
 	if ((int)ends.size() <= left) return;
 	const int end = ends[ends.size() - 1 - left];
 	until(Wait{"products of its warpgroup (wgmma.wait_group)", 0, 0}, [&] { return g.done >= end; });
+	// Until here they may have read.
+	for (; checks && lane == 0 && g.over < end; g.over++) reads(g.ops[g.over].a, 64), reads(g.ops[g.over].b, g.ops[g.over].wide);
 	for (size_t s = 0; s < g.live.size(); s++) {
 		Sums *sums = g.live[s];
 		if (!sums->of[lane] || sums->last[lane] >= end) continue;
@@ -410,7 +421,7 @@ void beginBlock() {
 		for (Sums *s : g.live) delete s;
 		g.live.clear();
 		g.ops.clear();
-		g.done = 0;
+		g.done = g.over = 0;
 		for (int i = 0; i < 128; i++) {
 			g.issued[i] = 0;
 			g.ends[i].clear();

@@ -181,7 +181,7 @@ DEVICE void gemvBlocks(const float *x, u32 rows, u32 k, i64 addTo, float by, u32
 			find(group, lane % outs, w, out);
 			if (out < w.n) put(w.dst + (i64)(row0 + lane / outs) * w.n + out, sum, addTo, by);
 		}
-		warpBarrier();
+		warpBarrier(); // spare: the next outputs begin with one as well
 	}
 }
 

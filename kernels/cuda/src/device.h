@@ -256,7 +256,7 @@ DEVICE float sumBlock(float x) {
 	barrier();
 	float sum = 0;
 	for (int i = 0; i < threads() / warp; i++) sum += part[i];
-	barrier();
+	barrier(); // spare: for a kernel that comes here twice
 	return sum;
 }
 DEVICE double sumBlock64(double x) {
@@ -268,7 +268,7 @@ DEVICE double sumBlock64(double x) {
 		barrier();
 	}
 	x = part[0];
-	barrier();
+	barrier(); // spare: for a kernel that comes here twice
 	return x;
 }
 DEVICE float maxBlock(float x) {
@@ -278,7 +278,7 @@ DEVICE float maxBlock(float x) {
 	barrier();
 	float top = part[0];
 	for (int i = 1; i < threads() / warp; i++) top = max32(top, part[i]);
-	barrier();
+	barrier(); // spare: for a kernel that comes here twice
 	return top;
 }
 

@@ -215,7 +215,7 @@ template <int C> DEVICE void attendMany(float *dst, float *lse, const float *q, 
 				for (int e = 0; e < 4; e++) out[c][r][e] = 0;
 			}
 		}
-		warpBarrier();
+		warpBarrier(); // spare: the next page begins with a barrier
 	}
 }
 
