@@ -21,8 +21,11 @@ const tokens = 100256
 
 // The special tokens, by text and by id.
 var special = map[string]int{
-	"<|endoftext|>": 100257, "<|fim_prefix|>": 100258, "<|fim_middle|>": 100259, "<|fim_suffix|>": 100260, "<|endofprompt|>": 100276,
+	"<|endoftext|>": 100257, "<|fim_prefix|>": 100258, "<|fim_middle|>": 100259, "<|fim_suffix|>": 100260, "<|endofprompt|>": lastID,
 }
+
+// lastID is the largest id; those between tokens and it that special lacks are free.
+const lastID = 100276
 
 // ranks gives the id of a token's bytes: its place in the order of merges. It is
 // made on first use, in about 50 ms.
@@ -117,8 +120,11 @@ func Decode(ids []int, keepSpecial bool) (string, error) {
 				return "", fmt.Errorf("cl100k_base: %w", err)
 			}
 			text.WriteString(name)
-		case id < 0:
-			return "", fmt.Errorf("cl100k_base: invalid token: %d", id)
+		case !isSpecial && (id < 0 || id >= tokens):
+			if id < 0 || id > lastID {
+				return "", fmt.Errorf("id %d is outside cl100k_base, whose ids are 0 to %d", id, lastID)
+			}
+			return "", fmt.Errorf("id %d is free: no token of cl100k_base, whose ids are 0 to %d, has it", id, lastID)
 		case !isSpecial:
 			plain = append(plain, uint(id))
 		}

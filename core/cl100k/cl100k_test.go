@@ -2,6 +2,7 @@ package cl100k
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -33,9 +34,9 @@ func TestKnown(t *testing.T) {
 	if got, want := Encode("a\xffb", true), Encode("a\uFFFDb", true); !slices.Equal(got, want) {
 		t.Errorf("a byte that is not UTF-8: %v, want %v", got, want)
 	}
-	for _, id := range []int{-1, 100256, 100300, 1 << 40} {
-		if _, err := Decode([]int{id}, true); err == nil {
-			t.Errorf("%d is accepted", id)
+	for _, id := range []int{-1, 100256, 100275, 100277, 1 << 40} {
+		if _, err := Decode([]int{64, id}, true); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("id %d is", id)) || !strings.Contains(err.Error(), "0 to 100276") {
+			t.Errorf("%d: %v", id, err)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -263,6 +265,7 @@ func newAdapterMerge() *cobra.Command {
 
 func newAdapterExport() *cobra.Command {
 	var model, adapter, out string
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "export [--model BASE] --adapter DIR --gguf FILE",
 		Short: "write an adapter as llama.cpp reads it, beside a GGUF base",
@@ -277,6 +280,13 @@ func newAdapterExport() *cobra.Command {
 				if f[1] == "" {
 					return &core.UserError{Where: f[0], Message: "is missing", Hint: "write evalrun adapter export --model BASE --adapter DIR --gguf FILE"}
 				}
+			}
+			if st, err := os.Lstat(out); err == nil && (!force || st.IsDir()) {
+				u := &core.UserError{Where: "--gguf " + out, Message: "is there already, and stays as it is", Hint: "choose another name; --force writes over it"}
+				if st.IsDir() {
+					u.Message, u.Hint = "is a folder", "name a file in it, such as "+filepath.Join(out, "adapter.gguf")
+				}
+				return u
 			}
 			if model == "" {
 				var err error
@@ -294,6 +304,7 @@ func newAdapterExport() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&model, "model", "", "base: a folder with config.json, or a .gguf file (default: the embedded demonstration model)")
 	fl.StringVar(&adapter, "adapter", "", "folder of the adapter")
-	fl.StringVar(&out, "gguf", "", "file to write")
+	fl.StringVar(&out, "gguf", "", "file to write; it must not be there yet")
+	fl.BoolVar(&force, "force", false, "write over a file that is there")
 	return cmd
 }

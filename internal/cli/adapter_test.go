@@ -116,6 +116,33 @@ func TestAdaptersAsColumns(t *testing.T) {
 	}
 }
 
+// What lies where an adapter would be exported to stays, unless --force is given.
+func TestExportWritesOverNothing(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("EVALRUN_CACHE", filepath.Join(os.TempDir(), "evalrun-test-cache"))
+	demoAdapter(t, filepath.Join(dir, "one"), 1, 1)
+	file := filepath.Join(dir, "one.gguf")
+	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	export := func(args ...string) ended {
+		return evalrun(t, dir, append([]string{"adapter", "export", "--adapter", "one", "--gguf"}, args...)...)
+	}
+	got := export("one.gguf")
+	if b, err := os.ReadFile(file); got.code != 1 || !strings.Contains(got.stderr, "--gguf one.gguf: is there already") || !strings.Contains(got.stderr, "--force") || err != nil || string(b) != "mine" {
+		t.Errorf("exit code %d, the file holds %q, %v\n%s", got.code, b, err, got.stderr)
+	}
+	if got := export("one", "--force"); got.code != 1 || !strings.Contains(got.stderr, "is a folder") {
+		t.Errorf("a folder: exit code %d\n%s", got.code, got.stderr)
+	}
+	if got := export("one.gguf", "--force"); got.code != 0 {
+		t.Errorf("exit code %d\n%s", got.code, got.stderr)
+	}
+	if b, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(b), "GGUF") {
+		t.Errorf("forced: %v", err)
+	}
+}
+
 // An adapter for another model is refused in a sentence.
 func TestAdapterOfAnotherModel(t *testing.T) {
 	dir := t.TempDir()

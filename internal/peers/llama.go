@@ -95,7 +95,7 @@ func (p *peers) inLlama(model, wide, adapter string) error {
 	flags, job, what := []string{"--model", wide}, map[string]any{"model": wide, "lora": "", "lines": ids, "out": p.at("llama"), "greedy": greedyTokens}, "the base alone"
 	if adapter != "" {
 		lora := p.at("adapter.gguf")
-		if _, err := p.evalrun(nil, "adapter", "export", "--model", model, "--adapter", adapter, "--gguf", lora); err != nil {
+		if _, err := p.evalrun(nil, "adapter", "export", "--model", model, "--adapter", adapter, "--gguf", lora, "--force"); err != nil {
 			return err
 		}
 		flags, job["lora"], what = append(flags, "--adapter", adapter), lora, filepath.Base(adapter)
@@ -159,7 +159,7 @@ func (p *peers) gguf() error {
 		return fmt.Errorf("which adapter? name its folder with -adapter, and its base with -model")
 	}
 	lora := p.at("adapter.gguf")
-	if _, err := p.evalrun(nil, "adapter", "export", "--model", model, "--adapter", p.adapter, "--gguf", lora); err != nil {
+	if _, err := p.evalrun(nil, "adapter", "export", "--model", model, "--adapter", p.adapter, "--gguf", lora, "--force"); err != nil {
 		return err
 	}
 	type entry struct {

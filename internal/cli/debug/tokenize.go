@@ -14,6 +14,9 @@ import (
 // cl100kName is the vocabulary that is part of the program.
 const cl100kName = "cl100k_base"
 
+// otherIDs is the hint for an id without a token.
+const otherIDs = "give ids of this tokenizer; a model's embedding may have more rows than the tokenizer has tokens"
+
 // vocabulary is what the two windows need of a tokenizer.
 type vocabulary struct {
 	encode func(text string, addSpecial, literal bool) ([]int32, error)
@@ -40,7 +43,11 @@ func openVocabulary(model string) (*vocabulary, error) {
 				for i, id := range ids {
 					in[i] = int(id)
 				}
-				return cl100k.Decode(in, keepSpecial)
+				text, err := cl100k.Decode(in, keepSpecial)
+				if err != nil {
+					return "", &core.UserError{Message: err.Error(), Hint: "give ids of " + cl100kName}
+				}
+				return text, nil
 			},
 		}, nil
 	}
@@ -50,7 +57,17 @@ func openVocabulary(model string) (*vocabulary, error) {
 	}
 	return &vocabulary{
 		encode: t.Encode,
-		decode: func(ids []int32, keepSpecial bool) (string, error) { return t.Decode(ids, keepSpecial), nil },
+		decode: func(ids []int32, keepSpecial bool) (string, error) {
+			for _, id := range ids {
+				if id < 0 || int(id) >= t.VocabSize() {
+					return "", &core.UserError{Message: fmt.Sprintf("id %d is outside the vocabulary, whose ids are 0 to %d", id, t.VocabSize()-1), Hint: otherIDs}
+				}
+				if _, ok := t.Token(id); !ok {
+					return "", &core.UserError{Message: fmt.Sprintf("id %d is free: no token of the vocabulary, whose ids are 0 to %d, has it", id, t.VocabSize()-1), Hint: otherIDs}
+				}
+			}
+			return t.Decode(ids, keepSpecial), nil
+		},
 	}, nil
 }
 
@@ -101,7 +118,7 @@ func newDetokenize() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "detokenize --model M",
 		Short:   "the text that a model's tokenizer makes of ids",
-		Long:    "Detokenize gives {\"text\"} for {\"ids\"}. Special tokens are left out unless --keep-special is given; bytes that\nmake no UTF-8 become U+FFFD.",
+		Long:    "Detokenize gives {\"text\"} for {\"ids\"}. Special tokens are left out unless --keep-special is given; bytes that\nmake no UTF-8 become U+FFFD. An id without a token is an error.",
 		Example: `  echo '{"ids":[9906]}' | evalrun debug detokenize --model cl100k_base`,
 		Args:    cobra.NoArgs,
 	}

@@ -65,6 +65,27 @@ func TestTokenizeWindows(t *testing.T) {
 	}
 }
 
+// An id without a token is told with the ids that there are: a text without it
+// would be another one.
+func TestDetokenizeOfNoToken(t *testing.T) {
+	dir := t.TempDir()
+	small := `{"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":3},"merges":["a b"]}}`
+	if err := os.WriteFile(filepath.Join(dir, "tokenizer.json"), []byte(small), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ model, ids, want string }{
+		{dir, "0,4", "standard input:1: id 4 is outside the vocabulary, whose ids are 0 to 3"},
+		{dir, "-1", "id -1 is outside the vocabulary, whose ids are 0 to 3"},
+		{dir, "0,2,1", "id 2 is free: no token of the vocabulary, whose ids are 0 to 3, has it"},
+		{"cl100k_base", "100277", "id 100277 is outside cl100k_base, whose ids are 0 to 100276"},
+		{"cl100k_base", "100256", "id 100256 is free"},
+	} {
+		if out, err := window(newDetokenize(), `{"ids":[`+c.ids+`]}`, "--model", c.model); err == nil || out != "" || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %q, %v, want %q", c.ids, out, err, c.want)
+		}
+	}
+}
+
 func TestChatWindow(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "t.jinja")
 	template := "{{ bos_token }}{% for m in messages %}{{ m | tojson }}{% endfor %}{{ tools is defined }}{% if add_generation_prompt %}{{ raise_exception('no ' + eos_token) }}{% endif %}"
