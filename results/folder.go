@@ -125,9 +125,11 @@ func pointLatest(root, id string) {
 }
 
 // Open reads a run: a folder, a run id, or latest, looked for as given and
-// then under root.
+// then under root. Where what latest points at is gone, or latest itself, it is
+// the newest of the runs that are there.
 func Open(root, name string) (*Folder, error) {
-	for _, p := range []string{name, filepath.Join(root, name)} {
+	places := []string{name, filepath.Join(root, name)}
+	for _, p := range places {
 		if b, err := os.ReadFile(p); err == nil && len(b) < 200 { // latest without links
 			p = filepath.Join(filepath.Dir(p), strings.TrimSpace(string(b)))
 		}
@@ -138,6 +140,14 @@ func Open(root, name string) (*Folder, error) {
 			p = real
 		}
 		return open(p)
+	}
+	for _, p := range places {
+		if filepath.Base(p) != latestLink {
+			continue
+		}
+		if runs, err := List(filepath.Dir(p)); err == nil && len(runs) > 0 {
+			return runs[0], nil
+		}
 	}
 	return nil, &core.UserError{Where: name, Message: "no run of that name", Hint: "evalrun ls runs lists them; --out names another folder"}
 }

@@ -1,8 +1,10 @@
 package results
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +44,44 @@ func TestNewestFirst(t *testing.T) {
 	}
 	if _, err := Open(root, "nothing"); err == nil {
 		t.Error("a run that is not there was opened")
+	}
+}
+
+// Latest outlives its link and the run that it points at: it is the newest run
+// that is left.
+func TestLatestFallsBack(t *testing.T) {
+	root := t.TempDir()
+	start := time.Now()
+	old, newer := create(t, root, "h", start), create(t, root, "h", start.Add(time.Second))
+	link := filepath.Join(root, "latest")
+	is := func(what string, want *Folder) {
+		t.Helper()
+		for _, name := range []string{"latest", link} {
+			if f, err := Open(root, name); err != nil || f.Manifest.ID != want.Manifest.ID || f.Path != want.Path {
+				t.Errorf("%s: open %s: %+v, %v, want %s", what, name, f, err, want.Path)
+			}
+		}
+	}
+	pointLatest(root, old.Manifest.ID)
+	is("a link to an older run", old)
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	is("no link", newer)
+	pointLatest(root, newer.Manifest.ID)
+	if err := os.RemoveAll(newer.Path); err != nil {
+		t.Fatal(err)
+	}
+	is("no target", old)
+	if err := errors.Join(os.Remove(link), os.WriteFile(link, []byte(newer.Manifest.ID+"\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	is("a text file without its target", old)
+	if err := os.RemoveAll(old.Path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(root, "latest"); err == nil || !strings.Contains(err.Error(), "no run of that name") {
+		t.Errorf("no run: %v", err)
 	}
 }
 

@@ -37,11 +37,15 @@ func newRescore() *cobra.Command {
 			if len(args) > 0 {
 				name, files = args[0], args[1:]
 			}
-			return runRescore(cmd.Context(), cmd.OutOrStdout(), out, name, files, asJSON, unsafeCode)
+			to := "" // beside the origin
+			if cmd.Flags().Changed("out") {
+				to = out
+			}
+			return runRescore(cmd.Context(), cmd.OutOrStdout(), out, to, name, files, asJSON, unsafeCode)
 		},
 		ValidArgsFunction: completeRuns(&out, 1),
 	}
-	cmd.Flags().StringVar(&out, "out", "runs", "folder that holds the run folders")
+	cmd.Flags().StringVar(&out, "out", "runs", "folder that holds the run folders: an id is looked for there, and the new run goes there; where --out is not given, beside its origin")
 	unsafeCodeFlag(cmd.Flags(), &unsafeCode)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object on standard output at the end")
 	return cmd
@@ -230,7 +234,9 @@ func (s *stored) sum(ctx context.Context) (results.Scores, error) {
 // rescoreBatch is the number of answers judged in one call.
 const rescoreBatch = 256
 
-func runRescore(ctx context.Context, w io.Writer, root, name string, files []string, asJSON, unsafeCode bool) error {
+// runRescore judges the run again that name gives under root, into a new run
+// under to, or beside its origin where to is empty.
+func runRescore(ctx context.Context, w io.Writer, root, to, name string, files []string, asJSON, unsafeCode bool) error {
 	ctx, drain, stop := interrupts(ctx, io.Discard)
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
@@ -255,7 +261,10 @@ func runRescore(ctx context.Context, w io.Writer, root, name string, files []str
 	}
 	defer s.metrics.Close()
 	m := s.rescored()
-	folder, err := results.Create(filepath.Dir(origin.Path), m)
+	if to == "" {
+		to = filepath.Dir(origin.Path)
+	}
+	folder, err := results.Create(to, m)
 	if err != nil {
 		return err
 	}

@@ -166,6 +166,18 @@ func TestStoredRuns(t *testing.T) {
 		if after, _ := os.ReadFile(filepath.Join("runs", rome, results.SamplesFile)); !bytes.Equal(before, after) {
 			t.Error("the origin's samples were changed")
 		}
+		// --out takes the new run, wherever its origin is.
+		must(t, newRescore(), filepath.Join("runs", rome), "--out", "elsewhere")
+		if there, err := results.List("elsewhere"); err != nil || len(there) != 1 || there[0].Manifest.Tag != "rescore of "+rome {
+			t.Errorf("elsewhere: %v, %v", there, err)
+		}
+		if now, err := results.Open("runs", "latest"); err != nil || now.Manifest.ID != latest.Manifest.ID {
+			t.Errorf("runs/latest is %+v, %v", now, err)
+		}
+		must(t, newRescore(), "elsewhere/latest")
+		if there, err := results.List("elsewhere"); err != nil || len(there) != 2 {
+			t.Errorf("beside its origin: %v, %v", there, err)
+		}
 		write(t, "other.yaml", "task: other\ndataset: x.jsonl\nprompt: '{x}'\ntarget: x\nmetrics: [exact_match]\n")
 		refuses(t, `the run has no task "other"`, newRescore(), rome, "other.yaml")
 	})
@@ -324,7 +336,7 @@ func BenchmarkRescore(b *testing.B) {
 			began := cpuSeconds()
 			for b.Loop() {
 				var out bytes.Buffer
-				if err := runRescore(context.Background(), &out, "runs", f.Manifest.ID, nil, true, false); err != nil {
+				if err := runRescore(context.Background(), &out, "runs", "", f.Manifest.ID, nil, true, false); err != nil {
 					b.Fatal(err)
 				}
 			}
