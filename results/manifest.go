@@ -32,6 +32,9 @@ type Manifest struct {
 	Rows map[string]Rows `json:"rows,omitempty"`
 	// Demonstration says that embedded rows or the embedded model were used.
 	Demonstration bool `json:"demonstration,omitempty"`
+	// MinScore is the gate of the last part of the run (--min-score); 0 is none.
+	// It changes no number, and the run goes on with another one.
+	MinScore float64 `json:"min_score,omitempty"`
 	// Seconds is the wall time of all parts of the run.
 	Seconds float64 `json:"seconds,omitempty"`
 }

@@ -26,6 +26,9 @@ type Scores struct {
 	// Seconds and CostUSD are of the whole run.
 	Seconds float64 `json:"seconds"`
 	CostUSD float64 `json:"cost_usd"`
+	// MinScore is what the run asks of every task's first metric (--min-score); 0
+	// is nothing. Each line that it is asked of has it.
+	MinScore float64 `json:"-"`
 	// Outcome is finished, interrupted, budget, gave_up or failed.
 	Outcome string `json:"outcome"`
 }
@@ -113,7 +116,30 @@ type Score struct {
 	Notes []string `json:"notes,omitempty"`
 
 	Published *Published `json:"published,omitempty"`
-	Threshold *float64   `json:"threshold,omitempty"`
+	// Threshold is the task's, and MinScore the run's own, which goes before it;
+	// both are of the first metric in the run's own profile.
+	Threshold *float64 `json:"threshold,omitempty"`
+	MinScore  *float64 `json:"min_score,omitempty"`
+}
+
+// Gate is what the score must reach and what asks for it: "--min-score",
+// "threshold", or nothing. Missed says that there is a score and that it does not.
+func (l *Score) Gate() (least float64, name string, missed bool) {
+	switch {
+	case l.MinScore != nil:
+		least, name = *l.MinScore, "--min-score"
+	case l.Threshold != nil:
+		least, name = *l.Threshold, "threshold"
+	default:
+		return 0, "", false
+	}
+	if l.Score == nil {
+		return least, name, false
+	}
+	if l.Better == "lower" {
+		return least, name, float64(*l.Score) > least
+	}
+	return least, name, float64(*l.Score) < least
 }
 
 // Published are the report's figures for the task. They are other people's
@@ -200,6 +226,9 @@ func (s *Scores) Add(sum run.Summary, task *core.Task) {
 		}
 		if i == 0 {
 			line.Threshold = task.Threshold
+			if least := s.MinScore; least != 0 {
+				line.MinScore = &least
+			}
 		}
 		s.Tasks = append(s.Tasks, line)
 	}

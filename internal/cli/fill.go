@@ -148,7 +148,8 @@ func (e *evaluation) fill(ctx context.Context, host *plugins.Host, folder *resul
 	if err != nil {
 		return err
 	}
-	t := &tableau{scores: results.Scores{Run: folder.Path, Profile: folder.Manifest.Config.ShownProfile()}}
+	folder.Manifest.MinScore = e.flags.minScore
+	t := &tableau{scores: results.Scores{Run: folder.Path, Profile: folder.Manifest.Config.ShownProfile(), MinScore: e.flags.minScore}}
 	var failed error
 	if resumed {
 		failed = e.goOn(folder)
@@ -469,25 +470,20 @@ func (e *evaluation) verdict(t *tableau) error {
 		fmt.Fprintf(e.err, "%d of %d requests got no answer: %s\n", t.failures, t.asked, again)
 	}
 	for _, l := range t.scores.Tasks {
-		if l.Profile != t.scores.Own() || l.Score == nil {
+		least, name, missed := l.Gate()
+		if !missed {
 			continue
 		}
-		least, name := 0.0, ""
-		if l.Threshold != nil {
-			least, name = *l.Threshold, "its threshold"
-		}
-		if e.flags.minScore != 0 {
-			least, name = e.flags.minScore, "--min-score"
+		if name == "threshold" {
+			name = "its threshold"
 		}
 		side := "below"
 		if l.Better == "lower" {
 			side = "above"
 		}
-		if name != "" && (side == "below" && float64(*l.Score) < least || side == "above" && float64(*l.Score) > least) {
-			return &exitError{code: ExitThreshold, err: &core.UserError{
-				Message: fmt.Sprintf("%s scores %.3f on %s, %s %s of %g", l.Model, float64(*l.Score), l.Task, side, name, least),
-				Hint:    "evalrun view " + e.latest() + " --wrong --task " + l.Task + " shows what went wrong"}}
-		}
+		return &exitError{code: ExitThreshold, err: &core.UserError{
+			Message: fmt.Sprintf("%s scores %.3f on %s, %s %s of %g", l.Model, float64(*l.Score), l.Task, side, name, least),
+			Hint:    "evalrun view " + e.latest() + " --wrong --task " + l.Task + " shows what went wrong"}}
 	}
 	return nil
 }

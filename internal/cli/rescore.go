@@ -205,7 +205,7 @@ func (t *tallies) add(rec *record.Record) {
 // scores is the table, in the order in which the run would write it.
 func (t *tallies) scores(folder *results.Folder) results.Scores {
 	m := folder.Manifest
-	out := results.Scores{Run: folder.Path, Demonstration: m.Demonstration, Profile: m.Config.ShownProfile(), Seconds: m.Seconds, Outcome: "finished"}
+	out := results.Scores{Run: folder.Path, Demonstration: m.Demonstration, Profile: m.Config.ShownProfile(), MinScore: m.MinScore, Seconds: m.Seconds, Outcome: "finished"}
 	for _, model := range t.models {
 		for _, file := range t.s.files {
 			if tally := t.byName[[2]string{model, file.Task.Name}]; tally != nil {

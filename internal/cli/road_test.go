@@ -454,7 +454,46 @@ func TestThreshold(t *testing.T) {
 	if out.stdout != "" {
 		t.Errorf("--quiet prints %q", out.stdout)
 	}
+	junit := func(want string) {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(dir, "runs", "latest", "junit.xml"))
+		if err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("%v: no %q in\n%s", err, want, b)
+		}
+	}
+	junit("is below the threshold 0.8")
 	if out = evalrun(t, dir, append(args, "--min-score", "0.4")...); out.code != ExitOK || out.stderr != "" {
+		t.Errorf("exit code %d\n%s", out.code, out.stderr)
+	}
+	junit(`failures="0"`)
+	if out = evalrun(t, dir, append(args, "--min-score", "0.9")...); out.code != ExitThreshold || !strings.Contains(out.stderr, "below --min-score of 0.9") {
+		t.Errorf("exit code %d\n%s", out.code, out.stderr)
+	}
+	junit("is below --min-score 0.9")
+	for _, verb := range []string{"report", "rescore"} { // both know what the run asked for
+		if err := os.Remove(filepath.Join(dir, "runs", "latest", "junit.xml")); err != nil {
+			t.Fatal(err)
+		}
+		if out = evalrun(t, dir, verb); out.code != ExitOK {
+			t.Errorf("%s: exit code %d\n%s", verb, out.code, out.stderr)
+		}
+		junit("is below --min-score 0.9")
+	}
+}
+
+// A gate is of the first metric alone, as --help says.
+func TestMinScoreIsOfTheFirstMetric(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 10)
+	file := filepath.Join(dir, "count.yaml")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, bytes.Replace(b, []byte("metrics: [binary_accuracy_flex]"), []byte("metrics: [binary_accuracy_flex, rouge2]"), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out := evalrun(t, dir, "count.yaml", "--backend", "echo", "--opt", "mode=constant:1", "--quiet", "--min-score", "0.4"); out.code != ExitOK {
 		t.Errorf("exit code %d\n%s", out.code, out.stderr)
 	}
 }

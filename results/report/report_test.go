@@ -316,8 +316,12 @@ func TestJUnit(t *testing.T) {
 	broken.APIErrors, broken.Threshold = 10, at(0.99)
 	skipped := results.Score{Task: "skipped", Model: "m", Metric: "humaneval", Profile: core.Strict, Skipped: "no python3"}
 	nothing := results.Score{Task: "nothing", Model: "m", Metric: "accuracy", Profile: core.Strict}
+	gated := score("gated", "m", 0.7, 100) // --min-score goes before the threshold
+	gated.Threshold, gated.MinScore = at(0.6), at(0.75)
+	spared := score("spared", "m", 0.5, 100)
+	spared.Threshold, spared.MinScore = at(0.6), at(0.5)
 	other := score("fine", "n"+hostile, 1, 100)
-	s := results.Scores{Tasks: []results.Score{low, fine, loss, broken, skipped, nothing, other}}
+	s := results.Scores{Tasks: []results.Score{low, fine, loss, broken, skipped, nothing, gated, spared, other}}
 	b, err := junitXML(results.Manifest{ID: "x"}, s)
 	if err != nil {
 		t.Fatal(err)
@@ -326,10 +330,10 @@ func TestJUnit(t *testing.T) {
 	if err := xml.Unmarshal(b, &got); err != nil {
 		t.Fatalf("not well formed: %v\n%s", err, b)
 	}
-	if len(got.Suites) != 2 || got.Tests != 7 || got.Failures != 2 || got.Errors != 2 || got.Skipped != 1 {
+	if len(got.Suites) != 2 || got.Tests != 9 || got.Failures != 3 || got.Errors != 2 || got.Skipped != 1 {
 		t.Errorf("got %+v", got)
 	}
-	for i, want := range []string{"failure", "", "failure", "error", "skipped", "error"} {
+	for i, want := range []string{"failure", "", "failure", "error", "skipped", "error", "failure", ""} {
 		c := got.Suites[0].Cases[i]
 		is := ""
 		switch {
@@ -346,6 +350,9 @@ func TestJUnit(t *testing.T) {
 	}
 	if !strings.Contains(got.Suites[0].Cases[0].Failure.Message, "below the threshold 0.6") {
 		t.Errorf("message %q", got.Suites[0].Cases[0].Failure.Message)
+	}
+	if f := got.Suites[0].Cases[6].Failure; f.Type != "min-score" || !strings.Contains(f.Message, "0.7000 is below --min-score 0.75") {
+		t.Errorf("failure %+v", f)
 	}
 }
 

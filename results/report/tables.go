@@ -91,7 +91,7 @@ type junitMessage struct {
 	Type    string `xml:"type,attr,omitempty"`
 }
 
-// junitXML fails a task below its threshold; API errors above the tolerance
+// junitXML fails a task below --min-score or its threshold; API errors above the tolerance
 // make an error of it, because then its score says little.
 func junitXML(m results.Manifest, s results.Scores) ([]byte, error) {
 	all := junitSuites{Name: "evalrun " + m.ID}
@@ -160,17 +160,19 @@ func caseOf(label string, lines []results.Score) junitCase {
 		c.Error = &junitMessage{Message: "no answer was scored", Type: "no score"}
 	default:
 		for _, l := range lines {
-			if l.Threshold == nil || l.Score == nil || l.Profile != first.Profile {
+			least, name, missed := l.Gate()
+			if !missed {
 				continue
 			}
-			score, least := float64(*l.Score), *l.Threshold
-			if score != least && !better(score, least, l.Better == "lower") {
-				word := "below"
-				if l.Better == "lower" {
-					word = "above"
-				}
-				c.Failure = &junitMessage{Message: fmt.Sprintf("%s %.4f is %s the threshold %g", l.Metric, score, word, least), Type: "threshold"}
+			word := "below"
+			if l.Better == "lower" {
+				word = "above"
 			}
+			kind := strings.TrimPrefix(name, "--")
+			if name == kind {
+				name = "the " + name
+			}
+			c.Failure = &junitMessage{Message: fmt.Sprintf("%s %.4f is %s %s %g", l.Metric, float64(*l.Score), word, name, least), Type: kind}
 		}
 	}
 	return c
