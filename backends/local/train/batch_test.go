@@ -216,8 +216,8 @@ func TestBatchNotFinite(t *testing.T) {
 	if r := (Recipe{}); r.Check() == nil {
 		t.Error("a recipe of nothing is fine")
 	}
-	for _, text := range []string{`{"batch": 0}`, `{"eval_batch": -1}`} {
-		if _, err := ParseRecipe(text); err == nil || !strings.Contains(err.Error(), "1 or more") {
+	for _, text := range []string{`{"batch": 0}`, `{"eval_batch": -1}`, `{"batch": 9223372036854775807}`, `{"eval_batch": 1000001}`, `{"accumulate": 4611686018427387904}`} {
+		if _, err := ParseRecipe(text); err == nil || !strings.Contains(err.Error(), "from 1 to a million") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -233,6 +233,7 @@ func TestSettle(t *testing.T) {
 		{`{}`, 635, [3]int{635, 635, 635}}, {`{}`, 5000, [3]int{1000, 1000, 1000}}, {`{"batch": 4}`, 635, [3]int{159, 159, 159}},
 		{`{"restart": 50, "eval_every": 20}`, 635, [3]int{635, 20, 50}}, {`{"checkpoint_every": 8}`, 635, [3]int{8, 1000, 1000}},
 		{`{"preset": "modern"}`, 635, [3]int{1000, 1000, 0}}, {`{"steps": 96}`, 635, [3]int{96, 96, 96}}, {`{"epochs": 0.1}`, 635, [3]int{64, 64, 64}},
+		{`{"eval_every": 0}`, 635, [3]int{635, 0, 635}}, {`{"checkpoint_every": 0, "eval_every": 0}`, 635, [3]int{635, 0, 1000}},
 	} {
 		r, err := ParseRecipe(c.text)
 		if err != nil {

@@ -184,6 +184,9 @@ func Settings() []string {
 	return keys
 }
 
+// mostExamples keeps products of batch, accumulate and steps within an int64.
+const mostExamples = 1_000_000
+
 // Check reports the first setting that makes no sense.
 func (r *Recipe) Check() error {
 	bad := func(key string, value any, want string) error {
@@ -200,14 +203,14 @@ func (r *Recipe) Check() error {
 		return bad("targets", "empty", "names of modules, one regular expression, or \"all-linear\"")
 	case r.Compute != "bf16" && r.Compute != "f32":
 		return bad("compute", r.Compute, "bf16 or f32")
-	case r.Batch < 1:
-		return bad("batch", r.Batch, "1 or more")
+	case r.Batch < 1 || r.Batch > mostExamples:
+		return bad("batch", r.Batch, "from 1 to a million")
 	case !(r.Epochs >= 0 && r.Epochs <= 1e6):
 		return bad("epochs", r.Epochs, "from 0, which leaves it to steps, to a million")
-	case r.EvalBatch < 1:
-		return bad("eval_batch", r.EvalBatch, "1 or more")
-	case r.Accumulate < 1:
-		return bad("accumulate", r.Accumulate, "1 or more")
+	case r.EvalBatch < 1 || r.EvalBatch > mostExamples:
+		return bad("eval_batch", r.EvalBatch, "from 1 to a million")
+	case r.Accumulate < 1 || r.Accumulate > mostExamples:
+		return bad("accumulate", r.Accumulate, "from 1 to a million")
 	case r.CheckpointEvery < 0 || r.EvalEvery < 0 || r.EvalRows < 0 || r.Patience < 0 || r.PromptTokens < 0 || r.TotalTokens < 0:
 		return errors.New("recipe: a number of steps, rows or tokens is negative")
 	case r.Keep != "head" && r.Keep != "tail":
@@ -235,7 +238,8 @@ func (r *Recipe) Check() error {
 // Settle puts in what depends on the number of examples: the steps of epochs,
 // and for a recipe that follows Ludwig the periods. There a checkpoint is due
 // once an epoch and once a training at least, evaluations are due with it, and
-// the rate's period is the checkpoints' unless it has one of its own.
+// the rate's period is the checkpoints' unless it has one of its own. Evaluations
+// that never come stay so.
 func (r *Recipe) Settle(examples int) {
 	if examples == 0 {
 		return
@@ -249,7 +253,7 @@ func (r *Recipe) Settle(examples int) {
 	}
 	was, every := r.CheckpointEvery, max(1, min(r.checkpointEvery(all), r.Steps))
 	for _, period := range []*int{&r.CheckpointEvery, &r.EvalEvery, &r.Restart} {
-		if *period == was {
+		if *period == was && (was > 0 || period == &r.CheckpointEvery) {
 			*period = every
 		}
 	}
