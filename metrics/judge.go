@@ -107,7 +107,7 @@ func (j *modelJudge) scale(v any) error {
 			return fmt.Errorf("parameter scale is %v, and must be two numbers, the worst and the best: [1, 5]", v)
 		}
 		var err error
-		j.share, err = extract.Compile(`(?<![\w.])(-?\d+(?:\.\d+)?)\s*(?:/|out of|of)\s*`+strings.ReplaceAll(strconv.FormatFloat(j.high, 'f', -1, 64), ".", `\.`)+`(?:\.0+)?(?![\w])`, "i", 0)
+		j.share, err = extract.Compile(sharePattern(j.low, j.high), "i", 0)
 		return err
 	case map[string]any:
 		j.words, j.low, j.high = map[string]float64{}, math.Inf(1), math.Inf(-1)
@@ -210,6 +210,18 @@ func (j *modelJudge) verdict(said string) core.Score {
 		return core.Score{Skipped: noVerdict, Note: short(said)}
 	}
 	return core.Score{Value: (value - j.low) / (j.high - j.low), Note: short(said)}
+}
+
+// sharePattern finds a number that the end of its scale stands behind: 3/5, **3**
+// out of 5, 3 (of a possible 5), 3 on a scale of 1 to 5.
+func sharePattern(low, high float64) string {
+	number := func(v float64) string {
+		return strings.ReplaceAll(strconv.FormatFloat(v, 'f', -1, 64), ".", `\.`) + `(?:\.0+)?`
+	}
+	const mark = "[*_`]*" // of Markdown
+	return `(?<![\w.])(-?\d+(?:\.\d+)?)` + mark + `\s*\(?` +
+		`(?:/|(?:out of|of)(?: a possible)?|(?:on (?:a|the) )?scale(?: of| from|:)? ` + number(low) + `\s*(?:-|–|to))` +
+		`\s*` + mark + number(high) + `(?!\w)`
 }
 
 // value is a verdict's number on the scale.
