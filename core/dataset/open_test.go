@@ -22,7 +22,7 @@ func TestOpen(t *testing.T) {
 		"data/boolq/validation.jsonl": `{"from": "data folder"}`, "data/boolq/train.jsonl": `{"from": "training"}`,
 		"hub/data/train-00000-of-00002.jsonl": `{"from": "shards"}`, "hub/data/train-00001-of-00002.jsonl": "",
 		"hub/data/test-00000-of-00001.jsonl": `{"from": "shard"}`, "hub/README.md": "", "hub/.cache/data/x-00000-of-00001.jsonl": "{",
-		"configs/a/test.jsonl": `{"from": "a"}`, "configs/b/test.jsonl": `{"from": "b"}`, "cut/data/test-00000-of-00002.jsonl": `{}`, "saved/test/data-00000-of-00001.arrow": "",
+		"configs/a/test.jsonl": `{"from": "a"}`, "configs/b/test.jsonl": `{"from": "b"}`, "cut/data/test-00000-of-00002.jsonl": `{}`, "saved/test/data-00000-of-00001.arrow": "", "none/README.md": "",
 		"rows.jsonl": `{"from": "file"}`, "test-rows.csv": "from\npattern\n", "boolq.yaml": "",
 	} {
 		os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700)
@@ -59,6 +59,7 @@ func TestOpen(t *testing.T) {
 		{task("configs", "test"), Evaluation, Where{}, "several configurations"},
 		{task("cut", "test"), Evaluation, Where{}, "shards of the split \"test\" are not complete"},
 		{task("saved", "test"), Evaluation, Where{}, "the folder holds Arrow files"},
+		{task("none", "test"), Evaluation, Where{}, "the folder has no data files"},
 		{task("kaggle://a/b", "test"), Evaluation, Where{}, "cannot be fetched from kaggle://"},
 		{task("", "test"), Evaluation, Where{}, "names no source"},
 		{task("none.jsonl", "test"), Evaluation, Where{}, "no such file"},

@@ -45,11 +45,10 @@ func Local(dir, config, split string) ([]string, error) {
 		case errors.As(err, &gone) && len(gone.there) == 0 && arrow:
 			return nil, &core.UserError{Where: dir, Message: "the folder holds Arrow files, as save_to_disk of the datasets library writes them, and these are not read",
 				Hint: "write Parquet with it: load_from_disk(DIR)[SPLIT].to_parquet(FILE)"}
+		case errors.As(err, &gone) && len(gone.there) == 0:
+			return nil, &core.UserError{Where: dir, Message: "the folder has no data files that can be read", Hint: "put rows into it, one file a split, as .jsonl, .csv or .parquet"}
 		case errors.As(err, &gone):
-			hint := "there are: none"
-			if len(gone.there) > 0 {
-				hint = "there are: " + strings.Join(gone.there, ", ")
-			}
+			hint := "there are: " + strings.Join(gone.there, ", ")
 			if gone.what == "configuration" {
 				hint += "; name one under dataset.config"
 			}
