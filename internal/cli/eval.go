@@ -269,6 +269,17 @@ func runEval(cmd *cobra.Command, args []string, f *evalFlags) error {
 	if err := e.preflight(cmd.Context()); err != nil {
 		return err
 	}
+	for i := range e.models {
+		if err := serviceModel(cmd.Context(), host, &e.models[i]); err != nil {
+			return err
+		}
+	}
+	unique(e.models)
+	if e.judge != nil {
+		if err := serviceModel(cmd.Context(), host, e.judge); err != nil {
+			return fmt.Errorf("judge %s: %w", e.judge.Label, err)
+		}
+	}
 	return e.run(cmd.Context(), host)
 }
 

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"github.com/evalrun/evalrun/backends/replay"
 	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/internal/nearest"
+	"github.com/evalrun/evalrun/plugins"
 	"github.com/evalrun/evalrun/results"
 )
 
@@ -25,11 +28,13 @@ type modelSpec struct {
 	Adapter string
 	// Demo says that the embedded model answers.
 	Demo bool
+	// Has is the model that a service says it has, where none is named.
+	Has string
 }
 
 // config is what the manifest keeps of it.
 func (m modelSpec) config() results.ModelConfig {
-	c := results.ModelConfig{Label: m.Label, Backend: m.Backend, Model: m.Config.Model, BaseURL: m.Config.BaseURL,
+	c := results.ModelConfig{Label: m.Label, Backend: m.Backend, Model: cmp.Or(m.Config.Model, m.Has), BaseURL: m.Config.BaseURL,
 		Options: m.Config.Options, Revision: m.Config.Revision}
 	for _, a := range m.Config.Adapters {
 		if a.Name == m.Adapter {
@@ -244,7 +249,7 @@ func knownBackend(name string, known []string) error {
 
 // label is a model's short name in tables.
 func label(m modelSpec) string {
-	name := m.Config.Model
+	name := cmp.Or(m.Config.Model, m.Has)
 	switch {
 	case m.Demo:
 		name = "demo"
@@ -256,14 +261,30 @@ func label(m modelSpec) string {
 	return m.Backend + ":" + name
 }
 
+// serviceModel asks a service for its model where none is named, so that table
+// and manifest name it: a run that goes on must not go on with another one.
+func serviceModel(ctx context.Context, host *plugins.Host, m *modelSpec) error {
+	if m.Backend != openai.Name || m.Config.Model != "" {
+		return nil
+	}
+	b, info, err := start(ctx, host, *m)
+	if err != nil {
+		return err
+	}
+	m.Has = info.Model
+	m.Label = label(*m)
+	return b.Close()
+}
+
 // unique makes labels differ where two columns would share one.
 func unique(models []modelSpec) {
-	seen := map[string]int{}
+	taken := map[string]bool{}
 	for i := range models {
-		seen[models[i].Label]++
-		if n := seen[models[i].Label]; n > 1 {
-			models[i].Label = fmt.Sprintf("%s#%d", models[i].Label, n)
+		label := models[i].Label
+		for n := 2; taken[models[i].Label]; n++ {
+			models[i].Label = fmt.Sprintf("%s#%d", label, n)
 		}
+		taken[models[i].Label] = true
 	}
 }
 

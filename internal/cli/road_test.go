@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -432,6 +433,49 @@ func TestMissingKeyIsToldFirst(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "runs")); !errors.Is(err, os.ErrNotExist) {
 		t.Error("a runs folder was made")
+	}
+}
+
+// Where no model is named, table and manifest name the one that the service says
+// it has, and a run goes on with that one alone.
+func TestServicesModelIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	writeCountTask(t, dir, 10)
+	var broken atomic.Bool
+	m := &moody{asked: map[string]int{}, answer: func(row string) (int, string) {
+		if broken.Load() && row == "3" {
+			return http.StatusBadRequest, "no"
+		}
+		return http.StatusOK, even(row)
+	}}
+	var model atomic.Value
+	model.Store("org/tiny")
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/models") {
+			fmt.Fprintf(w, `{"data":[{"id":%q,"max_model_len":4096}]}`, model.Load())
+			return
+		}
+		m.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	args := []string{"count.yaml", "--backend", "openai", "--base-url", s.URL + "/v1", "--against", "openai:other", "--against", "openai", "--cache", "off", "--json", "--quiet"}
+	broken.Store(true)
+	got := evalrun(t, dir, args...)
+	if labels := got.scores.Models(); !slices.Equal(labels, []string{"openai:org/tiny", "openai:other", "openai:org/tiny#2"}) {
+		t.Errorf("columns %v\n%s", labels, got.stderr)
+	}
+	run, err := results.Open(filepath.Join(dir, "runs"), "latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := run.Manifest.Config.Models[0]; c.Model != "org/tiny" || run.Manifest.Models[c.Label].Context != 4096 || run.Manifest.Finished != nil {
+		t.Errorf("manifest: %+v", run.Manifest)
+	}
+	broken.Store(false)
+	model.Store("org/next")
+	evalrun(t, dir, args...)
+	if next, err := results.Open(filepath.Join(dir, "runs"), "latest"); err != nil || next.Path == run.Path {
+		t.Errorf("another model goes on with the run of the first: %v", err)
 	}
 }
 
