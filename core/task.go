@@ -176,6 +176,9 @@ type MetricSpec struct {
 	// Reduce says how the verdicts on a row's repeats become one: see package
 	// run. Empty takes each by itself.
 	Reduce string
+	// As is a word behind the name in tables and stored scores, METRIC:AS, which
+	// tells one metric with several settings apart.
+	As string
 }
 
 // Fewshot puts worked examples before the prompt.

@@ -150,11 +150,11 @@ func specToPB(s core.MetricSpec) (*pb.MetricSpec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metric %q: %w", s.Name, err)
 	}
-	return &pb.MetricSpec{Name: s.Name, Params: params, Extract: s.Extract, Reduce: s.Reduce}, nil
+	return &pb.MetricSpec{Name: s.Name, Params: params, Extract: s.Extract, Reduce: s.Reduce, As: s.As}, nil
 }
 
 func specFromPB(s *pb.MetricSpec) core.MetricSpec {
-	return core.MetricSpec{Name: s.GetName(), Params: valuesFromPB(s.GetParams()), Extract: s.GetExtract(), Reduce: s.GetReduce()}
+	return core.MetricSpec{Name: s.GetName(), Params: valuesFromPB(s.GetParams()), Extract: s.GetExtract(), Reduce: s.GetReduce(), As: s.GetAs()}
 }
 
 func taskToPB(t *core.Task) (*pb.Task, error) {

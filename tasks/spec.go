@@ -315,7 +315,7 @@ func (d *decoder) metrics(n *yaml.Node, specs *[]core.MetricSpec) {
 				continue
 			}
 			delete(params, "name")
-			for key, dst := range map[string]*string{"extract": &spec.Extract, "reduce": &spec.Reduce} {
+			for key, dst := range map[string]*string{"extract": &spec.Extract, "reduce": &spec.Reduce, "as": &spec.As} {
 				v, given := params[key]
 				if s, isText := v.(string); given && isText {
 					*dst = s
@@ -323,6 +323,9 @@ func (d *decoder) metrics(n *yaml.Node, specs *[]core.MetricSpec) {
 					d.complain(item, "put it in quotes", "%s.%s must be text", path, key)
 				}
 				delete(params, key)
+			}
+			if spec.As != "" && !pipelineName.MatchString(spec.As) {
+				d.complain(item, "use letters, digits, _ - . and @", "%s.as %q cannot stand behind a metric's name", path, spec.As)
 			}
 			spec.Name, spec.Params = name, params
 		} else {

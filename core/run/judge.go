@@ -16,6 +16,8 @@ import (
 type Judge struct {
 	Metric  core.Metric
 	Profile core.Profile
+	// As is the task's own word for the metric and its settings; empty is none.
+	As string
 	// Pipeline names the extraction; empty is the task's own.
 	Pipeline string
 	// Reduce makes one verdict of those on a row's repeats.
@@ -25,9 +27,12 @@ type Judge struct {
 }
 
 // Name tells the judge's verdicts from those of others in its profile:
-// METRIC[,PIPELINE][ REDUCE], as in "exact_match,strict majority".
+// METRIC[:AS][,PIPELINE][ REDUCE], as in "exact_match,strict majority".
 func (j Judge) Name() string {
 	name := j.Metric.Info().Name
+	if j.As != "" {
+		name += ":" + j.As
+	}
 	if j.Pipeline != "" {
 		name += "," + j.Pipeline
 	}
@@ -61,6 +66,7 @@ func SplitName(name string) (metric string, reduce Reduce) {
 		}
 	}
 	metric, _, _ = strings.Cut(name, ",")
+	metric, _, _ = strings.Cut(metric, ":")
 	return metric, reduce
 }
 
@@ -108,14 +114,14 @@ func Judges(task *core.Task, own core.Profile, make func(core.MetricSpec, core.P
 				if profile != own && slices.Contains(metric.Info().Needs, "judge") {
 					continue // one verdict is enough, and each costs a request
 				}
-				judges = append(judges, Judge{Metric: metric, Profile: profile, Pipeline: pipeline.Name, Reduce: reduce, steps: steps})
+				judges = append(judges, Judge{Metric: metric, Profile: profile, As: spec.As, Pipeline: pipeline.Name, Reduce: reduce, steps: steps})
 			}
 		}
 	}
 	for i, j := range judges {
 		for _, other := range judges[:i] {
 			if j.Profile == other.Profile && j.Name() == other.Name() {
-				return nil, &SpecError{-1, fmt.Errorf("two metrics are called %q", strings.TrimSpace(j.Name()))}
+				return nil, &SpecError{-1, fmt.Errorf("two metrics are called %q: as: WORD beside name: tells them apart", strings.TrimSpace(j.Name()))}
 			}
 		}
 	}

@@ -82,7 +82,11 @@ func listTasks() (rows [][]string, header []string, err error) {
 		t := f.Task
 		var names []string
 		for _, m := range t.Metrics {
-			names = append(names, m.Name)
+			name := m.Name
+			if m.As != "" {
+				name += ":" + m.As
+			}
+			names = append(names, name)
 		}
 		rows = append(rows, []string{t.Name, t.Category, strings.Join(names, ", "), t.Dataset.Source, t.Description})
 	}

@@ -183,6 +183,49 @@ func TestStoredRuns(t *testing.T) {
 	})
 }
 
+// One metric with two settings: each is stored, compared and scored again under
+// its own name, and knows of its range what the metric knows.
+func TestOneMetricTwice(t *testing.T) {
+	workIn(t)
+	task, _ := os.ReadFile("capitals.yaml")
+	spec := func(metrics string) {
+		write(t, "capitals.yaml", strings.Replace(string(task), "[exact_match]", metrics, 1))
+	}
+	run := func() map[string]float64 {
+		var s results.Scores
+		if err := json.Unmarshal([]byte(must(t, newEval(), "capitals.yaml", "--backend", "echo", "--opt", "mode=constant:Paris in France", "--json", "--quiet")), &s); err != nil {
+			t.Fatal(err)
+		}
+		out := map[string]float64{}
+		for _, l := range s.Tasks {
+			if l.Profile == "strict" {
+				out[l.Metric] = float64(*l.Score)
+			}
+		}
+		return out
+	}
+	spec("[chrf]")
+	chars := run()["chrf"]
+	spec("[{name: chrf, word_order: 2}]")
+	words := run()["chrf"]
+	spec("[chrf, {name: chrf, as: words, word_order: 2}]")
+	if both := run(); chars == words || len(both) != 2 || both["chrf"] != chars || both["chrf:words"] != words {
+		t.Errorf("%v, want %g and %g", both, chars, words)
+	}
+	wants(t, must(t, newRescore()), "chrf:words", "0 of them otherwise")
+	wants(t, must(t, newCompare(), "latest", "latest", "--json"), `"metric":"chrf:words"`, `"metric":"chrf"`)
+
+	for metrics, want := range map[string]string{
+		"[chrf, {name: chrf, word_order: 2}]": `two metrics are called "chrf": as: WORD beside name:`,
+		"[chrf, {name: chrf, as: 'a b'}]":     `metrics.1.as "a b" cannot stand behind a metric's name`,
+	} {
+		spec(metrics)
+		if _, err := verb(t, newEval(), "capitals.yaml", "--backend", "echo", "--quiet"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", metrics, err)
+		}
+	}
+}
+
 func TestResume(t *testing.T) {
 	workIn(t)
 	must(t, newEval(), "capitals.yaml", "--backend", "echo", "--opt", "mode=constant:Paris", "--quiet")

@@ -1335,6 +1335,7 @@ type MetricSpec struct {
 	Params        map[string]*Value      `protobuf:"bytes,2,rep,name=params" json:"params,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Extract       string                 `protobuf:"bytes,3,opt,name=extract" json:"extract,omitempty"`
 	Reduce        string                 `protobuf:"bytes,4,opt,name=reduce" json:"reduce,omitempty"`
+	As            string                 `protobuf:"bytes,5,opt,name=as" json:"as,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1393,6 +1394,13 @@ func (x *MetricSpec) GetExtract() string {
 func (x *MetricSpec) GetReduce() string {
 	if x != nil {
 		return x.Reduce
+	}
+	return ""
+}
+
+func (x *MetricSpec) GetAs() string {
+	if x != nil {
+		return x.As
 	}
 	return ""
 }
@@ -2570,13 +2578,14 @@ const file_evalrun_v1_metric_proto_rawDesc = "" +
 	"\x06values\x18\x01 \x03(\v2\x1c.evalrun.v1.Dict.ValuesEntryR\x06values\x1aL\n" +
 	"\vValuesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
-	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\xdc\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\xec\x01\n" +
 	"\n" +
 	"MetricSpec\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
 	"\x06params\x18\x02 \x03(\v2\".evalrun.v1.MetricSpec.ParamsEntryR\x06params\x12\x18\n" +
 	"\aextract\x18\x03 \x01(\tR\aextract\x12\x16\n" +
-	"\x06reduce\x18\x04 \x01(\tR\x06reduce\x1aL\n" +
+	"\x06reduce\x18\x04 \x01(\tR\x06reduce\x12\x0e\n" +
+	"\x02as\x18\x05 \x01(\tR\x02as\x1aL\n" +
 	"\vParamsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12'\n" +
 	"\x05value\x18\x02 \x01(\v2\x11.evalrun.v1.ValueR\x05value:\x028\x01\"\x8b\b\n" +
