@@ -87,8 +87,11 @@ type Score struct {
 	Baseline *record.Float `json:"baseline"`
 	Constant string        `json:"baseline_answer,omitempty"`
 	N        int           `json:"n"`
-	Skipped  string        `json:"skipped,omitempty"`
-	Better   string        `json:"better"` // higher or lower
+	// Answers came back; a reduce makes one item of several. Read it by Answered:
+	// earlier versions did not write it.
+	Answers int    `json:"answers"`
+	Skipped string `json:"skipped,omitempty"`
+	Better  string `json:"better"` // higher or lower
 
 	APIErrors        int `json:"api_errors"`
 	ExtractionFailed int `json:"extraction_failed"`
@@ -120,6 +123,18 @@ type Score struct {
 	// both are of the first metric in the run's own profile.
 	Threshold *float64 `json:"threshold,omitempty"`
 	MinScore  *float64 `json:"min_score,omitempty"`
+}
+
+// Items is how many verdicts there are, good for the score or not: one an answer,
+// or one a row where a reduce makes it of the row's answers.
+func (l *Score) Items() int { return l.N + l.Dropped + l.NonFinite + l.NotJudged }
+
+// Answered is how many answers came back, of which counts and tokens are.
+func (l *Score) Answered() int {
+	if l.Answers > 0 {
+		return l.Answers
+	}
+	return l.Items()
 }
 
 // Gate is what the score must reach and what asks for it: "--min-score",
@@ -198,7 +213,7 @@ func (s *Scores) Add(sum run.Summary, task *core.Task) {
 		line := Score{
 			Task: sum.Task, Category: sum.Category, Model: sum.Model, Metric: r.Metric.Name, Profile: r.Profile, N: a.N,
 			Skipped: a.Skip, Better: "higher", Method: a.Method,
-			APIErrors: sum.Counts.APIErrors, ExtractionFailed: a.Failed, Truncated: sum.Counts.Truncated, Cut: sum.Counts.Cut,
+			Answers: sum.Counts.Answered, APIErrors: sum.Counts.APIErrors, ExtractionFailed: a.Failed, Truncated: sum.Counts.Truncated, Cut: sum.Counts.Cut,
 			Settled: sum.Counts.Settled, TokensSaved: sum.Counts.Saved,
 			Empty: sum.Counts.Empty, Withheld: sum.Counts.Withheld, Dropped: a.Dropped, NonFinite: a.NonFinite, Cached: sum.Counts.Cached,
 			PromptTokens: sum.Counts.Usage.Prompt, CompletionTokens: sum.Counts.Usage.Completion,

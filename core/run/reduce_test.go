@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"testing"
 
@@ -102,6 +103,19 @@ func TestNotJudgedIsTold(t *testing.T) {
 	r := tally.Sum(nil).Results[0]
 	if r.Aggregate.N != 7 || r.Aggregate.Skipped != 3 || len(r.Warnings) != 1 || r.Warnings[0] != (Warning{"not judged: no verdict", 3}) {
 		t.Errorf("%+v", r)
+	}
+	// Of many reasons the most frequent are kept, the same ones each time.
+	tally = NewTally(&core.Task{Name: "t"}, "model", judges, 1)
+	for row := range 400 {
+		s := record.Score{Metric: "m", Profile: core.Strict, Value: 1}
+		if row > 0 {
+			s.Skipped = fmt.Sprintf("reason %02d", min(row%80, 40))
+		}
+		tally.Add(&record.Record{Task: "t", Model: "model", Index: row, Response: "x", Targets: []string{"a"}, Scores: []record.Score{s}})
+	}
+	w := tally.Sum(nil).Results[0].Warnings
+	if len(w) != maxWarnings || w[0] != (Warning{"not judged: reason 40", 200}) || w[19] != (Warning{"not judged: reason 19", 5}) {
+		t.Errorf("%+v", w)
 	}
 }
 

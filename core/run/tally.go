@@ -177,12 +177,17 @@ func (t *Tally) notJudged(judge int) (out []Warning) {
 		}
 	}
 	for skip, n := range counts {
-		if len(out) == maxWarnings {
-			break
-		}
 		out = append(out, Warning{"not judged: " + t.skips[skip-1], n})
 	}
-	return out
+	sortWarnings(out)
+	return out[:min(len(out), maxWarnings)]
+}
+
+// sortWarnings puts the most frequent first.
+func sortWarnings(all []Warning) {
+	slices.SortFunc(all, func(a, b Warning) int {
+		return cmp.Or(cmp.Compare(b.Samples, a.Samples), cmp.Compare(a.Text, b.Text))
+	})
 }
 
 // maxSkips bounds the different reasons that are kept; what comes after them
@@ -294,9 +299,7 @@ func (t *Tally) Sum(baseline BaselineFunc) Summary {
 		if r.Aggregate.Skip == "" {
 			r.Warnings = append(r.Warnings, t.notJudged(i)...)
 		}
-		slices.SortFunc(r.Warnings, func(a, b Warning) int {
-			return cmp.Or(cmp.Compare(b.Samples, a.Samples), cmp.Compare(a.Text, b.Text))
-		})
+		sortWarnings(r.Warnings)
 		if baseline != nil && len(targets) > 0 {
 			r.Baseline, r.BaselineAnswer, r.HasBaseline = baseline(j.Metric, t.task, targets)
 		}

@@ -237,7 +237,7 @@ func takeMeasured(a decide.Assumptions, tuned, api *report.Column) {
 				continue // counts are of the task, on each of its lines
 			}
 			seen[l.Task] = true
-			in, out, n = in+l.PromptTokens, out+l.CompletionTokens, n+l.N+l.Dropped+l.NonFinite
+			in, out, n = in+l.PromptTokens, out+l.CompletionTokens, n+l.Answered()
 		}
 		if n > 0 && in > 0 {
 			_ = a.Set("traffic.input_tokens", decide.Known(float64(in)/float64(n)), from(c))

@@ -3,6 +3,8 @@ package cli
 import (
 	"testing"
 
+	"github.com/evalrun/evalrun/results"
+	"github.com/evalrun/evalrun/results/decide"
 	"github.com/evalrun/evalrun/results/report"
 )
 
@@ -45,5 +47,14 @@ func TestDecideRoles(t *testing.T) {
 		if err != nil || got.Label != c.tuned || label != c.api {
 			t.Errorf("%s: %v, %s against %q", name, err, got.Label, label)
 		}
+	}
+}
+
+// A call is an answer, also where a row has several and one verdict.
+func TestMeasuredTokensAreOfAnswers(t *testing.T) {
+	a := decide.Default()
+	takeMeasured(a, &report.Column{Lines: []results.Score{{Task: "a", N: 10, Answers: 50, PromptTokens: 5000, CompletionTokens: 500}}}, nil)
+	if in, out := a.Get("traffic.input_tokens").Likely, a.Get("traffic.output_tokens").Likely; in != 100 || out != 10 {
+		t.Errorf("%v and %v tokens a call", in, out)
 	}
 }

@@ -369,8 +369,8 @@ func flags(g []results.Score, shown core.Profile) []string {
 		out = append(out, f)
 	}
 	for _, l := range g {
-		asked := l.N + l.Dropped + l.NonFinite + l.NotJudged
-		pct := func(n int) string { return fmt.Sprintf("%.0f %%", 100*float64(n)/float64(max(asked, 1))) }
+		share := func(n, of int) string { return fmt.Sprintf("%.0f %%", 100*float64(n)/float64(max(of, 1))) }
+		pct := func(n int) string { return share(n, l.Answered()) }
 		if l.Skipped != "" {
 			if l.APIErrors > 0 {
 				add(fmt.Sprintf("%d API errors", l.APIErrors))
@@ -393,7 +393,7 @@ func flags(g []results.Score, shown core.Profile) []string {
 			add(fmt.Sprintf("%d API errors", l.APIErrors))
 		}
 		if l.ExtractionFailed > 0 {
-			add(pct(l.ExtractionFailed) + " no answer found")
+			add(share(l.ExtractionFailed, l.Items()) + " no answer found")
 		}
 		if l.Truncated > 0 {
 			add(pct(l.Truncated) + " prompts truncated")

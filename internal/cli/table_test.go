@@ -145,3 +145,13 @@ func TestNotReached(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// Where a row has several answers and one verdict, the shares are of the answers.
+func TestFlagsOfRepeats(t *testing.T) {
+	l := scoreLine("a", "m", core.Strict, 0.5)
+	l.N, l.Answers, l.Cut, l.Truncated, l.ExtractionFailed = 20, 100, 50, 0, 5
+	got := strings.Join(flags([]results.Score{l}, core.Strict), ", ")
+	if got != "2 API errors, 25 % no answer found, 50 % cut" {
+		t.Error(got)
+	}
+}

@@ -60,7 +60,10 @@ func (p *page) Footnotes() []string { return p.footnotes() }
 func (r taskRow) MetricName() string { return r.metricName() }
 
 // Share is a count with its share of what was asked.
-func (q qualityRow) Share(n int) string { return q.share(n) }
+func (q qualityRow) Share(n int) string { return share(n, q.Asked) }
+
+// NotFound is how many verdicts found no answer, with their share.
+func (q qualityRow) NotFound() string { return share(q.Failed, q.Items) }
 
 // Clean tells whether a row has nothing to report.
 func (q qualityRow) Clean() bool {

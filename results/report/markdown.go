@@ -88,7 +88,7 @@ func (p *page) markdown(figures string) []byte {
 		if q.Unfinished {
 			name += " (unfinished)"
 		}
-		t.row(name, q.Model, fmt.Sprint(q.N), q.share(q.API), q.share(q.Failed), q.share(q.Truncated), q.share(q.Cut), q.share(q.Empty), q.share(q.Withheld), fmt.Sprint(q.Dropped), fmt.Sprint(q.NonFinite), fmt.Sprint(q.Cached))
+		t.row(name, q.Model, fmt.Sprint(q.N), q.Share(q.API), q.NotFound(), q.Share(q.Truncated), q.Share(q.Cut), q.Share(q.Empty), q.Share(q.Withheld), fmt.Sprint(q.Dropped), fmt.Sprint(q.NonFinite), fmt.Sprint(q.Cached))
 	}
 	t.write(&b)
 	b.WriteString("\n")
@@ -205,11 +205,11 @@ func (r taskRow) published(v value) string {
 	return v.String()
 }
 
-func (q qualityRow) share(n int) string {
+func share(n, of int) string {
 	if n == 0 {
 		return "0"
 	}
-	return fmt.Sprintf("%d (%s)", n, percent(n, q.Asked))
+	return fmt.Sprintf("%d (%s)", n, percent(n, of))
 }
 
 // footnotes explain the signs of the score table.

@@ -183,7 +183,7 @@ func (p *page) modelRows(s results.Scores) {
 			row.Completion += l.CompletionTokens
 			row.CostUSD += l.CostUSD
 			row.Seconds += l.Seconds
-			row.Answers += l.N + l.Dropped + l.NonFinite
+			row.Answers += l.Answered()
 			row.Cached += l.Cached
 		}
 		p.Models = append(p.Models, row)

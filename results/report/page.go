@@ -70,6 +70,7 @@ type qualityRow struct {
 	API, Failed, Truncated, Cut, Empty, Cached int
 	Withheld, Dropped, NonFinite               int
 	Asked                                      int
+	Items                                      int // as Asked, of verdicts
 	Unfinished                                 bool
 }
 
@@ -146,7 +147,7 @@ func (p *page) qualityRows(s results.Scores) {
 			i = len(p.Quality)
 			seen[k] = i
 			p.Quality = append(p.Quality, qualityRow{Task: l.Task, Model: l.Model, N: l.N, API: l.APIErrors, Truncated: l.Truncated, Cut: l.Cut, Empty: l.Empty,
-				Withheld: l.Withheld, Cached: l.Cached, NonFinite: l.NonFinite, Failed: l.ExtractionFailed, Asked: l.N + l.Dropped + l.NonFinite + l.NotJudged + l.APIErrors, Unfinished: l.Unfinished})
+				Withheld: l.Withheld, Cached: l.Cached, NonFinite: l.NonFinite, Failed: l.ExtractionFailed, Asked: l.Answered() + l.APIErrors, Items: l.Items() + l.APIErrors, Unfinished: l.Unfinished})
 		}
 		p.Quality[i].Dropped = max(p.Quality[i].Dropped, l.Dropped)
 	}

@@ -179,8 +179,29 @@ func TestOneTask(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	if csv := render(t, "csv", f, s); !strings.Contains(csv, ",withheld\n") || !strings.Contains(csv, ",8\n") {
+	if csv := render(t, "csv", f, s); !strings.Contains(csv, ",withheld,answers\n") || !strings.Contains(csv, ",8,64\n") {
 		t.Errorf("csv:\n%s", csv)
+	}
+}
+
+// Where a row has several answers and one verdict, shares of answers are of all of
+// them, and shares of verdicts of the rows.
+func TestSharesOfAnswers(t *testing.T) {
+	s := results.Scores{Tasks: []results.Score{score("boolq", "tuned", 0.5, 12)}}
+	l := &s.Tasks[0]
+	l.Answers, l.Cut, l.ExtractionFailed, l.Seconds = 60, 30, 6, 12
+	f := folder(t, s)
+	for kind, all := range map[string][]string{
+		"md":   {"50 % answers cut", "50 % no answer found", "| 12 | 0 | 6 (50 %) | 0 | 30 (50 %) |", "200 ms"},
+		"html": {"6 (50 %)", "30 (50 %)"},
+		"csv":  {",60\n"},
+	} {
+		got := render(t, kind, f, s)
+		for _, want := range all {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: no %q in\n%s", kind, want, got)
+			}
+		}
 	}
 }
 

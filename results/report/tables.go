@@ -23,7 +23,7 @@ func csvTable(s results.Scores) ([]byte, error) {
 	w := csv.NewWriter(&b)
 	_ = w.Write([]string{"task", "category", "model", "metric", "profile", "better", "score", "low_95", "high_95", "interval_method", "baseline", "baseline_answer", "n",
 		"api_errors", "extraction_failed", "truncated", "cut", "empty", "dropped", "non_finite", "cached", "prompt_tokens", "completion_tokens", "cost_usd", "seconds",
-		"threshold", "unfinished", "skipped", "published_metric", "published_gpt_4", "published_best_base", "published_best_finetuned", "published_other_prompt", "withheld"})
+		"threshold", "unfinished", "skipped", "published_metric", "published_gpt_4", "published_best_base", "published_best_finetuned", "published_other_prompt", "withheld", "answers"})
 	for _, l := range s.Tasks {
 		low, high := "", ""
 		if len(l.Interval) == 2 {
@@ -31,7 +31,7 @@ func csvTable(s results.Scores) ([]byte, error) {
 		}
 		row := []string{l.Task, l.Category, l.Model, l.Metric, string(l.Profile), l.Better, number(l.Score), low, high, l.Method, number(l.Baseline), l.Constant, strconv.Itoa(l.N),
 			strconv.Itoa(l.APIErrors), strconv.Itoa(l.ExtractionFailed), strconv.Itoa(l.Truncated), strconv.Itoa(l.Cut), strconv.Itoa(l.Empty), strconv.Itoa(l.Dropped), strconv.Itoa(l.NonFinite),
-			strconv.Itoa(l.Cached), strconv.Itoa(l.PromptTokens), strconv.Itoa(l.CompletionTokens), float(l.CostUSD), float(l.Seconds), "", strconv.FormatBool(l.Unfinished), l.Skipped, "", "", "", "", "", strconv.Itoa(l.Withheld)}
+			strconv.Itoa(l.Cached), strconv.Itoa(l.PromptTokens), strconv.Itoa(l.CompletionTokens), float(l.CostUSD), float(l.Seconds), "", strconv.FormatBool(l.Unfinished), l.Skipped, "", "", "", "", "", strconv.Itoa(l.Withheld), strconv.Itoa(l.Answered())}
 		if l.Threshold != nil {
 			row[25] = float(*l.Threshold)
 		}
@@ -150,7 +150,7 @@ func caseOf(label string, lines []results.Score) junitCase {
 		out = append(out, strings.Join(f, ", "))
 	}
 	c.Out = strings.Join(out, "\n")
-	asked := first.N + first.Dropped + first.NonFinite + first.APIErrors
+	asked := first.Answered() + first.APIErrors
 	switch {
 	case float64(first.APIErrors) > errorTolerance*float64(asked):
 		c.Error = &junitMessage{Message: fmt.Sprintf("%d of %d requests got no answer", first.APIErrors, asked), Type: "api errors"}

@@ -188,12 +188,12 @@ func lineFlags(l results.Score) []string {
 			out = append(out, text)
 		}
 	}
-	asked := max(1, l.N+l.Dropped+l.NonFinite+l.NotJudged)
+	asked := max(1, l.Answered())
 	if l.N < tooFew {
 		add(l.N, fmt.Sprintf("too few rows (%d)", l.N))
 	}
 	add(l.APIErrors, fmt.Sprintf("%d API errors", l.APIErrors))
-	add(l.ExtractionFailed, percent(l.ExtractionFailed, asked)+" no answer found")
+	add(l.ExtractionFailed, percent(l.ExtractionFailed, max(1, l.Items()))+" no answer found")
 	add(l.Truncated, percent(l.Truncated, asked)+" prompts truncated")
 	for _, w := range l.Warnings {
 		add(w.Samples, percent(w.Samples, asked)+" "+w.Text)
