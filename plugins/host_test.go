@@ -331,6 +331,22 @@ func TestNoPlugins(t *testing.T) {
 	}
 }
 
+// Where the folder for temporary files is gone no socket can be made: the plugin
+// is not to blame.
+func TestNoTemporaryFolder(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("TMPDIR is Unix's")
+	}
+	const gone = "/nowhere/for-temporary-files" // short: of a long one /tmp takes the place
+	t.Setenv("TMPDIR", gone)
+	h := testHost(t, nil)
+	_, err := h.Backend(t.Context(), "fake", core.Config{})
+	var user *core.UserError
+	if !errors.As(err, &user) || !strings.Contains(user.Message, "cannot be started") || !strings.Contains(user.Hint, gone) || !strings.Contains(user.Hint, "set TMPDIR") {
+		t.Errorf("%v, want a hint on %s", err, gone)
+	}
+}
+
 func TestStartIsCancelled(t *testing.T) {
 	h := testHost(t, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)

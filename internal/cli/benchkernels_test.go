@@ -35,7 +35,8 @@ func TestBenchKernels(t *testing.T) {
 		t.Error("an unknown device was taken")
 	}
 	o.Width = 100
-	if err := benchKernels(&out, "ref", 0, o, false); err == nil {
-		t.Error("a width of 100 was taken")
+	err := benchKernels(&out, "ref", 0, o, false)
+	if err == nil || strings.Count(err.Error(), "width 100 is no multiple of 256") != 1 || !strings.Contains(hintOf(err), "--width") {
+		t.Errorf("a width of 100: %v, %q", err, hintOf(err))
 	}
 }

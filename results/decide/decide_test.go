@@ -293,6 +293,13 @@ func TestFromPublished(t *testing.T) {
 	if err != nil || math.Abs(q.Difference-0.019) > 1e-9 || q.Stderr < 0.009 || q.Stderr > 0.011 {
 		t.Errorf("%+v, %v", q, err)
 	}
+	for task, hint := range map[string]string{"glue_sst": "did you mean glue_sst2?", "nothing like it": "evalrun ls tasks lists the 31 tasks of the LoRA Land report"} {
+		_, err := FromReport(task)
+		var user *core.UserError
+		if !errors.As(err, &user) || user.Where != "--task "+task || user.Hint != hint {
+			t.Errorf("%s: %v, want the hint %q", task, err, hint)
+		}
+	}
 	if _, err := FromReport("glue_sst"); err == nil || !strings.Contains(err.Error(), "no such task") {
 		t.Errorf("%v", err)
 	}

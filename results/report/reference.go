@@ -166,19 +166,24 @@ func writeAll(dir string, files []file) ([]string, error) {
 			err = results.WriteFile(path, f.b)
 		}
 		if err != nil {
-			var inner *fs.PathError
-			if errors.As(err, &inner) {
-				err = inner.Err
-			}
-			hint := "name a folder that can be written"
-			if results.DiskFull(err) {
-				hint = "free space on the disk; evalrun report writes the report of a run again"
-			}
-			return nil, &core.UserError{Where: path, Message: "writing the report", Err: err, Hint: hint}
+			return nil, writeError(path, err)
 		}
 		names = append(names, path)
 	}
 	return names, nil
+}
+
+// writeError says what helps where a file of a report cannot be written.
+func writeError(path string, err error) error {
+	var inner *fs.PathError
+	if errors.As(err, &inner) {
+		err = inner.Err
+	}
+	hint := "name a folder that can be written"
+	if results.DiskFull(err) {
+		hint = "free space on the disk; evalrun report writes the report of a run again"
+	}
+	return &core.UserError{Where: path, Message: "writing the report", Err: err, Hint: hint}
 }
 
 // markdown is the page as text; figures is the folder of the drawings as seen

@@ -5,15 +5,30 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/evalrun/evalrun/core"
 	"github.com/evalrun/evalrun/results/reference"
 )
+
+// A full disk is no wrong folder: nothing but the report has to be made again.
+func TestWriteError(t *testing.T) {
+	for cause, hint := range map[syscall.Errno]string{syscall.ENOSPC: "free space", syscall.EDQUOT: "free space", syscall.EACCES: "name a folder"} {
+		err := writeError("r/report.md", fmt.Errorf("write r/report.md: %w", &fs.PathError{Op: "write", Path: "r/.report.md.1", Err: cause}))
+		var user *core.UserError
+		if !errors.As(err, &user) || user.Where != "r/report.md" || !strings.HasPrefix(user.Hint, hint) || !errors.Is(err, cause) || strings.Contains(err.Error(), ".report.md.1") {
+			t.Errorf("%v: %v, want the hint %q", cause, err, hint)
+		}
+	}
+}
 
 // What --reference --json holds is relied on by other programs: the thirteen
 // cells of Table 6 stand under these names, unrounded.
