@@ -7,7 +7,8 @@
 // attempts are used up; then the last error is the request's own. When the
 // inner session breaks with core.ErrSessionLost, a new one is opened and
 // everything in flight is sent to it; an EventProgress with Stage "restarted"
-// tells so. After LastTries nothing is tried again.
+// tells so. After LastTries no error is tried again; a lost session still is, and
+// has its attempts.
 package retry
 
 import (
@@ -74,9 +75,9 @@ type Backend struct {
 	last chan struct{} // closed by LastTries
 }
 
-// LastTries has every request fail with the error of the try under way: those
-// that wait for a further one end at once. It is for a caller that has been
-// asked to end, and still wants what has been sent.
+// LastTries makes an error that comes from now on the request's own: those that
+// wait for a further try end at once. It is for a caller that has been asked to
+// end, and still wants what has been sent.
 func (b *Backend) LastTries() { b.once.Do(func() { close(b.last) }) }
 
 // Open opens a session.
