@@ -52,6 +52,7 @@ type output struct {
 	before  []float32 // of whole
 	plus    []float32 // nil where nothing is added
 	rounded bool
+	other   kernels.Buffer // plus, where it is not dst
 }
 
 const margin = 32
@@ -97,7 +98,8 @@ func (b brainBench) output(m, n, way int) *output {
 	o.to.dst = on(part, m*n, "out")
 	switch way {
 	case addOther, addRounded:
-		_, part, values := buf()
+		other, part, values := buf()
+		o.other = other // an address holds no memory
 		o.to.plus, o.plus = on(part, m*n, "plus"), values[margin:]
 	case addSelf:
 		o.to.plus, o.plus = o.to.dst, values[margin:]
