@@ -3,6 +3,7 @@ package training
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,10 +44,10 @@ func OwnRows(path string, share float64, seed uint64) (*Data, error) {
 // Repeated names the rows of a validation file that ask what rows of a training
 // file ask too, and counts all. What is wrong with the files, the trainer says.
 func Repeated(train, validation string) (ids []string, all int) {
-	asked := map[string]bool{}
+	asked := map[[sha256.Size]byte]bool{} // of many rows the texts would fill the memory
 	err := eachLine(train, func(_ int, line []byte) error {
 		key, err := question(line)
-		asked[key] = true
+		asked[sha256.Sum256([]byte(key))] = true
 		return err
 	})
 	if err != nil {
@@ -55,7 +56,7 @@ func Repeated(train, validation string) (ids []string, all int) {
 	err = eachLine(validation, func(n int, line []byte) error {
 		all++
 		key, err := question(line)
-		if err == nil && asked[key] {
+		if err == nil && asked[sha256.Sum256([]byte(key))] {
 			ids = append(ids, name(line, n))
 		}
 		return err

@@ -11,13 +11,15 @@ import (
 )
 
 // Recipe is the JSON text of settings over each other: those of a task, those
-// of --set (recipe.lr=1e-4, the values as YAML), and those of flags. Which keys
-// there are, the trainer says.
+// of --set (recipe.lr=1e-4, the values as YAML), and those of flags. Epochs of
+// --set take the place of a task's steps too. Which keys there are, the trainer
+// says.
 func Recipe(task map[string]any, sets []string, flags map[string]any) (string, error) {
 	all := map[string]any{}
 	for k, v := range task {
 		all[k] = v
 	}
+	said := map[string]any{}
 	for _, s := range sets {
 		key, value, ok := strings.Cut(s, "=")
 		key, own := strings.CutPrefix(key, setPrefix)
@@ -28,7 +30,10 @@ func Recipe(task map[string]any, sets []string, flags map[string]any) (string, e
 		if err := yaml.Unmarshal([]byte(value), &v); err != nil {
 			return "", &core.UserError{Where: "--set " + s, Message: "the value is not readable as YAML", Err: err, Hint: "put it in quotes"}
 		}
-		all[key] = v
+		all[key], said[key] = v, v
+	}
+	if _, steps := said["steps"]; !steps && said["epochs"] != nil && said["epochs"] != 0 {
+		delete(all, "steps")
 	}
 	for k, v := range flags {
 		all[k] = v

@@ -190,6 +190,16 @@ func TestRecipe(t *testing.T) {
 	if Preset(got) != "modern" || Preset("{}") != "paper" {
 		t.Error("preset")
 	}
+	for sets, want := range map[string]string{
+		"recipe.epochs=2": `{"epochs":2}`, "recipe.epochs=2 recipe.steps=9": `{"epochs":2,"steps":9}`, "recipe.epochs=0": `{"epochs":0,"steps":100}`, "recipe.lr=1": `{"lr":1,"steps":100}`,
+	} {
+		if got, err := Recipe(map[string]any{"steps": 100}, strings.Fields(sets), nil); err != nil || got != want {
+			t.Errorf("%s over steps of a task: %s, %v, want %s", sets, got, err, want)
+		}
+	}
+	if got, err := Recipe(map[string]any{"steps": 100}, []string{"recipe.epochs=2"}, map[string]any{"steps": 7}); err != nil || got != `{"epochs":2,"steps":7}` {
+		t.Errorf("--steps: %s, %v", got, err)
+	}
 	if _, err := Recipe(nil, []string{"recipe.lr"}, nil); err == nil {
 		t.Error("a setting without a value")
 	}
