@@ -31,8 +31,8 @@ type parquetReader struct {
 	row    int // rows handed out
 }
 
-// openParquet takes over f. Packed files are unpacked into a temporary file
-// first: Parquet is read from its end.
+// openParquet takes over f. Packed files, and those with LZ4 pages, are unpacked
+// into a temporary file first: Parquet is read from its end.
 func openParquet(name string, f *os.File, pack packing) (_ reader, err error) {
 	r := &parquetReader{name: name, file: f}
 	defer func() {
@@ -45,17 +45,23 @@ func openParquet(name string, f *os.File, pack packing) (_ reader, err error) {
 			return nil, &core.UserError{Where: name, Message: "unpacking the file", Hint: "check that the file is whole and its ending right", Err: err}
 		}
 	}
-	info, err := r.file.Stat()
-	if err != nil {
-		return nil, &core.UserError{Where: name, Message: "opening the rows", Hint: "check the path", Err: plain(err)}
-	}
 	err = r.guarded(func() error {
-		file, err := parquet.OpenFile(r.file, info.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
+		file, err := r.open()
 		if err != nil {
 			return err
 		}
 		if err := checkCodecs(file); err != nil {
 			return err
+		}
+		if lz4, err := hasLZ4(file); err != nil {
+			return err
+		} else if lz4 {
+			if err := r.unpackLZ4(file.Metadata()); err != nil {
+				return err
+			}
+			if file, err = r.open(); err != nil {
+				return err
+			}
 		}
 		r.shape, err = shapeOf(file)
 		if err != nil {
@@ -75,13 +81,22 @@ func openParquet(name string, f *os.File, pack packing) (_ reader, err error) {
 	return r, nil
 }
 
-// checkCodecs refuses LZ4, whose decoder in the library doubles its buffer without
-// end when the data is damaged; no memory would suffice.
+// open reads the file's metadata.
+func (r *parquetReader) open() (*parquet.File, error) {
+	info, err := r.file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return parquet.OpenFile(r.file, info.Size(), parquet.SkipBloomFilters(true), parquet.SkipPageIndex(true))
+}
+
+// checkCodecs refuses by name what cannot be unpacked: LZO, and LZ4 in Hadoop's
+// frames, which writers have given up for LZ4_RAW.
 func checkCodecs(file *parquet.File) error {
 	for _, group := range file.Metadata().RowGroups {
 		for _, column := range group.Columns {
 			switch column.MetaData.Codec {
-			case format.Lz4Raw, format.LZO:
+			case format.Lz4, format.LZO:
 				return &valueError{strings.Join(column.MetaData.PathInSchema, "."),
 					fmt.Errorf("compression with %s is not supported; store the file with zstd or snappy", column.MetaData.Codec)}
 			}

@@ -2,11 +2,13 @@ package dataset
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -112,7 +114,13 @@ func TestParquetWithoutRows(t *testing.T) {
 // or rows, but never a panic. Most flips within values cannot be seen, since
 // writers store no checksums.
 func TestParquetDamage(t *testing.T) {
-	whole, err := os.ReadFile("testdata/types.parquet")
+	for _, file := range []string{"types", "lz4"} {
+		t.Run(file, func(t *testing.T) { damage(t, "testdata/"+file+".parquet") })
+	}
+}
+
+func damage(t *testing.T, file string) {
+	whole, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,13 +164,91 @@ func TestParquetDamage(t *testing.T) {
 	}
 }
 
-// TestParquetLZ4: what cannot be read safely is refused by name.
+// LZ4 files are read as others are: pyarrow's, and those of many pages and groups.
 func TestParquetLZ4(t *testing.T) {
-	s, err := Files([]string{"testdata/lz4.parquet"}, FileOptions{})
+	rows := func(path string) []Row {
+		t.Helper()
+		s, err := Files([]string{path}, FileOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := collect(t, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rows
+	}
+	if got, want := rows("testdata/lz4.parquet"), rows("testdata/types.parquet"); len(got) != 3 || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	type line struct {
+		ID   int64    `parquet:"id"`
+		Text string   `parquet:"text"`
+		Kind string   `parquet:"kind,dict"`
+		Tags []string `parquet:"tags,list"`
+	}
+	var all []line
+	for i := range 3000 {
+		all = append(all, line{int64(i), strings.Repeat("word ", i%50) + strconv.Itoa(i), strconv.Itoa(i % 7), []string{"a", strconv.Itoa(i)}[:i%3%2+i%2]})
+	}
+	for version := 1; version <= 2; version++ {
+		path := filepath.Join(t.TempDir(), "x.parquet")
+		if err := parquet.WriteFile(path, all, parquet.Compression(&parquet.Lz4Raw), parquet.DataPageVersion(version), parquet.PageBufferSize(4000), parquet.MaxRowsPerRowGroup(700)); err != nil {
+			t.Fatal(err)
+		}
+		got := rows(path)
+		if len(got) != len(all) {
+			t.Fatalf("version %d: %d rows", version, len(got))
+		}
+		for i, l := range all {
+			tags := []any{}
+			for _, tag := range l.Tags {
+				tags = append(tags, tag)
+			}
+			if want := (Row{"id": l.ID, "text": l.Text, "kind": l.Kind, "tags": tags}); !reflect.DeepEqual(got[i], want) {
+				t.Fatalf("version %d: row %d is %v, want %v", version, i, got[i], want)
+			}
+		}
+	}
+}
+
+// A damaged block of LZ4 is told; Hadoop's LZ4 is refused by name.
+func TestParquetLZ4Damage(t *testing.T) {
+	type line struct {
+		Text string `parquet:"text"`
+	}
+	path := filepath.Join(t.TempDir(), "x.parquet")
+	if err := parquet.WriteFile(path, []line{{strings.Repeat("a", 1000)}}, parquet.Compression(&parquet.Lz4Raw)); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := collect(t, s); err == nil || !strings.Contains(err.Error(), "compression with LZ4_RAW is not supported") {
-		t.Errorf("%v", err)
+	refused := func(content []byte, want string) {
+		t.Helper()
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Files([]string{path}, FileOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := collect(t, s); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
+	footer := len(whole) - 8 - int(binary.LittleEndian.Uint32(whole[len(whole)-8:]))
+	at := bytes.LastIndex(whole[:footer], []byte("a\x01\x00")) // a letter, and how far back the next ones lie
+	if at < 0 {
+		t.Fatalf("the block is packed in another way: %x", whole)
+	}
+	damaged := bytes.Clone(whole)
+	damaged[at+2] = 0xff
+	refused(damaged, "column text: page 0: unpacking LZ4")
+	const codec, hadoop = "\x15\x0e", "\x15\x0a" // field 4 of a column's metadata, 7 and 5
+	if n := strings.Count(string(whole[footer:]), codec); n != 1 {
+		t.Fatalf("%d places look like the codec", n)
+	}
+	refused(append(bytes.Clone(whole[:footer]), strings.Replace(string(whole[footer:]), codec, hadoop, 1)...), "compression with LZ4 is not supported; store the file with zstd or snappy")
 }
