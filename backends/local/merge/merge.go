@@ -49,11 +49,13 @@ type merger struct {
 	// untied says that embedding and head are one in the base and two from now
 	// on, as the adapter changes either.
 	untied bool
-	embed  string // the embedding's tensor
+	// embed and head are the tensors of the embedding and of the output layer, also
+	// where the base has none of its own.
+	embed, head string
 }
 
-// head is the tensor of the output layer.
-const head = "lm_head.weight"
+// head is the output layer's path.
+const head = "lm_head"
 
 // Write merges the adapter into the base, a Hugging Face folder, and writes
 // the folder out, which must not exist yet: safetensors files of the base's
@@ -105,6 +107,11 @@ func (m *merger) bind(c *arch.Config, a *lora.Adapter) error {
 			}
 		}
 	}
+	if name, ok := m.name(head, ".weight"); ok {
+		m.head = name
+	} else if m.head = head + ".weight"; strings.HasPrefix(m.embed, "language_model.model.") {
+		m.head = "language_model." + m.head // beside the decoder
+	}
 	parts, err := a.Bind(model.LoRAModules())
 	if err != nil {
 		return err
@@ -114,10 +121,10 @@ func (m *merger) bind(c *arch.Config, a *lora.Adapter) error {
 		path := model.Modules[p.Module].Path
 		if p.Rank > 0 || p.Weight != nil {
 			name, ok := m.name(path, ".weight")
-			if c.Tied && (path+".weight" == head || model.Modules[p.Module].Kind == lora.Embedding) {
+			if c.Tied && (path == head || model.Modules[p.Module].Kind == lora.Embedding) {
 				m.untied = true
-				if path+".weight" == head {
-					name, ok = head, true
+				if path == head {
+					name, ok = m.head, true
 				}
 			}
 			if !ok {
@@ -162,8 +169,8 @@ func (m *merger) write(base, out string) (*Result, error) {
 		}
 		var tensors []weights.Tensor
 		names := shard.Names()
-		if m.untied && !m.base.Has(head) && shard.Has(m.embed) {
-			names = append(names, head)
+		if m.untied && !m.base.Has(m.head) && shard.Has(m.embed) {
+			names = append(names, m.head)
 		}
 		for _, name := range names {
 			t, merged, err := m.tensor(name)
@@ -201,7 +208,7 @@ func (m *merger) write(base, out string) (*Result, error) {
 // tensor is one tensor of the merged model.
 func (m *merger) tensor(name string) (t weights.Tensor, merged bool, err error) {
 	from := name
-	if name == head && !m.base.Has(head) {
+	if name == m.head && !m.base.Has(m.head) {
 		from = m.embed
 	}
 	if t, err = m.base.Tensor(from); err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/evalrun/evalrun/backends/local/weights"
 )
 
+const headTensor = head + ".weight"
+
 // tied makes the fixture's base one whose head is its embedding: without a head in
 // the files, or with a copy there.
 func tied(t *testing.T, base string, copied bool) {
@@ -33,10 +35,10 @@ func tied(t *testing.T, base string, copied bool) {
 			t.Fatal(err)
 		}
 		x.Data = slices.Clone(x.Data)
-		if name == head && !copied {
+		if name == headTensor && !copied {
 			continue
 		}
-		if name == head {
+		if name == headTensor {
 			e, err := f.Tensor("model.embed_tokens.weight")
 			if err != nil {
 				t.Fatal(err)
@@ -61,7 +63,7 @@ func tied(t *testing.T, base string, copied bool) {
 		if err := json.Unmarshal(list, &x); err != nil {
 			t.Fatal(err)
 		}
-		delete(x.Map, head)
+		delete(x.Map, headTensor)
 		if list, err = json.Marshal(map[string]any{"weight_map": x.Map}); err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +102,7 @@ func TestTied(t *testing.T) {
 			if !c.embed {
 				embed, output = old, ones
 			}
-			if !slices.Equal(read(t, out, "model.embed_tokens.weight"), embed) || !slices.Equal(read(t, out, head), output) {
+			if !slices.Equal(read(t, out, "model.embed_tokens.weight"), embed) || !slices.Equal(read(t, out, headTensor), output) {
 				t.Errorf("%s, copied %v: the two matrices are not those of the adapter and the base", c.name, copied)
 			}
 			merged, f, err := arch.Open(out)
@@ -129,7 +131,7 @@ func TestTied(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if f.Has(head) {
+	if f.Has(headTensor) {
 		t.Error("a head of its own, and nothing changed it")
 	}
 }
@@ -164,9 +166,10 @@ func addSaved(t *testing.T, dir string, save []string, tensors []weights.Tensor)
 	}
 }
 
-// A language model within one that sees pictures keeps its tensors elsewhere.
-func TestInnerModel(t *testing.T) {
-	base, adapter := fixture(t, false)
+// inside makes a base of another's tensors, as those of the language model within
+// one that sees pictures.
+func inside(t *testing.T, base string) string {
+	t.Helper()
 	inner := t.TempDir()
 	f, err := weights.Open(base)
 	if err != nil {
@@ -185,16 +188,45 @@ func TestInnerModel(t *testing.T) {
 	if err := weights.WriteSafetensors(filepath.Join(inner, "model.safetensors"), all, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(inner, "config.json"), []byte(config), 0o644); err != nil {
+	text, err := os.ReadFile(filepath.Join(base, "config.json"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(inner, "config.json"), text, 0o644)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
+	return inner
+}
+
+// A language model within one that sees pictures keeps its tensors elsewhere, its
+// head among them, also where it shares the embedding's before.
+func TestInnerModel(t *testing.T) {
+	base, adapter := fixture(t, false)
 	want, got := filepath.Join(t.TempDir(), "want"), filepath.Join(t.TempDir(), "got")
-	for _, m := range [][2]string{{base, want}, {inner, got}} {
+	for _, m := range [][2]string{{base, want}, {inside(t, base), got}} {
 		if _, err := Write(m[0], adapter, m[1], Stored); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if !slices.Equal(read(t, got, "language_model."+target+".weight"), read(t, want, target+".weight")) {
 		t.Error("the merged weight is another")
+	}
+	ones := slices.Repeat([]float32{1}, 40*64)
+	for _, copied := range []bool{false, true} {
+		base, adapter := fixture(t, false)
+		tied(t, base, copied)
+		addSaved(t, adapter, []string{head}, []weights.Tensor{weights.Float32s("base_model.model.lm_head.weight", ones, 40, 64)})
+		out := filepath.Join(t.TempDir(), "out")
+		if _, err := Write(inside(t, base), adapter, out, Stored); err != nil {
+			t.Fatal(err)
+		}
+		f, err := weights.Open(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Has(headTensor) || !slices.Equal(read(t, out, "language_model."+headTensor), ones) {
+			t.Errorf("copied %v: the head is not the adapter's, or there are two", copied)
+		}
+		f.Close()
 	}
 }
