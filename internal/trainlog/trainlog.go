@@ -6,7 +6,6 @@ package trainlog
 import (
 	"bytes"
 	"encoding/json"
-	"math"
 )
 
 // File is the log's name.
@@ -25,9 +24,6 @@ type Line struct {
 	Validation *float64 `json:"validation,omitempty"`
 	Score      *float64 `json:"score,omitempty"`
 }
-
-// All is a step behind every other.
-const All = math.MaxInt
 
 // Read gives the windows up to a step, and the bytes that their lines take. What
 // lies behind them comes again when the training goes on: windows after the

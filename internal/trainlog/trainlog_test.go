@@ -2,6 +2,7 @@ package trainlog
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 )
@@ -18,13 +19,14 @@ func TestRead(t *testing.T) {
 	}
 	whole := b.String()
 	two := strings.LastIndex(strings.TrimSuffix(whole, "\n"), "\n") + 1
+	const all = math.MaxInt
 	for name, c := range map[string]struct {
 		text        string
 		step        int
 		lines, size int
 	}{
-		"all": {whole, All, 3, len(whole)}, "up to a step": {whole, 11, 2, two}, "before the first": {whole, 3, 0, 0},
-		"torn": {whole[:len(whole)-1], All, 2, two}, "no JSON": {whole[:two] + "x\n", All, 2, two}, "empty": {"", All, 0, 0},
+		"all": {whole, all, 3, len(whole)}, "up to a step": {whole, 11, 2, two}, "before the first": {whole, 3, 0, 0},
+		"torn": {whole[:len(whole)-1], all, 2, two}, "no JSON": {whole[:two] + "x\n", all, 2, two}, "empty": {"", all, 0, 0},
 	} {
 		lines, size := Read([]byte(c.text), c.step)
 		if len(lines) != c.lines || size != c.size {
