@@ -38,8 +38,18 @@ func (c Corners) Alloc(bytes int64) (uint64, error) {
 }
 
 func (c Corners) Free(at uint64) {
-	C.emulateRelease(C.ulonglong(at), C.ulonglong(c.held[at]))
-	delete(c.held, at)
+	if bytes, ok := c.held[at]; ok {
+		C.emulateRelease(C.ulonglong(at), C.ulonglong(bytes))
+		delete(c.held, at)
+	}
+}
+
+// Close frees what is left.
+func (c Corners) Close() error {
+	for at := range c.held {
+		c.Free(at)
+	}
+	return nil
 }
 
 func (c Corners) Upload(dst uint64, src unsafe.Pointer, bytes int64) error {
