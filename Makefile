@@ -44,6 +44,7 @@ ptx:
 # made of them does.) First every access is checked: races, memory that is
 # nobody's or that nobody wrote, warps that part; -o keeps the lines of the source
 # for what is found. Backwards, what a GPU may do in any order comes in another.
+# Half an hour and a core in all.
 EMULATE = CGO_CXXFLAGS="-O2 -fsanitize=alignment -fsanitize-undefined-trap-on-error -DSOURCES=$$(cat kernels/cuda/src/* kernels/cuda/driver/*.h kernels/cuda/emulate/* | sha256sum | cut -c1-12)" \
 	go test -run Emulated -timeout 90m
 emulate:
