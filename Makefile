@@ -40,8 +40,8 @@ ptx:
 	./kernels/cuda/compile.sh
 
 # The CUDA kernels thread by thread on the processor, against kerneltest; needs a
-# C++ compiler. A quarter of an hour. (go build does not see that files in src changed; a flag
-# made of them does.) First every access is checked: races, memory that is
+# C++ compiler. Half an hour. (go build does not see that files in src changed; a
+# flag made of them does.) First every access is checked: races, memory that is
 # nobody's or that nobody wrote, warps that part; -o keeps the lines of the source
 # for what is found. Backwards, what a GPU may do in any order comes in another.
 # Half an hour and a core in all.
