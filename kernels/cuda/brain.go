@@ -53,7 +53,7 @@ func (d *Device) Brain() error {
 // part, or one of another width than the tiles have.
 func (w *weight) exact(depth int) bool { return depth%brainDepth != 0 || min(w.n, w.k) < brainRows }
 
-// How a product is stored, as src/tiles.h counts it.
+// How a product is stored, as src/device.h counts it.
 const howRound, howBrain = 2, 4
 
 // target is where a product of n columns goes: to dst, or added to what lies at plus,

@@ -8,6 +8,7 @@ package emulate
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 )
@@ -22,7 +23,11 @@ type Corners struct {
 }
 
 // NewCorners makes one.
-func NewCorners(processors int) Corners { return Corners{New(), processors} }
+func NewCorners(processors int) Corners {
+	m := New()
+	m.NoGraphs = errors.New("corners keep no graphs")
+	return Corners{m, processors}
+}
 
 const smallUpload = 1 << 20
 
@@ -71,10 +76,4 @@ func (c Corners) Launch(f uintptr, gridX, gridY, threads, shared int, args []uin
 	C.emulateFew(2)
 	defer C.emulateFew(0)
 	return c.Machine.Launch(f, gridX, gridY, threads, shared, args)
-}
-
-func (c Corners) GraphLaunch(id uintptr) error { return fmt.Errorf("graph %d: not of corners", id) }
-
-func (c Corners) Graph([]uintptr, [][4]int, [][]uint64) (uintptr, error) {
-	return 0, fmt.Errorf("corners keep no graphs")
 }

@@ -169,6 +169,11 @@ DEVICE float roundBrain(float x) {
 	return bitsFloat(b & 0xffff0000u);
 }
 
+// How a product of bfloat16 values is stored, as ../brain.go says it: with howRound it is
+// rounded to bfloat16 before it is stored or added; with howBrain dst is of bfloat16
+// itself, and nothing is added.
+const i64 howRound = 2, howBrain = 4;
+
 // Number types as the host counts them; see kinds in ../weight.go.
 enum { kindF32 = 0, kindF16 = 1, kindBF16 = 2, kindCode4 = 3, kindInt8 = 4 };
 

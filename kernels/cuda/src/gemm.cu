@@ -13,9 +13,6 @@
 
 const int side = 128, depth = 32, ring = 3, tileBytes = side * depth * 2;
 
-// How a product is stored, as gemm_sm90.cu has it.
-const i64 howRound = 2, howBrain = 4;
-
 DEVICE u32 placeOf(int row, int chunk) { return row * (2 * depth) + (chunk ^ row / 2 % 4) * 16; }
 
 // Source is what a thread copies of a matrix: chunks of every 32nd of 128 rows.

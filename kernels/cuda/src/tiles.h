@@ -7,10 +7,6 @@
 #pragma once
 #include "hopper.h"
 
-// How a product is stored: with howRound it is rounded to bfloat16 before it is stored or
-// added; with howBrain dst is of bfloat16 itself, and nothing is added.
-const i64 howRound = 2, howBrain = 4;
-
 const int rowsA = 128, depth = 64, stages = 4;
 const int bytesA = rowsA * depth * 2;
 
