@@ -16,7 +16,7 @@ func TestNewCharacters(t *testing.T) {
 			t.Errorf("%U: class %d, want %d", c.r, got, c.want)
 		}
 	}
-	for _, table := range []*unicode.RangeTable{newLetters, NewNumbers} {
+	for _, table := range append([]*unicode.RangeTable{NewNumbers}, NewLetters...) {
 		for _, r := range table.R32 {
 			if r.Lo > r.Hi {
 				t.Errorf("range %x to %x", r.Lo, r.Hi)

@@ -187,15 +187,15 @@ var (
 	onigWordInSet = charClass{base: `\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}`, more: onigWordMore, has: func(r rune) bool {
 		return pieces.IsLetter(r) || unicode.In(r, unicode.M, unicode.Nd, unicode.Nl, unicode.Pc, unicode.Other_Alphabetic, pieces.NewNumbers, newMarks)
 	}}
-	onigWordMore = []*unicode.RangeTable{newUpper, newLower, newModifiers, newOtherLetters, pieces.NewNumbers, newMarks, unicode.Other_Alphabetic}
+	onigWordMore = append([]*unicode.RangeTable{pieces.NewNumbers, newMarks, unicode.Other_Alphabetic}, pieces.NewLetters...)
 )
 
 // onigProperties are the properties whose characters are others than in Go's tables.
 var onigProperties = map[string]*charClass{
-	"L":  {base: `\p{L}`, more: []*unicode.RangeTable{newUpper, newLower, newModifiers, newOtherLetters}, has: pieces.IsLetter},
+	"L":  {base: `\p{L}`, more: pieces.NewLetters, has: pieces.IsLetter},
 	"N":  {base: `\p{N}`, more: []*unicode.RangeTable{pieces.NewNumbers}, has: pieces.IsNumber},
-	"Nd": &onigDigit, "Lu": property("Lu", unicode.Lu, newUpper), "Ll": property("Ll", unicode.Ll, newLower), "Lm": property("Lm", unicode.Lm, newModifiers),
-	"Lo": property("Lo", unicode.Lo, newOtherLetters),
+	"Nd": &onigDigit, "Lu": property("Lu", unicode.Lu, pieces.NewUpper), "Ll": property("Ll", unicode.Ll, pieces.NewLower), "Lm": property("Lm", unicode.Lm, pieces.NewModifiers),
+	"Lo": property("Lo", unicode.Lo, pieces.NewOtherLetters),
 	"M":  property("M", unicode.M, newMarks), "P": property("P", unicode.P, newPunctuation), "S": property("S", unicode.S, newSymbols), "Han": property("Han", unicode.Han, newHan),
 }
 
